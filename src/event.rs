@@ -1,0 +1,194 @@
+//! Everything that happens in a run, as owned, serialisable data.
+//!
+//! Producers (`exec`, `step`) send events; consumers (`report`, `store`) read them. An event knows nothing of its
+//! consumers, and carries no secret: whoever makes an event redacts it first. The JSON form is a contract, see the
+//! design of the commands.
+
+use jiff::Timestamp;
+use serde::Serialize;
+use tokio::sync::mpsc;
+
+use crate::error::Class;
+use crate::graph::StepId;
+
+/// One event with the moment at which it happened.
+#[derive(Debug, Clone, Serialize)]
+pub struct Event {
+    /// When it happened, UTC.
+    pub time: Timestamp,
+    /// What happened.
+    #[serde(flatten)]
+    pub kind: EventKind,
+}
+
+/// What happened.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum EventKind {
+    /// A run begins.
+    RunStarted {
+        /// The stack's name.
+        stack: String,
+        /// How many steps the run looks at.
+        steps: usize,
+    },
+    /// An attempt at a step begins: it was decided that it has to run.
+    StepStarted {
+        /// The step.
+        step: StepId,
+        /// 1 for the first attempt.
+        attempt: u32,
+        /// Why it has to run.
+        reason: String,
+    },
+    /// A line that a step's tool printed.
+    StepOutput {
+        /// The step.
+        step: StepId,
+        /// Where the tool printed it.
+        stream: Stream,
+        /// The line, without its end.
+        line: String,
+    },
+    /// How far a running step has come. Only the newest matters; consumers may drop older ones.
+    StepProgress {
+        /// The step.
+        step: StepId,
+        /// What it is doing now, in a few words.
+        message: String,
+        /// Units done, when they can be counted.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        done: Option<u64>,
+        /// Units in all, when known.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        total: Option<u64>,
+    },
+    /// An object in the cluster changed its state, such as `Active -> Updating`.
+    StepTransition {
+        /// The step that watches the object.
+        step: StepId,
+        /// `Deployment todo-backend`.
+        object: String,
+        /// The state before.
+        from: String,
+        /// The state now.
+        to: String,
+        /// Detail such as `1 of 2 new pods ready`.
+        detail: String,
+    },
+    /// Something to know that is no failure.
+    Warning {
+        /// The step it belongs to, if it belongs to one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        step: Option<StepId>,
+        /// The sentence to show.
+        message: String,
+    },
+    /// A failed attempt will be followed by another.
+    StepRetry {
+        /// The step.
+        step: StepId,
+        /// The attempt that failed.
+        attempt: u32,
+        /// Why it failed.
+        reason: String,
+        /// Seconds until the next attempt.
+        delay_seconds: f64,
+    },
+    /// A step has reached its final state.
+    StepFinished {
+        /// The step.
+        step: StepId,
+        /// Its final state.
+        outcome: Outcome,
+        /// Why: of a skip, what is equal; of a failure, what happened; of a block, by whom.
+        reason: String,
+        /// The class of a failure.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        class: Option<Class>,
+        /// The full explanation of a failure: several lines, ending in what to try.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        diagnosis: Option<String>,
+        /// What was achieved or saved, for the summary: `sent 1.0 MB of 865 MB`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        note: Option<String>,
+        /// How long it took, from its start (0 for a step that never started).
+        seconds: f64,
+    },
+    /// The run is over.
+    RunFinished {
+        /// How it ended.
+        outcome: RunOutcome,
+        /// Steps that ran and succeeded.
+        done: usize,
+        /// Steps that had nothing to do.
+        skipped: usize,
+        /// Steps that failed.
+        failed: usize,
+        /// Steps that could not start since a step they need failed.
+        blocked: usize,
+        /// Steps that were stopped or never started because the run was cancelled.
+        cancelled: usize,
+        /// Wall time of the run.
+        seconds: f64,
+    },
+}
+
+/// Where a tool printed a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stream {
+    /// Standard output, or the progress of a daemon.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// The final state of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// It ran and succeeded.
+    Done,
+    /// Nothing had to be done.
+    Skipped,
+    /// It ran and failed.
+    Failed,
+    /// A step it needs failed, or was blocked itself.
+    Blocked,
+    /// The run was cancelled before it finished.
+    Cancelled,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RunOutcome {
+    /// Every step is done or skipped.
+    Done,
+    /// At least one step failed.
+    Failed,
+    /// Stopped by a signal or a deadline.
+    Cancelled,
+}
+
+/// The sending end of a run's events. Cheap to clone; sending never blocks and never fails visibly: a run goes on when
+/// nobody listens any more.
+#[derive(Debug, Clone)]
+pub struct Events {
+    sender: mpsc::UnboundedSender<Event>,
+}
+
+impl Events {
+    /// A channel of events.
+    pub fn channel() -> (Self, mpsc::UnboundedReceiver<Event>) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        (Self { sender }, receiver)
+    }
+
+    /// Sends an event that happened now.
+    pub fn send(&self, kind: EventKind) {
+        // A closed channel means that the reporter is gone (a closed pipe, say): the run still has to end well.
+        let _ = self.sender.send(Event { time: Timestamp::now(), kind });
+    }
+}

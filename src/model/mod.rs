@@ -1,0 +1,1 @@
+//! The domain's words as types, and the states that their entities go through. No I/O.

@@ -1,0 +1,1 @@
+//! Every consumer of events, and the only writer to stdout and stderr.

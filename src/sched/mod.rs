@@ -1,0 +1,1 @@
+//! The only owner of step states. A pure state machine: events in, effects out.

@@ -1,0 +1,1 @@
+//! The folder `.stack/`: caches and a lock, never the truth.

@@ -1,0 +1,1 @@
+//! minikube: profiles, start, node addresses, the Docker daemon inside the node.
