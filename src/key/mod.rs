@@ -1,1 +1,7 @@
 //! What a step depends on: manifests, digests, walking files, explaining a difference. Knows no tool.
+
+mod explain;
+mod manifest;
+
+pub use explain::{Change, changes};
+pub use manifest::{Group, Input, Key, Manifest, RecordedManifest, SecretDigest, Value};

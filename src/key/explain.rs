@@ -1,0 +1,128 @@
+//! What changed between the manifest of now and the one of the last apply, input by input.
+
+use serde::Serialize;
+
+use super::manifest::{Group, Input, Manifest, RecordedManifest, Value};
+
+/// One input that differs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Change {
+    /// The input's path, such as `arg.PYTHON_VERSION`.
+    pub input: String,
+    /// Its value at the last apply; absent for an input that is new.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// Its value now; absent for an input that is gone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// The change in the words of the field, for people: `~ app/main.py`, `arg PYTHON_VERSION 3.11 -> 3.12`.
+    #[serde(skip)]
+    pub shown: String,
+}
+
+/// All inputs that differ, those of now in their order and then those that are gone. Unknown inputs are left out: they
+/// may turn out to be equal.
+pub fn changes(before: &RecordedManifest, now: &Manifest) -> Vec<Change> {
+    let mut changes = Vec::new();
+    for input in now.inputs() {
+        if matches!(input.value, Value::Unknown { .. }) {
+            continue;
+        }
+        match before.inputs.get(&input.path()) {
+            Some(old) if *old == input.value => {}
+            old => changes.push(change(input, old)),
+        }
+    }
+    let known: std::collections::HashSet<String> = now.inputs().iter().map(Input::path).collect();
+    changes.extend(before.inputs.iter().filter(|(path, _)| !known.contains(path.as_str())).map(gone));
+    changes
+}
+
+fn change(input: &Input, old: Option<&Value>) -> Change {
+    let (from, to) = (old.map(Value::shown), input.value.shown());
+    let name = &input.name;
+    let arrow = || match &from {
+        Some(from) => format!("{} -> {}", quoted(from), quoted(&to)),
+        None => format!("= {} (new)", quoted(&to)),
+    };
+    let shown = match input.group {
+        Group::File => format!("{} {name}", if old.is_some() { '~' } else { '+' }),
+        Group::Secret => format!("secret {name} {}", if old.is_some() { "changed" } else { "is new" }),
+        Group::Base if from.is_some() => format!("base {name} moved"),
+        Group::Base => format!("base {name} is new"),
+        Group::Image => {
+            format!("image {name} {}", from.as_ref().map_or("is new".to_owned(), |_| format!("changed {}", arrow())))
+        }
+        Group::Arg => format!("arg {name} {}", arrow()),
+        Group::Value => format!("values {name} {}", arrow()),
+        Group::Env => format!("env {name} {}", arrow()),
+        Group::Setting | Group::Target | Group::Output => format!("{name} {}", arrow()),
+    };
+    Change { input: input.path(), from: old.map(full), to: Some(full(&input.value)), shown }
+}
+
+fn gone((path, old): (&String, &Value)) -> Change {
+    let shown = match path.split_once('.') {
+        Some(("file", name)) => format!("- {name}"),
+        Some(("value", name)) => format!("values {name} is gone"),
+        Some((group, name)) => format!("{group} {name} is gone"),
+        None => format!("{path} is gone"),
+    };
+    Change { input: path.clone(), from: Some(full(old)), to: None, shown }
+}
+
+fn full(value: &Value) -> String {
+    match value {
+        Value::Text(text) | Value::Digest(text) => text.clone(),
+        Value::Unknown { .. } => value.shown(),
+    }
+}
+
+/// Empty and blank-padded texts in quotes, since they can't be seen otherwise.
+fn quoted(text: &str) -> String {
+    if text.is_empty() || text.trim() != text { format!("{text:?}") } else { text.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_sort_of_change_is_told_in_its_own_words() {
+        let mut before = Manifest::new("build");
+        before.text(Group::Arg, "PYTHON_VERSION", "3.11");
+        before.digest(Group::File, "app/main.py", "blake3:aa");
+        before.digest(Group::File, "app/old.py", "blake3:aa");
+        before.digest(Group::Base, "debian:bookworm-slim", "sha256:aa");
+        before.text(Group::Value, "replicas", "1");
+        before.text(Group::Setting, "target", "runtime");
+        let mut now = Manifest::new("build");
+        now.text(Group::Arg, "PYTHON_VERSION", "3.12");
+        now.digest(Group::File, "app/main.py", "blake3:bb");
+        now.digest(Group::File, "app/new.py", "blake3:bb");
+        now.digest(Group::Base, "debian:bookworm-slim", "sha256:bb");
+        now.text(Group::Value, "replicas", "");
+        now.text(Group::Setting, "target", "runtime");
+        let shown: Vec<_> = changes(&before.recorded().unwrap(), &now).into_iter().map(|change| change.shown).collect();
+        assert_eq!(
+            shown,
+            [
+                "arg PYTHON_VERSION 3.11 -> 3.12",
+                "~ app/main.py",
+                "+ app/new.py",
+                "base debian:bookworm-slim moved",
+                "values replicas 1 -> \"\"",
+                "- app/old.py",
+            ]
+        );
+    }
+
+    #[test]
+    fn equal_manifests_have_equal_keys_and_no_changes() {
+        let mut manifest = Manifest::new("chart");
+        manifest.text(Group::Value, "a", "1");
+        let recorded = manifest.recorded().unwrap();
+        assert_eq!(changes(&recorded, &manifest), []);
+        assert_eq!(recorded.key, manifest.key().unwrap());
+    }
+}

@@ -1,0 +1,346 @@
+//! The manifest: everything that a step depends on, listed once, as named inputs.
+//!
+//! Two readers walk the same list: [`Manifest::key`] hashes it, and [`super::changes`] compares it with an earlier one.
+//! So the explanation of a key can never disagree with the key. A manifest is also what a record keeps, which is why no
+//! value in it may be secret: secrets enter as [`SecretDigest`].
+
+use std::fmt;
+
+use indexmap::IndexMap;
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+
+use crate::graph::StepId;
+
+/// The version of the key's recipe. Every step runs again when it changes, so it changes only when the old keys could
+/// be wrong.
+///
+/// - 1: the first recipe.
+const VERSION: u32 = 1;
+
+/// What sort of input it is; decides how a change of it is told to people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Group {
+    /// How the step is done: a target, a platform, a tool's major version.
+    Setting,
+    /// A build argument.
+    Arg,
+    /// A secret, by keyed digest.
+    Secret,
+    /// A base image, by the digest it resolves to.
+    Base,
+    /// An image of this stack, by its ID.
+    Image,
+    /// A value that a chart is installed with.
+    Value,
+    /// A file, by kind, mode and content.
+    File,
+    /// Where the effect goes: a cluster's identity, a namespace, a release's name.
+    Target,
+    /// The output of another step.
+    Output,
+    /// An environment variable named in the stack file.
+    Env,
+}
+
+/// The value of an input.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Value {
+    /// Text that may be shown.
+    Text(String),
+    /// A digest, shown shortened.
+    Digest(String),
+    /// Not known yet: the output of a step that has not run.
+    #[serde(skip)]
+    Unknown {
+        /// The step whose output it is.
+        because: StepId,
+    },
+}
+
+impl Value {
+    /// The value as a person reads it; digests shortened to 12 digits.
+    pub fn shown(&self) -> String {
+        match self {
+            Self::Text(text) => text.clone(),
+            Self::Digest(digest) => short_digest(digest),
+            Self::Unknown { because } => format!("(known after {because})"),
+        }
+    }
+}
+
+/// `sha256:0123…` cut to 12 hexadecimal digits, the form in which Docker shows image IDs.
+fn short_digest(digest: &str) -> String {
+    match digest.split_once(':') {
+        Some((algorithm, hex)) => format!("{algorithm}:{}", hex.get(..12).unwrap_or(hex)),
+        None => digest.get(..12).unwrap_or(digest).to_owned(),
+    }
+}
+
+/// One named input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Input {
+    /// Its sort.
+    pub group: Group,
+    /// Its name within the group: a path, an argument, a dotted value path.
+    pub name: String,
+    /// Its value.
+    pub value: Value,
+}
+
+impl Input {
+    /// The name under which the input stands in records and JSON: `arg.PYTHON_VERSION`, `file.app/main.py`.
+    pub fn path(&self) -> String {
+        path(self.group, &self.name)
+    }
+}
+
+fn path(group: Group, name: &str) -> String {
+    let group = match group {
+        Group::Setting => "setting",
+        Group::Arg => "arg",
+        Group::Secret => "secret",
+        Group::Base => "base",
+        Group::Image => "image",
+        Group::Value => "value",
+        Group::File => "file",
+        Group::Target => "target",
+        Group::Output => "output",
+        Group::Env => "env",
+    };
+    format!("{group}.{name}")
+}
+
+/// A secret as it may stand in a manifest: equal for equal secrets, useless without the secret's neighbours.
+///
+/// The digest is keyed by the stack's name and the input's name and shortened to 64 bits, so that one table of digests
+/// does not serve against every stack, and equal secrets in two places do not look equal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretDigest(String);
+
+impl SecretDigest {
+    /// The digest of a secret's bytes.
+    pub fn of_bytes(stack: &str, input: &str, secret: &[u8]) -> Self {
+        let mut hasher = blake3::Hasher::new_derive_key("stack 2026-11 digest of a secret input");
+        for part in [stack.as_bytes(), input.as_bytes(), secret] {
+            hasher.update(&(part.len() as u64).to_le_bytes());
+            hasher.update(part);
+        }
+        Self(format!("keyed:{}", &hasher.finalize().to_hex()[..16]))
+    }
+
+    /// The digest of a secret text.
+    pub fn of(stack: &str, input: &str, secret: &SecretString) -> Self {
+        Self::of_bytes(stack, input, secret.expose_secret().as_bytes())
+    }
+}
+
+/// The digest of a manifest: equal keys, equal work.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Key(String);
+
+impl Key {
+    /// The first 16 hexadecimal digits, as they stand in the tag `k-…` of an image.
+    pub fn short(&self) -> &str {
+        self.0.get(..16).unwrap_or(&self.0)
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// All that a step depends on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Manifest {
+    kind: &'static str,
+    inputs: Vec<Input>,
+    /// Why the key can't say everything, such as a remote file without a checksum. One sentence each.
+    unknowable: Vec<String>,
+    /// Remarks for `why`, which are no inputs.
+    notes: Vec<String>,
+}
+
+impl Manifest {
+    /// An empty manifest for a step of this kind.
+    pub fn new(kind: &'static str) -> Self {
+        Self { kind, inputs: Vec::new(), unknowable: Vec::new(), notes: Vec::new() }
+    }
+
+    /// Adds an input whose text may be shown.
+    pub fn text(&mut self, group: Group, name: impl Into<String>, value: impl Into<String>) {
+        self.push(group, name, Value::Text(value.into()));
+    }
+
+    /// Adds an input by its digest.
+    pub fn digest(&mut self, group: Group, name: impl Into<String>, digest: impl Into<String>) {
+        self.push(group, name, Value::Digest(digest.into()));
+    }
+
+    /// Adds a secret input.
+    pub fn secret(&mut self, group: Group, name: impl Into<String>, digest: SecretDigest) {
+        self.push(group, name, Value::Digest(digest.0));
+    }
+
+    /// Adds an input that is not known before another step has run.
+    pub fn unknown(&mut self, group: Group, name: impl Into<String>, because: StepId) {
+        self.push(group, name, Value::Unknown { because });
+    }
+
+    /// Adds an input.
+    pub fn push(&mut self, group: Group, name: impl Into<String>, value: Value) {
+        self.inputs.push(Input { group, name: name.into(), value });
+    }
+
+    /// Says that something which matters can't be known.
+    pub fn cannot_know(&mut self, sentence: impl Into<String>) {
+        self.unknowable.push(sentence.into());
+    }
+
+    /// Adds a remark for `why`.
+    pub fn note(&mut self, sentence: impl Into<String>) {
+        self.notes.push(sentence.into());
+    }
+
+    /// What can't be known, one sentence each.
+    pub fn unknowable(&self) -> &[String] {
+        &self.unknowable
+    }
+
+    /// Remarks for `why`.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// The inputs, in the order in which they were added.
+    pub fn inputs(&self) -> &[Input] {
+        &self.inputs
+    }
+
+    /// The first step whose output is still missing, if any is.
+    pub fn waits_for(&self) -> Option<&StepId> {
+        self.inputs.iter().find_map(|input| match &input.value {
+            Value::Unknown { because } => Some(because),
+            Value::Text(_) | Value::Digest(_) => None,
+        })
+    }
+
+    /// The key, or nothing while an input is unknown. It does not depend on the order of the inputs.
+    pub fn key(&self) -> Option<Key> {
+        let mut inputs: Vec<_> = self.inputs.iter().collect();
+        inputs.sort_by(|a, b| (a.group, &a.name).cmp(&(b.group, &b.name)));
+        let mut hasher = blake3::Hasher::new();
+        let mut add = |part: &[u8]| {
+            hasher.update(&(part.len() as u64).to_le_bytes());
+            hasher.update(part);
+        };
+        add(&VERSION.to_le_bytes());
+        add(self.kind.as_bytes());
+        for input in inputs {
+            add(input.path().as_bytes());
+            match &input.value {
+                Value::Text(text) => {
+                    add(b"text");
+                    add(text.as_bytes());
+                }
+                Value::Digest(digest) => {
+                    add(b"digest");
+                    add(digest.as_bytes());
+                }
+                Value::Unknown { .. } => return None,
+            }
+        }
+        Some(Key(hasher.finalize().to_hex().to_string()))
+    }
+
+    /// The form that records keep, or nothing while an input is unknown.
+    pub fn recorded(&self) -> Option<RecordedManifest> {
+        let key = self.key()?;
+        let inputs = self.inputs.iter().map(|input| (input.path(), input.value.clone())).collect();
+        Some(RecordedManifest { version: VERSION, key, inputs })
+    }
+}
+
+/// A manifest as records keep it: what the last applied state was made from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordedManifest {
+    /// The recipe's version.
+    pub version: u32,
+    /// The key.
+    pub key: Key,
+    /// The inputs by path.
+    pub inputs: IndexMap<String, Value>,
+}
+
+impl RecordedManifest {
+    /// Whether it was made by another recipe, so that its inputs say nothing about a difference.
+    pub fn is_other_version(&self) -> bool {
+        self.version != VERSION
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifest(inputs: &[(Group, &str, &str)]) -> Manifest {
+        let mut manifest = Manifest::new("build");
+        for (group, name, value) in inputs {
+            manifest.text(*group, *name, *value);
+        }
+        manifest
+    }
+
+    #[test]
+    fn order_does_not_count_and_boundaries_do() {
+        let key = |inputs: &[_]| manifest(inputs).key().unwrap();
+        let (a, b) = ((Group::Arg, "A", "1"), (Group::File, "a", "2"));
+        assert_eq!(key(&[a, b]), key(&[b, a]));
+        assert_ne!(key(&[(Group::Arg, "A", "12")]), key(&[(Group::Arg, "A1", "2")]));
+        assert_ne!(key(&[(Group::Arg, "A", "1")]), key(&[(Group::Env, "A", "1")]));
+        assert_ne!(key(&[]), key(&[a]));
+    }
+
+    #[test]
+    fn text_and_digest_of_the_same_letters_differ() {
+        let mut text = Manifest::new("build");
+        text.text(Group::Arg, "A", "x");
+        let mut digest = Manifest::new("build");
+        digest.digest(Group::Arg, "A", "x");
+        assert_ne!(text.key(), digest.key());
+        assert_ne!(Manifest::new("build").key(), Manifest::new("chart").key());
+    }
+
+    #[test]
+    fn an_unknown_input_leaves_no_key() {
+        let mut manifest = manifest(&[(Group::Arg, "A", "1")]);
+        manifest.unknown(Group::Image, "backend", StepId::new(crate::graph::StepKind::Build, "backend"));
+        assert_eq!(manifest.key(), None);
+        assert_eq!(manifest.waits_for().unwrap().to_string(), "build:backend");
+    }
+
+    #[test]
+    fn a_secret_digest_depends_on_all_three_and_shows_nothing() {
+        let digest = |stack, input, secret: &str| SecretDigest::of(stack, input, &SecretString::from(secret));
+        let one = digest("todo", "arg.TOKEN", "hunter2");
+        assert_eq!(one, digest("todo", "arg.TOKEN", "hunter2"));
+        assert_ne!(one, digest("todo", "arg.TOKEN", "hunter3"));
+        assert_ne!(one, digest("todo", "arg.OTHER", "hunter2"));
+        assert_ne!(one, digest("other", "arg.TOKEN", "hunter2"));
+        assert!(!one.0.contains("hunter2"));
+    }
+
+    #[test]
+    fn a_record_survives_being_written_and_read() {
+        let mut manifest = manifest(&[(Group::Arg, "A", "1")]);
+        manifest.digest(Group::File, "b c", "blake3:00ff");
+        let recorded = manifest.recorded().unwrap();
+        let text = serde_json::to_string(&recorded).unwrap();
+        assert_eq!(serde_json::from_str::<RecordedManifest>(&text).unwrap(), recorded);
+    }
+}
