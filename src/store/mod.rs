@@ -1,1 +1,77 @@
 //! The folder `.stack/`: caches and a lock, never the truth.
+//!
+//! Everything here may be deleted at any moment: the next apply is then slower to explain itself, and as right as
+//! before. Files are versioned, replaced atomically, and readable by their owner only. A damaged file, or one of a newer
+//! version, is a miss with a warning.
+
+mod lock;
+mod state;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+pub use lock::{Holder, Lock, LockError};
+pub use state::{LastOutcome, State};
+
+/// The folder `.stack/` beside a stack file.
+#[derive(Debug, Clone)]
+pub struct Store {
+    folder: PathBuf,
+}
+
+impl Store {
+    /// The store beside the stack file in `root`. Nothing is created before it is written to.
+    pub fn beside(root: &Path) -> Self {
+        Self { folder: root.join(".stack") }
+    }
+
+    /// The path of one of its files.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// Creates the folder when it is missing, with a `.gitignore` of its own, so that it never gets committed.
+    ///
+    /// # Errors
+    /// When the folder can't be created or written to.
+    pub fn create(&self) -> io::Result<()> {
+        if self.folder.is_dir() {
+            return Ok(());
+        }
+        std::fs::create_dir_all(&self.folder)?;
+        std::fs::write(self.folder.join(".gitignore"), "*\n")
+    }
+
+    /// Takes the lock of this stack, or says who holds it.
+    ///
+    /// # Errors
+    /// [`LockError::Held`] when another process holds it, [`LockError::Io`] when the folder can't be used.
+    pub fn lock(&self, command: &str) -> Result<Lock, LockError> {
+        self.create().map_err(|source| LockError::Io { path: self.folder.clone(), source })?;
+        Lock::take(&self.path("lock"), command)
+    }
+
+    /// Reads what earlier runs left, with a warning when a file had to be ignored.
+    pub fn read_state(&self) -> (State, Option<String>) {
+        State::read(&self.path("state.json"))
+    }
+
+    /// Replaces what earlier runs left.
+    ///
+    /// # Errors
+    /// When the folder can't be written to.
+    pub fn write_state(&self, state: &State) -> io::Result<()> {
+        self.create()?;
+        state.write(&self.path("state.json"))
+    }
+}
+
+/// Writes a file that only its owner can read: to a temporary file in the same folder, synced, then renamed.
+fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    use std::io::Write;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new().prefix(".tmp-").tempfile_in(folder)?;
+    file.write_all(content)?;
+    file.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}

@@ -1,0 +1,109 @@
+//! One apply at a time: an advisory lock on a file that also names its holder.
+//!
+//! The kernel releases the lock when the process ends, however it ends; so a lock is never stale, and the text in the
+//! file only serves the message.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// Who holds the lock.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// The process.
+    pub pid: u32,
+    /// When it took the lock.
+    pub since: Timestamp,
+    /// What it does: `apply`, `destroy`.
+    pub command: String,
+}
+
+/// The lock could not be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another process holds it.
+    #[error("{}", held(.0.as_ref()))]
+    Held(Option<Holder>),
+    /// The file can't be used.
+    #[error("can't lock {path}")]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+fn held(holder: Option<&Holder>) -> String {
+    match holder {
+        Some(Holder { pid, since, command }) => {
+            format!("another `stack {command}` is at work on this stack: process {pid}, since {since:.0}")
+        }
+        None => "another stack is at work on this stack".to_owned(),
+    }
+}
+
+/// The lock, released when it is dropped.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    pub(super) fn take(path: &Path, command: &str) -> Result<Self, LockError> {
+        let io = |source| LockError::Io { path: path.to_owned(), source };
+        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(io)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(LockError::Held(read_holder(&mut file))),
+            Err(TryLockError::Error(source)) => return Err(io(source)),
+        }
+        let holder = Holder { pid: std::process::id(), since: Timestamp::now(), command: command.to_owned() };
+        write_holder(&mut file, &holder).map_err(io)?;
+        Ok(Self { _file: file })
+    }
+}
+
+fn read_holder(file: &mut File) -> Option<Holder> {
+    let mut text = String::new();
+    file.read_to_string(&mut text).ok()?;
+    serde_json::from_str(&text).ok()
+}
+
+fn write_holder(file: &mut File, holder: &Holder) -> io::Result<()> {
+    let text = serde_json::to_vec(holder)?;
+    file.set_len(0)?;
+    file.rewind()?;
+    file.write_all(&text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_learns_who_the_first_is_and_gets_the_lock_afterwards() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let first = Lock::take(&path, "apply").unwrap();
+        let Err(LockError::Held(Some(holder))) = Lock::take(&path, "destroy") else {
+            panic!("the lock was given twice")
+        };
+        assert_eq!((holder.pid, holder.command.as_str()), (std::process::id(), "apply"));
+        drop(first);
+        Lock::take(&path, "destroy").unwrap();
+    }
+
+    #[test]
+    fn noise_in_the_file_neither_blocks_nor_breaks() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        std::fs::write(&path, b"\xff\x00 no json").unwrap();
+        let first = Lock::take(&path, "apply").unwrap();
+        assert!(matches!(Lock::take(&path, "apply"), Err(LockError::Held(Some(_)))));
+        drop(first);
+    }
+}

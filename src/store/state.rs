@@ -1,0 +1,146 @@
+//! What earlier runs on this machine left: hints that make the next run faster and better explained.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::Outcome;
+use crate::key::RecordedManifest;
+
+/// The version of the file's form.
+const VERSION: u32 = 1;
+
+/// Hints from earlier runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct State {
+    /// For each step, the manifest of the last time it succeeded here. Explains differences; decides nothing but tasks.
+    pub manifests: BTreeMap<String, RecordedManifest>,
+    /// For each step, how long it took when it last ran, in milliseconds.
+    pub durations: BTreeMap<String, u64>,
+    /// For each step of the last run, how it ended.
+    pub outcomes: BTreeMap<String, LastOutcome>,
+    /// Answers of tools that hold until the tool changes, by a name that says what they depend on.
+    pub tools: BTreeMap<String, serde_json::Value>,
+}
+
+/// How a step ended in the last run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LastOutcome {
+    /// It holds.
+    Good,
+    /// It failed.
+    Failed,
+    /// It was blocked or cancelled.
+    NotReached,
+}
+
+impl From<Outcome> for LastOutcome {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Done | Outcome::Skipped => Self::Good,
+            Outcome::Failed => Self::Failed,
+            Outcome::Blocked | Outcome::Cancelled => Self::NotReached,
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Versioned<T> {
+    version: u32,
+    /// BLAKE3 of the content's JSON text, so that a torn or edited file is noticed.
+    checksum: String,
+    content: T,
+}
+
+impl State {
+    pub(super) fn read(path: &Path) -> (Self, Option<String>) {
+        let bytes = match std::fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return (Self::default(), None),
+            Err(error) => return (Self::default(), Some(ignored(path, &error.to_string()))),
+        };
+        match parse(&bytes) {
+            Ok(state) => (state, None),
+            Err(why) => (Self::default(), Some(ignored(path, why))),
+        }
+    }
+
+    pub(super) fn write(&self, path: &Path) -> io::Result<()> {
+        let text = serde_json::to_string(self)?;
+        let checksum = blake3::hash(text.as_bytes()).to_hex().to_string();
+        let content = serde_json::value::RawValue::from_string(text)?;
+        super::replace(path, &serde_json::to_vec(&Versioned { version: VERSION, checksum, content })?)
+    }
+}
+
+fn parse(bytes: &[u8]) -> Result<State, &'static str> {
+    const DAMAGED: &str = "it is damaged";
+    #[derive(Deserialize)]
+    struct Version {
+        version: u32,
+    }
+    let Version { version } = serde_json::from_slice(bytes).map_err(|_| DAMAGED)?;
+    if version != VERSION {
+        return Err("it was written by another version of stack");
+    }
+    let file: Versioned<Box<serde_json::value::RawValue>> = serde_json::from_slice(bytes).map_err(|_| DAMAGED)?;
+    if blake3::hash(file.content.get().as_bytes()).to_hex().as_str() != file.checksum {
+        return Err(DAMAGED);
+    }
+    serde_json::from_str(file.content.get()).map_err(|_| DAMAGED)
+}
+
+fn ignored(path: &Path, why: &str) -> String {
+    format!("{} is ignored: {why}. It is only a cache and will be written again.", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written() -> (tempfile::TempDir, std::path::PathBuf, State) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.json");
+        let state = State { durations: BTreeMap::from([("build:a".to_owned(), 1200)]), ..State::default() };
+        state.write(&path).unwrap();
+        (folder, path, state)
+    }
+
+    #[test]
+    fn what_was_written_is_read() {
+        let (_folder, path, state) = written();
+        assert_eq!(State::read(&path), (state, None));
+    }
+
+    #[test]
+    fn every_truncation_and_every_flipped_byte_is_a_warned_miss() {
+        let (_folder, path, state) = written();
+        let good = std::fs::read(&path).unwrap();
+        for length in 0..good.len() {
+            std::fs::write(&path, &good[..length]).unwrap();
+            let (read, warning) = State::read(&path);
+            assert!(read == State::default() && warning.is_some(), "cut to {length} bytes");
+        }
+        for position in 0..good.len() {
+            let mut bad = good.clone();
+            bad[position] ^= 0x20;
+            std::fs::write(&path, &bad).unwrap();
+            let (read, warning) = State::read(&path);
+            assert!(warning.is_some() || read == state, "byte {position} flipped and believed");
+        }
+    }
+
+    #[test]
+    fn a_newer_version_is_a_warned_miss() {
+        let (_folder, path, _) = written();
+        let text = std::fs::read_to_string(&path).unwrap().replace("\"version\":1", "\"version\":2");
+        std::fs::write(&path, text).unwrap();
+        let (read, warning) = State::read(&path);
+        assert_eq!(read, State::default());
+        assert!(warning.unwrap().contains("another version"));
+    }
+}
