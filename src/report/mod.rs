@@ -1,1 +1,19 @@
 //! Every consumer of events, and the only writer to stdout and stderr.
+//!
+//! A closed pipe or a stalled terminal never reaches the run: events wait in their channel, and writing that fails is
+//! given up in silence, since there is nobody left to tell.
+
+mod console;
+mod failure;
+mod follow;
+mod live;
+mod plain;
+mod plan;
+mod style;
+mod words;
+
+pub use console::{ColorChoice, Console};
+pub use follow::{Follow, follow};
+pub use plan::{PlanReport, PlannedStep};
+pub use style::Palette;
+pub use words::{bytes, seconds};

@@ -1,0 +1,86 @@
+//! The process's two output streams: colour decided once, failures to write given up in silence.
+
+use std::fmt;
+use std::io::{IsTerminal, Write};
+
+use anstream::AutoStream;
+
+/// When to use colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum ColorChoice {
+    /// On a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// Where output goes. Copies are the same console.
+#[derive(Debug, Clone, Copy)]
+pub struct Console {
+    stdout: anstream::ColorChoice,
+    stderr: anstream::ColorChoice,
+    json: bool,
+}
+
+impl Console {
+    /// The console of this process. With `json`, everything for people goes to stderr.
+    pub fn new(color: ColorChoice, json: bool) -> Self {
+        let choice = match color {
+            ColorChoice::Always => anstream::ColorChoice::AlwaysAnsi,
+            ColorChoice::Never => anstream::ColorChoice::Never,
+            ColorChoice::Auto => anstream::ColorChoice::Auto,
+        };
+        let resolve = |auto| match choice {
+            anstream::ColorChoice::Auto => auto,
+            fixed => fixed,
+        };
+        Self {
+            stdout: resolve(AutoStream::choice(&std::io::stdout())),
+            stderr: resolve(AutoStream::choice(&std::io::stderr())),
+            json,
+        }
+    }
+
+    /// Whether stdout carries JSON.
+    pub fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// Whether lines can be redrawn: everything that a person sees goes to a terminal that can move its cursor.
+    pub fn is_interactive(&self) -> bool {
+        let capable = std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+        capable && !self.json && std::io::stdout().is_terminal() && std::io::stderr().is_terminal()
+    }
+
+    /// Whether stderr gets colour.
+    pub fn stderr_has_color(&self) -> bool {
+        self.stderr != anstream::ColorChoice::Never
+    }
+
+    /// Writes one line for people: to stdout, or to stderr where stdout carries JSON.
+    pub fn line(&self, line: impl fmt::Display) {
+        if self.json { self.error_line(line) } else { self.result_line(line) }
+    }
+
+    /// Writes one line of the command's result to stdout.
+    pub fn result_line(&self, line: impl fmt::Display) {
+        let mut stream = AutoStream::new(std::io::stdout().lock(), self.stdout);
+        // Nobody reads any more: there is nobody to tell either.
+        let _ = writeln!(stream, "{line}").and_then(|()| stream.flush());
+    }
+
+    /// Writes text that ends itself to stdout.
+    pub fn result(&self, text: &str) {
+        let mut stream = AutoStream::new(std::io::stdout().lock(), self.stdout);
+        let _ = stream.write_all(text.as_bytes()).and_then(|()| stream.flush());
+    }
+
+    /// Writes one line to stderr.
+    pub fn error_line(&self, line: impl fmt::Display) {
+        let mut stream = AutoStream::new(std::io::stderr().lock(), self.stderr);
+        let _ = writeln!(stream, "{line}").and_then(|()| stream.flush());
+    }
+}

@@ -1,0 +1,128 @@
+//! Follows a run's events to their end, in the form that the caller's terminal can show.
+
+use std::collections::HashMap;
+
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use super::live::Live;
+use super::plain::Plain;
+use super::{Console, Palette, seconds};
+use crate::event::{Event, EventKind, Outcome};
+
+/// What the follower saw, for whoever needs it after the run.
+#[derive(Debug, Default)]
+pub struct Follow {
+    /// Every failed step's diagnosis, in the order of the failures.
+    pub failures: Vec<Failed>,
+    /// For each finished step: its final state and seconds.
+    pub finished: HashMap<String, (Outcome, f64)>,
+}
+
+/// A failed step.
+#[derive(Debug)]
+pub struct Failed {
+    /// The step.
+    pub step: String,
+    /// What happened.
+    pub reason: String,
+    /// The whole explanation.
+    pub diagnosis: Option<String>,
+    /// The steps that it blocked.
+    pub blocked: Vec<String>,
+}
+
+/// How events are shown.
+enum View {
+    Json(Console),
+    Plain(Plain),
+    Live(Live),
+}
+
+/// Shows events until their channel closes, then the failures once more and the summary.
+pub async fn follow(mut events: UnboundedReceiver<Event>, console: Console, verbose: bool) -> Follow {
+    let mut seen = Follow::default();
+    let mut view = if console.is_json() {
+        View::Json(console)
+    } else if console.is_interactive() && !verbose {
+        View::Live(Live::new(console))
+    } else {
+        View::Plain(Plain::new(console, verbose))
+    };
+    while let Some(event) = events.recv().await {
+        seen.note(&event);
+        match &mut view {
+            View::Json(console) => json(*console, &event),
+            View::Plain(plain) => plain.show(&event),
+            View::Live(live) => live.show(&event),
+        }
+        if let EventKind::RunFinished { .. } = event.kind {
+            if let View::Live(live) = &mut view {
+                live.clear();
+            }
+            if !console.is_json() {
+                seen.show_failures(console);
+                summary(console, &event.kind);
+            }
+        }
+    }
+    seen
+}
+
+fn json(console: Console, event: &Event) {
+    if let Ok(text) = serde_json::to_string(event) {
+        console.result_line(text);
+    }
+}
+
+impl Follow {
+    fn note(&mut self, event: &Event) {
+        let EventKind::StepFinished { step, outcome, reason, diagnosis, seconds, .. } = &event.kind else { return };
+        let step = step.to_string();
+        self.finished.insert(step.clone(), (*outcome, *seconds));
+        match outcome {
+            Outcome::Failed => self.failures.push(Failed {
+                step,
+                reason: reason.clone(),
+                diagnosis: diagnosis.clone(),
+                blocked: Vec::new(),
+            }),
+            Outcome::Blocked => {
+                if let Some(failed) = self.failures.iter_mut().find(|failed| reason.ends_with(&failed.step)) {
+                    failed.blocked.push(step);
+                }
+            }
+            Outcome::Done | Outcome::Skipped | Outcome::Cancelled => {}
+        }
+    }
+
+    fn show_failures(&self, console: Console) {
+        let (bad, dim) = (Palette::BAD, Palette::DIM);
+        for Failed { step, reason, diagnosis, blocked } in &self.failures {
+            console.line(format_args!("\n{bad}{step} failed{bad:#}: {reason}"));
+            for line in diagnosis.iter().flat_map(|text| text.lines()) {
+                console.line(format_args!("  {line}"));
+            }
+            if !blocked.is_empty() {
+                console.line(format_args!("  {dim}so these could not start: {}{dim:#}", blocked.join(", ")));
+            }
+        }
+    }
+}
+
+fn summary(console: Console, event: &EventKind) {
+    let EventKind::RunFinished { outcome, done, skipped, failed, blocked, cancelled, seconds: time } = event else {
+        return;
+    };
+    let style = match outcome {
+        crate::event::RunOutcome::Done => Palette::GOOD,
+        crate::event::RunOutcome::Failed => Palette::BAD,
+        crate::event::RunOutcome::Cancelled => Palette::WARN,
+    };
+    let mut counts = format!("done:{done} skipped:{skipped} failed:{failed}");
+    for (name, count) in [("blocked", blocked), ("cancelled", cancelled)] {
+        if *count > 0 {
+            counts.push_str(&format!(" {name}:{count}"));
+        }
+    }
+    console.line(format_args!("\n{style}{counts}{style:#} in {}", seconds(*time)));
+}

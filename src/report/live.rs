@@ -1,0 +1,87 @@
+//! The view on a terminal: finished steps scroll by, and each running step has one line that shows what it does now.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+use super::plain::{STEP_WIDTH, line};
+use super::{Console, Palette};
+use crate::event::{Event, EventKind, Outcome};
+use crate::graph::StepId;
+
+/// Runs with more steps than this show no line for a skipped step.
+const FOLD_SKIPPED_ABOVE: usize = 60;
+
+pub(super) struct Live {
+    console: Console,
+    bars: MultiProgress,
+    running: HashMap<StepId, ProgressBar>,
+    steps: usize,
+}
+
+impl Live {
+    pub(super) fn new(console: Console) -> Self {
+        Self { console, bars: MultiProgress::new(), running: HashMap::new(), steps: 0 }
+    }
+
+    pub(super) fn show(&mut self, event: &Event) {
+        match &event.kind {
+            EventKind::RunStarted { steps, .. } => self.steps = *steps,
+            EventKind::StepStarted { step, reason, .. } => self.start(step, reason),
+            EventKind::StepOutput { step, line, .. } => self.message(step, line),
+            EventKind::StepProgress { step, message, done, total } => {
+                let counted = match (done, total) {
+                    (Some(done), Some(total)) => {
+                        format!("{message} {} of {}", super::bytes(*done), super::bytes(*total))
+                    }
+                    (Some(done), None) => format!("{message} {}", super::bytes(*done)),
+                    (None, _) => message.clone(),
+                };
+                self.message(step, &counted);
+            }
+            EventKind::StepTransition { step, object, from, to, detail } => {
+                self.message(step, &format!("{object}: {from} -> {to} ({detail})"));
+            }
+            EventKind::StepFinished { step, outcome, .. } => {
+                if let Some(bar) = self.running.remove(step) {
+                    bar.finish_and_clear();
+                }
+                if *outcome != Outcome::Skipped || self.steps <= FOLD_SKIPPED_ABOVE {
+                    self.print(&event.kind);
+                }
+            }
+            EventKind::Warning { .. } | EventKind::StepRetry { .. } => self.print(&event.kind),
+            EventKind::RunFinished { .. } => {}
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.running.clear();
+        // The terminal is gone: there is nothing to clear.
+        let _ = self.bars.clear();
+    }
+
+    fn start(&mut self, step: &StepId, reason: &str) {
+        let busy = Palette::BUSY;
+        let template = format!("{{prefix}} {busy}{{spinner}}{busy:#} {{elapsed:>5}}  {{wide_msg}}");
+        let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_spinner());
+        let bar = self.bars.add(ProgressBar::new_spinner().with_style(style));
+        bar.set_prefix(format!("{step:<STEP_WIDTH$}"));
+        bar.set_message(reason.to_owned());
+        bar.enable_steady_tick(Duration::from_millis(120));
+        self.running.insert(step.clone(), bar);
+    }
+
+    fn message(&self, step: &StepId, message: &str) {
+        if let Some(bar) = self.running.get(step) {
+            bar.set_message(message.replace(['\t', '\r'], " "));
+        }
+    }
+
+    fn print(&self, event: &EventKind) {
+        if let Some(line) = line(event, false) {
+            self.bars.suspend(|| self.console.line(line));
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! The log for pipes, files and CI: one line for each thing that happened, in the order in which it happened.
+
+use jiff::Timestamp;
+
+use super::{Console, Palette, seconds};
+use crate::event::{Event, EventKind, Outcome};
+
+/// How wide the column of step ids is; longer ids push their line.
+pub(super) const STEP_WIDTH: usize = 16;
+
+pub(super) struct Plain {
+    console: Console,
+    started: Option<Timestamp>,
+    verbose: bool,
+}
+
+impl Plain {
+    pub(super) fn new(console: Console, verbose: bool) -> Self {
+        Self { console, started: None, verbose }
+    }
+
+    pub(super) fn show(&mut self, event: &Event) {
+        let started = *self.started.get_or_insert(event.time);
+        if let Some(line) = line(&event.kind, self.verbose) {
+            let elapsed = (event.time - started).total(jiff::Unit::Second).unwrap_or(0.0);
+            let dim = Palette::DIM;
+            self.console.line(format_args!("{dim}{elapsed:>7.2}s{dim:#}  {line}"));
+        }
+    }
+}
+
+/// The line that tells of an event, without its time; nothing for events that a log has no use for.
+pub(super) fn line(event: &EventKind, verbose: bool) -> Option<String> {
+    let (dim, busy, warn) = (Palette::DIM, Palette::BUSY, Palette::WARN);
+    match event {
+        EventKind::StepStarted { step, attempt, reason } => {
+            let again = if *attempt > 1 { format!(" (attempt {attempt})") } else { String::new() };
+            Some(format!("{step:<STEP_WIDTH$} {busy}started{busy:#}   {reason}{again}"))
+        }
+        EventKind::StepOutput { step, line, .. } => Some(format!("{step:<STEP_WIDTH$} {dim}|{dim:#} {line}")),
+        EventKind::StepProgress { step, message, .. } if verbose => {
+            Some(format!("{step:<STEP_WIDTH$} {dim}.{dim:#} {message}"))
+        }
+        EventKind::StepTransition { step, object, from, to, detail } => {
+            let detail = if detail.is_empty() { String::new() } else { format!(" ({detail})") };
+            Some(format!("{step:<STEP_WIDTH$} {dim}~{dim:#} {object}: {from} -> {to}{detail}"))
+        }
+        EventKind::Warning { step, message } => {
+            let step = step.as_ref().map(|step| format!("{step}: ")).unwrap_or_default();
+            Some(format!("{warn}warning{warn:#}: {step}{message}"))
+        }
+        EventKind::StepRetry { step, attempt, reason, delay_seconds } => Some(format!(
+            "{step:<STEP_WIDTH$} {warn}again{warn:#}     attempt {attempt} failed: {reason}; next in {}",
+            seconds(*delay_seconds)
+        )),
+        EventKind::StepFinished { step, outcome, reason, note, seconds: time, .. } => {
+            let style = Palette::outcome(*outcome);
+            let word = outcome_word(*outcome);
+            let text = match (outcome, note) {
+                (Outcome::Done, Some(note)) => format!("{}  {note}", seconds(*time)),
+                (Outcome::Done, None) => seconds(*time),
+                (Outcome::Failed, _) => format!("{}  {reason}", seconds(*time)),
+                (Outcome::Skipped | Outcome::Blocked | Outcome::Cancelled, _) => reason.clone(),
+            };
+            Some(format!("{step:<STEP_WIDTH$} {style}{word:<9}{style:#} {text}"))
+        }
+        EventKind::RunStarted { .. } | EventKind::StepProgress { .. } | EventKind::RunFinished { .. } => None,
+    }
+}
+
+/// The word for a final state.
+fn outcome_word(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Done => "done",
+        Outcome::Skipped => "skipped",
+        Outcome::Failed => "failed",
+        Outcome::Blocked => "blocked",
+        Outcome::Cancelled => "cancelled",
+    }
+}
