@@ -1,0 +1,214 @@
+//! What the user typed: clap's view of the command line. Nothing is resolved here and nothing has effects.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::report::ColorChoice;
+
+/// Builds images, gets them into a cluster, installs charts and waits until they are ready: one file, one graph, only
+/// what changed.
+#[derive(Debug, Parser)]
+#[command(name = "stack", version, about, max_term_width = 100, disable_help_subcommand = true)]
+pub struct Cli {
+    /// Options that every command takes.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options that every command takes.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// The stack file [default: $STACK_FILE, else stack.toml or the one *-stack.toml here or in the nearest folder above]
+    #[arg(short, long, global = true, value_name = "FILE", help_heading = "Global options")]
+    pub file: Option<PathBuf>,
+    /// Merge [profile.NAME] of the stack file over the rest; may be repeated
+    #[arg(short, long = "profile", global = true, value_name = "NAME", help_heading = "Global options")]
+    pub profiles: Vec<String>,
+    /// Set a variable of [vars]; may be repeated
+    #[arg(long = "var", global = true, value_name = "NAME=VALUE", help_heading = "Global options")]
+    pub vars: Vec<String>,
+    /// When to use colour
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t, help_heading = "Global options")]
+    pub color: ColorChoice,
+    /// Show every line that tools print, and more detail about what is going on
+    #[arg(short, long, global = true, help_heading = "Global options")]
+    pub verbose: bool,
+}
+
+/// Which steps.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Steps {
+    /// Steps by id, name or pattern, such as build:backend, todo or 'build:*' [default: all]
+    #[arg(value_name = "STEP")]
+    pub steps: Vec<String>,
+    /// Leave out what the named steps need
+    #[arg(long)]
+    pub no_deps: bool,
+    /// Add what needs the named steps
+    #[arg(long)]
+    pub downstream: bool,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make the world equal to the stack file
+    Apply(Apply),
+    /// Show what apply would do, and why
+    Plan(Plan),
+    /// Print the graph of steps
+    Graph(Graph),
+    /// Show the inputs of a step, and what changed since it was last applied
+    Why(Why),
+    /// Show cluster, images, releases, deployments, services and pods
+    Status(Status),
+    /// Remove the releases, in reverse order, and what was made for them
+    Destroy(Destroy),
+    /// Check the stack file, offline
+    Validate,
+    /// Print the JSON schema of stack files, for editors
+    Schema,
+}
+
+/// Text for people, or JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs: JSON on stdout, alone.
+    Json,
+}
+
+/// `stack apply`.
+#[derive(Debug, Args)]
+pub struct Apply {
+    /// Which steps.
+    #[command(flatten)]
+    pub steps: Steps,
+    /// Only show what would be done, as `stack plan` does
+    #[arg(long)]
+    pub dry_run: bool,
+    /// How many steps may run at the same time
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub jobs: Option<u16>,
+    /// Go on with what does not depend on a step that failed
+    #[arg(short, long)]
+    pub keep_going: bool,
+    /// Run steps even when nothing has changed: all of them, or those that match STEP
+    #[arg(long, value_name = "STEP", num_args = 0..=1, default_missing_value = "*", require_equals = true)]
+    pub force: Vec<String>,
+    /// Wait for another apply of this stack instead of stopping with code 4
+    #[arg(long)]
+    pub wait: bool,
+    /// The form of the output: one event a line with json
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// `stack plan`.
+#[derive(Debug, Args)]
+pub struct Plan {
+    /// Which steps.
+    #[command(flatten)]
+    pub steps: Steps,
+    /// Exit with code 5 when there is something to do
+    #[arg(long)]
+    pub exit_code: bool,
+    /// The form of the output
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// The forms of a graph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum GraphFormat {
+    /// A tree for a terminal.
+    #[default]
+    Tree,
+    /// Graphviz.
+    Dot,
+    /// Mermaid, as shown in Markdown.
+    Mermaid,
+    /// For programs.
+    Json,
+}
+
+/// `stack graph`.
+#[derive(Debug, Args)]
+pub struct Graph {
+    /// Which steps.
+    #[command(flatten)]
+    pub steps: Steps,
+    /// Show for each step what apply would do
+    #[arg(long)]
+    pub plan: bool,
+    /// The form of the output
+    #[arg(long, value_enum, default_value_t)]
+    pub format: GraphFormat,
+}
+
+/// `stack why`.
+#[derive(Debug, Args)]
+pub struct Why {
+    /// The step, by id or name
+    #[arg(value_name = "STEP")]
+    pub step: String,
+    /// The form of the output
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// `stack status`.
+#[derive(Debug, Args)]
+pub struct Status {
+    /// The form of the output
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// `stack destroy`.
+#[derive(Debug, Args)]
+pub struct Destroy {
+    /// Which steps.
+    #[command(flatten)]
+    pub steps: Steps,
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Also remove the images from the nodes and from the local engine
+    #[arg(long)]
+    pub images: bool,
+    /// Also delete the cluster
+    #[arg(long)]
+    pub cluster: bool,
+    /// The form of the output: one event a line with json
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn force_takes_a_step_only_after_an_equals_sign() {
+        let force = |args: &[&str]| match Cli::try_parse_from(args).unwrap().command {
+            Command::Apply(apply) => (apply.force, apply.steps.steps),
+            _ => panic!("not an apply"),
+        };
+        assert_eq!(force(&["stack", "apply", "--force", "todo"]), (vec!["*".into()], vec!["todo".into()]));
+        assert_eq!(force(&["stack", "apply", "--force=chart:todo"]), (vec!["chart:todo".into()], vec![]));
+    }
+}
