@@ -1,0 +1,59 @@
+# shellcheck shell=bash
+# The bed as a whole: which profile it has, which checkouts use it, how it ends.
+
+# bed.env is read by `env` and by the stand-in minikube, in plain sh.
+if [[ -r $STATE/bed.env ]]; then
+    # shellcheck disable=SC1091
+    . "$STATE/bed.env"
+fi
+PROFILE=${BED_PROFILE:-${STACK_TESTBED_PROFILE:-stack-testbed}}
+
+# bed_checked : what is there was made by scripts like these
+bed_checked() {
+    if [[ -r $STATE/bed.env && ${BED_MADE_BY:-} != "$BED_REVISION" ]]; then
+        die "the bed on this machine was made by another revision of these scripts (${BED_MADE_BY:-?}, this is" \
+            "$BED_REVISION): run $TESTBED_DIR/down --all first"
+    fi
+    mkdir -p "$STATE" "$RUN" "$LOGS"
+}
+
+bed_written() {
+    {
+        echo "BED_MADE_BY=$BED_REVISION"
+        echo "BED_PROFILE=$PROFILE"
+        echo "BED_NODE_IP=$(node_ip 0)"
+        echo "BED_KUBERNETES_VERSION=v$KUBERNETES_VERSION"
+        if alive "$HOST" dockerd; then echo "BED_HOST_ENGINE=ours"; else echo "BED_HOST_ENGINE=found"; fi
+        echo "BED_HELM3=$HELM3/helm"
+        echo "BED_HELM4=$HELM4/helm"
+    } | write "$STATE/bed.env"
+}
+
+# A checkout that uses the bed is a file in users/ that holds its path.
+user_file() { printf '%s/users/%s' "$STATE" "$(printf '%s' "$1" | sha256sum | cut -c1-16)"; }
+
+register() { printf '%s\n' "$CHECKOUT" | write "$(user_file "$CHECKOUT")"; }
+
+unregister() { rm -f -- "$(user_file "$CHECKOUT")"; }
+
+# users : checkouts that use the bed; those whose folder is gone do not count
+users() {
+    local file
+    for file in "$STATE"/users/*; do
+        [[ -e $file ]] || continue
+        if [[ -d $(cat "$file") ]]; then cat "$file"; else rm -f -- "$file"; fi
+    done
+}
+
+# bed_down : everything that `up` started; the cache stays
+bed_down() {
+    say "stopping the cluster"
+    cluster_deleted
+    network_rules_removed
+    stop_process "$HOST" trim-logs 2
+    host_images_removed
+    host_engine_down
+    cgroup_removed "$MARK"
+    sysctls_restored
+    rm -rf -- "$STATE" "$RUN"
+}

@@ -1,0 +1,148 @@
+# shellcheck shell=bash
+# The life of a node: up, stopped, deleted. The first one, named like the profile, carries the control plane.
+
+# node_names : the nodes that this bed has, the first one first
+node_names() {
+    local dir
+    for dir in "$STATE"/nodes/*/; do
+        [[ -e $dir/number ]] && printf '%s %s\n' "$(cat "$dir/number")" "$(basename "$dir")"
+    done | sort -n | cut -d' ' -f2
+}
+
+node_number() { cat "$(node_dir "$1")/number"; }
+
+# cluster_up : every node of the bed, running and Ready
+cluster_up() {
+    local name
+    mkdir -p "$(node_dir "$PROFILE")"
+    [[ -e $(node_dir "$PROFILE")/number ]] || echo 0 >"$(node_dir "$PROFILE")/number"
+    authority
+
+    forget_lost_cluster
+    for name in $(node_names); do
+        network_up "$name" "$(node_number "$name")"
+    done
+    running_everything || say "node: starting $(node_names | tr '\n' ' ')"
+    for name in $(node_names); do node_engine_started "$name" "$(node_number "$name")"; done
+    control_plane_started "$PROFILE"
+    for name in $(node_names); do
+        node_engine_ready "$name"
+        node_images_loaded "$name"
+        worker_started "$name" "$(node_number "$name")"
+    done
+    cluster_services_started
+    control_plane_ready "$PROFILE"
+    addons
+    for name in $(node_names); do
+        wait_until 60 node_is_ready "$name" || process_failed "$name" kubelet "node $name does not become Ready"
+    done
+    wait_until 30 kubectl_bed get serviceaccount default || die "the controller manager makes no service accounts"
+    cp -f "$(node_dir "$PROFILE")/kubeconfig" "$STATE/kubeconfig.new"
+    mv -f "$STATE/kubeconfig.new" "$STATE/kubeconfig"
+}
+
+running_everything() {
+    local name part
+    for name in $(node_names); do
+        for part in dockerd kubelet proxy; do alive "$name" "$part" || return 1; done
+    done
+    for part in etcd apiserver controller-manager scheduler dns storage; do
+        alive "$PROFILE" "$part" || return 1
+    done
+}
+
+kubectl_bed() { "$STATE/bin/kubectl" --kubeconfig "$(node_dir "$PROFILE")/kubeconfig" "$@"; }
+
+node_is_ready() {
+    [[ $(kubectl_bed get node "$1" -o 'jsonpath={.status.conditions[?(@.type=="Ready")].status}') == True ]]
+}
+
+# DNS and storage are Python and read the API; they outlive its restarts.
+cluster_services_started() {
+    local upstream
+    upstream=$(resolvers | paste -sd, -)
+    [[ -n $upstream ]] || say "warning: no name server of this machine can be reached from a node"
+    ensure_process "$PROFILE" dns "$PROFILE" /usr/bin/python3 "$TESTBED_DIR/services/dns.py" \
+        "server=$(api_server)" "pki=$PKI" "listen=$(node_ip 0)" "upstream=$upstream"
+    ensure_process "$PROFILE" storage "$PROFILE" /usr/bin/python3 "$TESTBED_DIR/services/storage.py" \
+        "server=$(api_server)" "pki=$PKI" "volumes=$(node_dir "$PROFILE")/volumes"
+}
+
+# What minikube has from its first start on: a default storage class. Marks the cluster as whole
+# afterwards, so that a start which was cut off does it again.
+addons() {
+    [[ -e $(node_dir "$PROFILE")/cluster-exists ]] && return 0
+    logged addons wait_until 20 storage_class
+    touch "$(node_dir "$PROFILE")/cluster-exists"
+}
+
+storage_class() {
+    kubectl_bed apply -f - <<'YAML'
+apiVersion: storage.k8s.io/v1
+kind: StorageClass
+metadata:
+  name: standard
+  annotations:
+    storageclass.kubernetes.io/is-default-class: "true"
+provisioner: k8s.io/minikube-hostpath
+reclaimPolicy: Delete
+volumeBindingMode: Immediate
+YAML
+}
+
+# cluster_stopped : every process of every node; data stays
+cluster_stopped() {
+    local name
+    for name in $(node_names); do worker_stopped "$name"; done
+    stop_process "$PROFILE" dns 2
+    stop_process "$PROFILE" storage 2
+    control_plane_stopped "$PROFILE"
+    for name in $(node_names); do
+        stop_process "$name" dockerd 20
+        stop_leftovers "$(node_run "$name")/exec"
+    done
+}
+
+# cluster_deleted : nothing of it is left but certificates and logs
+cluster_deleted() {
+    local name
+    for name in $(node_names); do
+        # Nothing needs to end gently any more; otherwise the daemon waits for each.
+        kill_containers "$name"
+    done
+    cluster_stopped
+    for name in $(node_names); do
+        network_down "$name" "$(node_number "$name")"
+        unmount_below "$(node_dir "$name")" "$(node_run "$name")"
+        umount -l "$(node_dir "$name")/etcd" 2>/dev/null || true
+        cgroup_removed "$MARK/$name"
+        rm -rf -- "$RUN/cni/$(node_number "$name")"
+        rm -rf -- "$(node_dir "$name")" "$(node_run "$name")" "${PROCS:?}/$name"
+    done
+    rm -f -- "$STATE/kubeconfig"
+}
+
+kill_containers() {
+    local ids
+    alive "$1" dockerd || return 0
+    # The kubelet would start them again.
+    stop_process "$1" kubelet 5
+    ids=$(node_docker "$1" ps -q 2>/dev/null) || return 0
+    # shellcheck disable=SC2086 # a list of ids
+    [[ -z $ids ]] || node_docker "$1" kill $ids >/dev/null 2>&1 || true
+}
+
+# forget_lost_cluster : etcd's data is gone (a machine that was restarted) though there was a cluster: its containers and
+# volumes belong to nobody now. Images stay.
+forget_lost_cluster() {
+    local name dir
+    [[ -e $(node_dir "$PROFILE")/cluster-exists && ! -d $(node_dir "$PROFILE")/etcd/data/member ]] || return 0
+    say "the cluster's data is gone (was the machine restarted?): making a new one"
+    cluster_stopped
+    for name in $(node_names); do
+        dir=$(node_dir "$name")
+        unmount_below "$dir/kubelet"
+        rm -rf -- "$dir/kubelet" "$dir/volumes" "$dir/docker/containers" "$RUN/cni/$(node_number "$name")"
+    done
+    rm -f -- "$(node_dir "$PROFILE")/cluster-exists"
+}

@@ -1,0 +1,69 @@
+# shellcheck shell=bash
+# Starts and stops the bed's processes by exact identity: a pid together with the moment that process began,
+# so that a pid which the kernel gave to somebody else since is never signalled.
+
+PROCS=$RUN/procs
+
+# started_at PID : field 22 of /proc/PID/stat (clock ticks since boot); fails when there is none, or only a zombie
+started_at() {
+    local line
+    local -a field
+    read -r line 2>/dev/null <"/proc/$1/stat" || return 1
+    # The command's name, in parentheses, may hold spaces: count from behind it.
+    read -ra field <<<"${line##*) }"
+    [[ ${field[0]} != Z ]] && printf '%s' "${field[19]}"
+}
+
+# pid_of OWNER NAME : its pid, if that very process is alive. Also tells OWNER/NAME from a reused pid.
+pid_of() {
+    local pid start now
+    read -r pid start 2>/dev/null <"$PROCS/$1/$2" || return 1
+    now=$(started_at "$pid") || return 1
+    [[ $now == "$start" ]] && printf '%s' "$pid"
+}
+
+alive() { pid_of "$1" "$2" >/dev/null; }
+
+# start_process OWNER NAME NETNS COMMAND... : in the background, in its own session, in network namespace NETNS
+# ('' for the host's), its output appended to OWNER-NAME.log
+start_process() {
+    local owner=$1 name=$2 netns=$3 pid
+    local -a enter=()
+    shift 3
+    # nsenter, not `ip netns exec`: that one remounts /sys and hides the cgroups from dockerd.
+    [[ -n $netns ]] && enter=(nsenter "--net=/run/netns/$netns" --)
+    mkdir -p "$PROCS/$owner" "$LOGS"
+    # A clean environment: nothing of the caller's (proxies, tokens, KUBECONFIG) reaches a daemon by accident.
+    # `9>&-`: a daemon must not hold our lock.
+    setsid "${enter[@]}" env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 "$@" \
+        </dev/null >>"$LOGS/$owner-$name.log" 2>&1 9>&- &
+    pid=$!
+    printf '%s %s\n' "$pid" "$(started_at "$pid" || echo gone)" >"$PROCS/$owner/$name"
+    disown "$pid"
+}
+
+# ensure_process OWNER NAME NETNS COMMAND... : starts it unless it runs
+ensure_process() {
+    alive "$1" "$2" || start_process "$@"
+}
+
+# stop_process OWNER NAME [SECONDS] : TERM, then KILL when it is still there after SECONDS
+stop_process() {
+    local owner=$1 name=$2 patience=${3:-5} pid
+    if pid=$(pid_of "$owner" "$name"); then
+        kill -TERM "$pid" 2>/dev/null || true
+        if ! wait_until "$patience" gone "$owner" "$name"; then
+            kill -KILL "$pid" 2>/dev/null || true
+            wait_until 5 gone "$owner" "$name" || say "$owner/$name (pid $pid) does not go away"
+        fi
+    fi
+    rm -f -- "$PROCS/$owner/$name"
+}
+
+gone() { ! alive "$1" "$2"; }
+
+# process_failed OWNER NAME WHAT : ends with the process's log
+process_failed() {
+    show_log "$LOGS/$1-$2.log"
+    die "$3"
+}
