@@ -1,0 +1,249 @@
+//! What the tests that drive the real program share: the test bed's address, a project in a temporary folder, and runs
+//! of `stack` in it.
+
+#![allow(dead_code, reason = "every test binary uses its own part of it")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+/// The program under test: the release build when `make test` made one, else the one that cargo built for the tests.
+pub fn program() -> PathBuf {
+    std::env::var_os("STACK_TEST_BIN").map_or_else(|| env!("CARGO_BIN_EXE_stack").into(), PathBuf::from)
+}
+
+/// An environment variable of the test bed.
+fn bed(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| {
+        panic!("{name} is not set: this test needs the test bed. Run `make test`, or `eval \"$(tests/testbed/env)\"` first.")
+    })
+}
+
+/// The test bed: a Docker Engine, a Kubernetes node with a Docker daemon of its own, and Helm.
+pub struct Bed {
+    /// The profile under which the stand-in for minikube knows the node, also the kubeconfig context.
+    pub profile: String,
+    /// The address of the node's Docker daemon.
+    pub node_docker: String,
+    /// The folder with the certificates for it.
+    pub node_certs: String,
+}
+
+impl Bed {
+    /// The bed that `tests/testbed/env` describes. Fails the test when there is none.
+    pub fn get() -> Self {
+        bed("KUBECONFIG");
+        Self {
+            profile: bed("STACK_TESTBED_PROFILE"),
+            node_docker: bed("STACK_TESTBED_NODE_DOCKER"),
+            node_certs: bed("STACK_TESTBED_NODE_CERTS"),
+        }
+    }
+
+    /// Runs the Docker client against the node's daemon.
+    pub fn node_docker(&self, args: &[&str]) -> Output {
+        let mut command = Command::new("docker");
+        command
+            .env("DOCKER_HOST", &self.node_docker)
+            .env("DOCKER_TLS_VERIFY", "1")
+            .env("DOCKER_CERT_PATH", &self.node_certs)
+            .args(args);
+        succeed(&mut command)
+    }
+
+    /// Runs `kubectl` against the node.
+    pub fn kubectl(&self, args: &[&str]) -> String {
+        let output = succeed(Command::new("kubectl").args(["--context", &self.profile]).args(args));
+        String::from_utf8(output.stdout).expect("kubectl prints UTF-8")
+    }
+
+    /// Whether an object exists.
+    pub fn has(&self, args: &[&str]) -> bool {
+        let mut all = vec!["get", "--ignore-not-found", "-o", "name"];
+        all.extend_from_slice(args);
+        !self.kubectl(&all).trim().is_empty()
+    }
+}
+
+/// Runs the Docker client against the host's daemon.
+pub fn host_docker(args: &[&str]) -> Output {
+    succeed(Command::new("docker").args(args))
+}
+
+/// Runs a command that has to succeed.
+pub fn succeed(command: &mut Command) -> Output {
+    let output = command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(
+        output.status.success(),
+        "{command:?} ended with {}\n{}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output
+}
+
+/// The root of the checkout.
+pub fn checkout() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A stack of its own in a temporary folder. What it made in the world goes when it is dropped.
+pub struct Project {
+    folder: tempfile::TempDir,
+    /// The stack's name, which is also its namespace; no other test has it.
+    pub name: String,
+    env: Vec<(String, String)>,
+    clean: bool,
+}
+
+impl Project {
+    /// An empty folder; `tag` shows in the names of all that it makes.
+    pub fn empty(tag: &str) -> Self {
+        let folder = tempfile::Builder::new().prefix("stack-test-").tempdir().expect("a temporary folder");
+        let unique = folder.path().file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let unique: String = unique.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_lowercase();
+        let unique = &unique[unique.len().saturating_sub(6)..];
+        Self { name: format!("t-{tag}-{unique}"), folder, env: Vec::new(), clean: false }
+    }
+
+    /// A folder whose stack is removed from the cluster, the node and the host when the test is over.
+    pub fn on_the_bed(tag: &str) -> Self {
+        Self { clean: true, ..Self::empty(tag) }
+    }
+
+    /// Its folder.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Sets an environment variable for every run of `stack`.
+    pub fn set_env(&mut self, name: &str, value: impl Into<String>) {
+        self.env.retain(|(known, _)| known != name);
+        self.env.push((name.into(), value.into()));
+    }
+
+    /// Writes a file, with the folders above it. `@name@` in it stands for the stack's name.
+    pub fn write(&self, path: &str, text: &str) {
+        let path = self.path().join(path);
+        fs::create_dir_all(path.parent().expect("a file has a folder")).expect("a folder");
+        fs::write(path, text.replace("@name@", &self.name)).expect("a file");
+    }
+
+    /// Changes a file.
+    pub fn edit(&self, path: &str, from: &str, to: &str) {
+        let full = self.path().join(path);
+        let text = fs::read_to_string(&full).expect("the file is there");
+        assert!(text.contains(from), "{path} has no {from:?}");
+        fs::write(full, text.replace(from, to)).expect("a file");
+    }
+
+    /// Copies a folder of the checkout into the project.
+    pub fn copy(&self, from: &str, to: &str) {
+        let target = self.path().join(to);
+        fs::create_dir_all(target.parent().expect("a folder above")).expect("a folder");
+        succeed(Command::new("cp").arg("-r").arg(checkout().join(from)).arg(target));
+    }
+
+    /// The command `stack` in this folder.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(program());
+        command.current_dir(self.path()).args(args).envs(self.env.iter().cloned()).stdin(Stdio::null());
+        command.env_remove("STACK_FILE");
+        command
+    }
+
+    /// Runs `stack` to its end.
+    pub fn stack(&self, args: &[&str]) -> Run {
+        let output = self.command(args).output().expect("stack starts");
+        Run::new(args, output)
+    }
+
+    /// `stack apply`, which has to succeed: how each step ended.
+    pub fn apply(&self) -> BTreeMap<String, String> {
+        self.stack(&["apply", "--format", "json"]).expect_code(0).outcomes()
+    }
+
+    /// `stack plan`: for each step, its action and its reason.
+    pub fn plan(&self) -> BTreeMap<String, (String, String)> {
+        let run = self.stack(&["plan", "--format", "json"]).expect_code(0);
+        let plan: Value = serde_json::from_str(&run.stdout).expect("a plan is JSON");
+        let text = |step: &Value, field: &str| step[field].as_str().expect("a text").to_owned();
+        plan["steps"]
+            .as_array()
+            .expect("steps")
+            .iter()
+            .map(|step| (text(step, "id"), (text(step, "action"), text(step, "reason"))))
+            .collect()
+    }
+}
+
+impl Drop for Project {
+    fn drop(&mut self) {
+        if !self.clean {
+            return;
+        }
+        let run = self.stack(&["destroy", "--yes", "--images"]);
+        if run.code != 0 && !std::thread::panicking() {
+            panic!("destroy failed:\n{}{}", run.stdout, run.stderr);
+        }
+    }
+}
+
+/// A finished run of `stack`.
+#[derive(Debug)]
+pub struct Run {
+    args: String,
+    /// The exit code.
+    pub code: i32,
+    /// What it printed.
+    pub stdout: String,
+    /// What it printed for people beside its result.
+    pub stderr: String,
+}
+
+impl Run {
+    /// The end of a run.
+    pub fn new(args: &[&str], output: Output) -> Self {
+        Self {
+            args: args.join(" "),
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8(output.stdout).expect("stdout is UTF-8"),
+            stderr: String::from_utf8(output.stderr).expect("stderr is UTF-8"),
+        }
+    }
+
+    /// Fails the test unless it ended with this code.
+    #[track_caller]
+    pub fn expect_code(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "stack {}\n{}{}", self.args, self.stdout, self.stderr);
+        self
+    }
+
+    /// Fails the test unless stderr says this.
+    #[track_caller]
+    pub fn expect_stderr(self, text: &str) -> Self {
+        assert!(self.stderr.contains(text), "stack {} did not say {text:?}:\n{}", self.args, self.stderr);
+        self
+    }
+
+    /// The events of `--format json`.
+    pub fn events(&self) -> Vec<Value> {
+        self.stdout.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}"))).collect()
+    }
+
+    /// How each step ended.
+    pub fn outcomes(&self) -> BTreeMap<String, String> {
+        let finished = self.events().into_iter().filter(|event| event["event"] == "step-finished");
+        let text = |event: &Value, field: &str| event[field].as_str().expect("a text").to_owned();
+        finished.map(|event| (text(&event, "step"), text(&event, "outcome"))).collect()
+    }
+}
+
+/// The steps that ended in a given way, in order of their ids.
+pub fn with_outcome<'a>(outcomes: &'a BTreeMap<String, String>, outcome: &str) -> Vec<&'a str> {
+    outcomes.iter().filter(|(_, known)| *known == outcome).map(|(step, _)| step.as_str()).collect()
+}
