@@ -141,6 +141,13 @@ impl Project {
         fs::write(full, text.replace(from, to)).expect("a file");
     }
 
+    /// Adds to the end of a file.
+    pub fn append(&self, path: &str, text: &str) {
+        let full = self.path().join(path);
+        let before = fs::read_to_string(&full).expect("the file is there");
+        fs::write(full, before + text).expect("a file");
+    }
+
     /// Copies a folder of the checkout into the project.
     pub fn copy(&self, from: &str, to: &str) {
         let target = self.path().join(to);
@@ -232,7 +239,10 @@ impl Run {
 
     /// The events of `--format json`.
     pub fn events(&self) -> Vec<Value> {
-        self.stdout.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}"))).collect()
+        self.stdout
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}")))
+            .collect()
     }
 
     /// How each step ended.

@@ -1,0 +1,188 @@
+//! What is wrong is said before anything is done: the exit code, the place, what was meant, and no trace left behind.
+
+mod support;
+
+use support::{Bed, Project, with_outcome};
+
+/// A stack that is right, to be made wrong.
+const STACK: &str = r#"[stack]
+name = "@name@"
+
+[cluster]
+driver = "context"
+context = "somewhere"
+
+[image.app]
+context = "app"
+dockerfile = "app/Dockerfile"
+
+[chart.app]
+path = "chart"
+set = { "image.tag" = "${image.app.tag}" }
+"#;
+
+fn project(stack: &str) -> Project {
+    let project = Project::empty("wrong");
+    project.write("stack.toml", stack);
+    project.write("app/Dockerfile", "FROM busybox:stable\nCOPY file /file\n");
+    project.write("app/file", "content");
+    project.write("chart/Chart.yaml", "apiVersion: v2\nname: app\nversion: 0.1.0\n");
+    project.write("chart/templates/config.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: app}\n");
+    project
+}
+
+/// Validates a stack file that has to be refused with all of these texts, and nothing left behind.
+#[track_caller]
+fn refused(stack: &str, texts: &[&str]) {
+    let project = project(stack);
+    for command in ["validate", "apply", "plan", "graph"] {
+        let run = project.stack(&[command]).expect_code(2);
+        for text in texts {
+            assert!(run.stderr.contains(text), "stack {command} did not say {text:?}:\n{}", run.stderr);
+        }
+    }
+    assert!(!project.path().join(".stack").exists(), "a refused file leaves nothing behind");
+}
+
+#[test]
+fn a_right_file_is_accepted() {
+    project(STACK).stack(&["validate"]).expect_code(0);
+}
+
+#[test]
+fn unknown_keys_name_the_nearest_known_one() {
+    refused(&STACK.replace("dockerfile =", "dockerfle ="), &["stack.toml:10", "dockerfle", "dockerfile"]);
+}
+
+#[test]
+fn wrong_types_say_what_was_expected() {
+    refused(&STACK.replace("\"app\"\ndockerfile", "7\ndockerfile"), &["stack.toml:9", "string"]);
+}
+
+#[test]
+fn missing_files_are_named() {
+    refused(&STACK.replace("app/Dockerfile", "app/Dockerfil"), &["stack.toml:10", "app/Dockerfil"]);
+    refused(&STACK.replace("path = \"chart\"", "path = \"chrt\""), &["chrt"]);
+}
+
+#[test]
+fn paths_stay_inside_the_folder() {
+    refused(&STACK.replace("context = \"app\"", "context = \"../app\""), &["../app", "allow-outside"]);
+    refused(&STACK.replace("context = \"app\"", "context = \"/etc\""), &["/etc", "allow-outside"]);
+}
+
+#[test]
+fn references_to_nothing_name_the_nearest_thing() {
+    refused(&STACK.replace("${image.app.tag}", "${image.ap.tag}"), &["image.ap", "image.app"]);
+    refused(&STACK.replace("${image.app.tag}", "${image.app.tga}"), &["tga", "tag"]);
+    refused(&STACK.replace("${image.app.tag}", "${var.nothing}"), &["var.nothing"]);
+}
+
+#[test]
+fn a_cycle_is_shown_as_the_path_that_closes_it() {
+    let cycle = "\n[ready.one]\nneeds = [\"ready.two\"]\nrun = [\"true\"]\n\n[ready.two]\nneeds = [\"ready.one\"]\nrun = [\"true\"]\n";
+    refused(&format!("{STACK}{cycle}"), &["ready:one -> ready:two -> ready:one"]);
+}
+
+#[test]
+fn two_steps_of_one_name_are_refused() {
+    refused(&format!("{STACK}\n[image.app]\ncontext = \"app\"\n"), &["image.app", "stack.toml:16"]);
+}
+
+#[test]
+fn all_errors_are_told_at_once() {
+    let stack = STACK
+        .replace("dockerfile =", "dockerfle =")
+        .replace("path =", "pth =")
+        .replace("driver = \"context\"", "driver = \"kontext\"");
+    refused(&stack, &["dockerfle", "pth", "kontext"]);
+}
+
+#[test]
+fn a_file_that_is_no_toml_shows_the_place() {
+    refused(&STACK.replace("[image.app]", "[image.app"), &["stack.toml:8"]);
+}
+
+#[test]
+fn no_stack_file_says_where_it_was_looked_for() {
+    let project = Project::empty("nofile");
+    let run = project.stack(&["plan"]).expect_code(2);
+    assert!(run.stderr.contains("stack.toml"), "{}", run.stderr);
+    project.stack(&["-f", "nowhere.toml", "plan"]).expect_code(2).expect_stderr("nowhere.toml");
+}
+
+#[test]
+fn a_wrong_command_line_has_the_code_of_wrong_input() {
+    Project::empty("usage").stack(&["aply"]).expect_code(2).expect_stderr("apply");
+    let project = project(STACK);
+    project.stack(&["plan", "build:ap"]).expect_code(2).expect_stderr("build:app");
+}
+
+#[test]
+fn docker_that_does_not_answer_is_missing() {
+    let mut project = project(STACK);
+    project.set_env("DOCKER_HOST", "unix:///nonexistent/docker.sock");
+    let run = project.stack(&["apply", "build:app"]).expect_code(3).expect_stderr("Docker");
+    assert!(run.stderr.contains("/nonexistent/docker.sock"), "{}", run.stderr);
+}
+
+#[test]
+fn a_cluster_that_does_not_answer_is_missing_and_nothing_is_built() {
+    Bed::get();
+    let mut project = project(STACK);
+    project.write(
+        "kubeconfig",
+        "apiVersion: v1\nkind: Config\nclusters: [{name: c, cluster: {server: 'https://127.0.0.1:1'}}]\n\
+         contexts: [{name: somewhere, context: {cluster: c, user: u}}]\nusers: [{name: u, user: {token: t}}]\n",
+    );
+    project.set_env("KUBECONFIG", project.path().join("kubeconfig").to_str().expect("UTF-8"));
+    let run = project.stack(&["apply"]).expect_code(3).expect_stderr("127.0.0.1:1");
+    assert!(run.stderr.contains("somewhere"), "{}", run.stderr);
+    let images = support::host_docker(&["image", "ls", "--quiet", &format!("{}-app", project.name)]);
+    assert!(images.stdout.is_empty(), "an image was built");
+}
+
+#[test]
+fn a_context_that_is_not_there_names_those_that_are() {
+    let bed = Bed::get();
+    project(STACK).stack(&["apply"]).expect_code(3).expect_stderr(&bed.profile);
+}
+
+#[test]
+fn helm_that_is_not_there_is_missing() {
+    let bed = Bed::get();
+    let stack = STACK.replace("somewhere", &bed.profile);
+    let mut project = project(&stack);
+    project.set_env("PATH", "/nonexistent");
+    project.stack(&["apply"]).expect_code(3).expect_stderr("helm");
+}
+
+#[test]
+fn a_dockerfile_that_fails_blocks_what_needs_it_and_nothing_else() {
+    let bed = Bed::get();
+    let stack = format!(
+        "[stack]\nname = \"@name@\"\n[cluster]\ndriver = \"minikube\"\nprofile = \"{}\"\nstart = false\nnamespace = \"@name@\"\n\
+         [image.broken]\ncontext = \"broken\"\n[image.good]\ncontext = \"app\"\n\
+         [chart.app]\npath = \"chart\"\nset = {{ \"image.tag\" = \"${{image.broken.tag}}\" }}\n",
+        bed.profile
+    );
+    let project = Project::on_the_bed("broken");
+    project.write("stack.toml", &stack);
+    project.write("broken/Dockerfile", "FROM busybox:stable\nRUN echo before the end; echo it is over >&2; exit 7\n");
+    project.write("app/Dockerfile", "FROM busybox:stable\nRUN sleep 1\nCOPY file /file\n");
+    project.write("app/file", &project.name);
+    project.write("chart/Chart.yaml", "apiVersion: v2\nname: app\nversion: 0.1.0\n");
+    project.write("chart/templates/config.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: app}\n");
+
+    let run = project.stack(&["apply", "--keep-going", "--format", "json"]).expect_code(1);
+    let outcomes = run.outcomes();
+    assert_eq!(with_outcome(&outcomes, "failed"), ["build:broken"]);
+    assert_eq!(with_outcome(&outcomes, "blocked"), ["chart:app", "load:broken"]);
+    assert_eq!(with_outcome(&outcomes, "done"), ["build:good", "load:good"]);
+
+    let run = project.stack(&["apply"]).expect_code(1);
+    for text in ["it is over", "exit 7", "blocked", "build:broken"] {
+        assert!(run.stdout.contains(text), "no {text:?} in:\n{}", run.stdout);
+    }
+    assert!(!bed.has(&["namespace", &project.name]), "nothing was installed");
+}
