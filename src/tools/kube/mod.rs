@@ -1,1 +1,21 @@
 //! The Kubernetes API: connection, reading a release's objects, watching them until they are ready.
+
+mod cluster;
+mod error;
+mod kinds;
+mod namespaces;
+mod nodes;
+mod object;
+pub mod records;
+
+pub use cluster::Cluster;
+pub use error::KubeError;
+pub use kinds::Kind;
+pub use namespaces::NamespaceState;
+pub use nodes::Node;
+pub use object::{Condition, Object, ObjectRef};
+
+/// The label that names who made an object.
+pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+/// The label that names the stack to which an object belongs.
+pub const STACK_LABEL: &str = "stack.dev/stack";

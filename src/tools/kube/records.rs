@@ -1,0 +1,240 @@
+//! Records of what was applied, kept in the cluster beside what they speak of.
+//!
+//! A record is a Secret in the namespace of its subject: it goes when the namespace or the cluster goes, and is there
+//! for every machine that applies the stack. What it says is opaque here: JSON from the rooms above, packed. It is a
+//! Secret and not a ConfigMap since values may be told apart by it, though it never holds a secret value itself.
+//!
+//! Before something is done to the subject its record is withdrawn ([`withdraw`]): its content stays readable, for
+//! explaining, but it is marked as in doubt until [`write`] says what holds now.
+
+use std::io::{Read, Write as _};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use flate2::Compression;
+use flate2::read::GzDecoder;
+use flate2::write::GzEncoder;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::cluster::Cluster;
+use super::error::KubeError;
+use super::kinds::Kind;
+use super::object::Object;
+use super::{MANAGED_BY, STACK_LABEL};
+
+/// The type of the Secrets that hold records. Its number changes when their shape does.
+pub const RECORD_TYPE: &str = "stack.dev/record.v1";
+const KIND_LABEL: &str = "stack.dev/kind";
+const NAME_LABEL: &str = "stack.dev/name";
+// etcd takes 1.5 MB, the API server 1 MiB of a Secret's data; the base64 of the transport does not count.
+const LIMIT: usize = 1_000_000;
+// Whatever a packed record claims, no more than this is unpacked of it.
+const UNPACKED_LIMIT: u64 = 64 << 20;
+
+/// Which record.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct RecordId {
+    /// The stack.
+    pub stack: String,
+    /// What it speaks of: `chart`, `ready`, …
+    pub kind: String,
+    /// The name of that, as in the stack file.
+    pub name: String,
+    /// The namespace where the record is kept.
+    pub namespace: String,
+}
+
+/// Who is about to change the subject of a record, and since when.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// The host.
+    pub host: String,
+    /// The process there.
+    pub pid: u32,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// A record as it was read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Record {
+    /// Which record it is.
+    pub id: RecordId,
+    /// Set when something was begun and never finished: then what the record says may not hold any more.
+    pub in_doubt: Option<Holder>,
+    /// What was recorded last. Null when nothing ever was.
+    pub content: Value,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Head {
+    id: RecordId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    in_doubt: Option<Holder>,
+}
+
+/// Reads a record; None when there is none, or none that we understand.
+pub async fn read(cluster: &Cluster, id: &RecordId) -> Result<Option<Record>, KubeError> {
+    let found = cluster.get(&secrets(cluster).await?, &id.namespace, &object_name(id)).await?;
+    Ok(found.and_then(|object| unpack(&object)).filter(|record| record.id == *id))
+}
+
+/// All records of a stack, in a namespace or in all of them. Damaged ones are left out.
+pub async fn list(cluster: &Cluster, namespace: Option<&str>, stack: &str) -> Result<Vec<Record>, KubeError> {
+    let labels = format!("{MANAGED_BY}=stack,{STACK_LABEL}={}", label(stack));
+    let fields = format!("type={RECORD_TYPE}");
+    let found = cluster.list(&secrets(cluster).await?, namespace, Some(&labels), Some(&fields)).await?;
+    Ok(found.iter().filter_map(unpack).filter(|record| record.id.stack == stack).collect())
+}
+
+/// Writes what holds now, and with it ends any doubt.
+pub async fn write(cluster: &Cluster, id: &RecordId, content: &Value) -> Result<(), KubeError> {
+    let packed = pack(content).map_err(|error| damaged(id, &error))?;
+    if packed.len() > LIMIT {
+        return Err(KubeError::RecordTooLarge { name: id.name.clone(), size: packed.len(), limit: LIMIT });
+    }
+    put(cluster, id, None, Some(&packed)).await
+}
+
+/// Marks a record as in doubt before its subject is touched. The last content stays, as what held before.
+pub async fn withdraw(cluster: &Cluster, id: &RecordId, holder: &Holder) -> Result<(), KubeError> {
+    put(cluster, id, Some(holder), None).await
+}
+
+/// Deletes a record; whether there was one.
+pub async fn delete(cluster: &Cluster, id: &RecordId) -> Result<bool, KubeError> {
+    cluster.delete(&secrets(cluster).await?, &id.namespace, &object_name(id), false).await
+}
+
+async fn secrets(cluster: &Cluster) -> Result<Kind, KubeError> {
+    cluster.kind("v1", "Secret").await
+}
+
+/// Writes the record's head, and its content when there is a new one. A merge patch leaves alone what it does not name.
+async fn put(cluster: &Cluster, id: &RecordId, holder: Option<&Holder>, packed: Option<&[u8]>) -> Result<(), KubeError> {
+    let kind = secrets(cluster).await?;
+    let name = object_name(id);
+    let head = serde_json::to_vec(&Head { id: id.clone(), in_doubt: holder.cloned() })
+        .map_err(|error| damaged(id, &error))?;
+    let mut data = serde_json::Map::new();
+    data.insert("head".to_owned(), BASE64.encode(head).into());
+    if let Some(packed) = packed {
+        data.insert("content".to_owned(), BASE64.encode(packed).into());
+    }
+    match cluster.merge(&kind, &id.namespace, &name, &json!({ "data": data })).await {
+        Ok(_) => return Ok(()),
+        Err(error) if error.is_not_found() => {}
+        Err(error) => return Err(error),
+    }
+    let labels = json!({
+        MANAGED_BY: "stack",
+        STACK_LABEL: label(&id.stack),
+        KIND_LABEL: label(&id.kind),
+        NAME_LABEL: label(&id.name),
+    });
+    let object = json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": { "name": name, "labels": labels },
+        "type": RECORD_TYPE,
+        "data": data,
+    });
+    match cluster.create(&kind, &id.namespace, &object).await {
+        Ok(_) => Ok(()),
+        // Made by somebody else between the two calls: ours is the later word.
+        Err(error) if error.is_conflict() => {
+            cluster.merge(&kind, &id.namespace, &name, &json!({ "data": data })).await.map(|_| ())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn pack(content: &Value) -> std::io::Result<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(&serde_json::to_vec(content)?)?;
+    encoder.finish()
+}
+
+/// A record from its Secret. One that is damaged or of another shape is none at all: what it speaks of is done again.
+fn unpack(object: &Object) -> Option<Record> {
+    let bytes = |key: &str| BASE64.decode(object.at("/data")?.get(key)?.as_str()?).ok();
+    let head: Head = serde_json::from_slice(&bytes("head")?).ok()?;
+    let content = match bytes("content") {
+        None => Value::Null,
+        Some(packed) => {
+            let mut json = Vec::new();
+            GzDecoder::new(packed.as_slice()).take(UNPACKED_LIMIT).read_to_end(&mut json).ok()?;
+            serde_json::from_slice(&json).ok()?
+        }
+    };
+    Some(Record { id: head.id, in_doubt: head.in_doubt, content })
+}
+
+/// The Secret's name. The readable part may be cut or changed to fit; the digest tells two records apart for certain.
+fn object_name(id: &RecordId) -> String {
+    let digest = blake3::hash(format!("{}\0{}\0{}", id.stack, id.kind, id.name).as_bytes()).to_hex();
+    let readable = |text: &str| {
+        let lower = text.to_ascii_lowercase();
+        let kept = lower.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(60);
+        kept.collect::<String>().trim_matches('-').to_owned()
+    };
+    let parts = [readable(&id.stack), readable(&id.kind), readable(&id.name)].join(".");
+    format!("stack.v1.{}-{}", parts.trim_matches('.').replace("..", "."), &digest[..8])
+}
+
+/// A label's value: as it is when it may be one, else its digest.
+fn label(text: &str) -> String {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+    let fits = text.len() <= 63 && text.chars().all(allowed) && edge(text.chars().next()) && edge(text.chars().last());
+    if fits { text.to_owned() } else { blake3::hash(text.as_bytes()).to_hex()[..32].to_owned() }
+}
+
+fn damaged(id: &RecordId, error: &dyn std::fmt::Display) -> KubeError {
+    KubeError::Answer { action: format!("pack the record of {}", id.name), reason: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(name: &str) -> RecordId {
+        RecordId { stack: "todo".into(), kind: "chart".into(), name: name.into(), namespace: "todo".into() }
+    }
+
+    #[test]
+    fn names_are_legal_and_differ() {
+        assert!(object_name(&id("todo")).starts_with("stack.v1.todo.chart.todo-"));
+        let odd = [id("my_Chart"), id("my-chart"), id("..."), id(&"x".repeat(300))].map(|id| object_name(&id));
+        for name in &odd {
+            assert!(name.len() < 253 && !name.contains(".."), "{name}");
+            assert!(name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.".contains(c)), "{name}");
+            assert!(!name.contains(".-"), "{name}");
+        }
+        assert_eq!(odd.iter().collect::<std::collections::HashSet<_>>().len(), odd.len());
+    }
+
+    #[test]
+    fn a_record_comes_back_as_it_was_and_damage_is_no_record() {
+        let content = json!({"key": "abc", "inputs": [1, 2, 3]});
+        let head = serde_json::to_vec(&Head { id: id("todo"), in_doubt: None }).unwrap();
+        let secret = |content: String| {
+            Object::new(json!({"data": {"head": BASE64.encode(&head), "content": content}}))
+        };
+        let packed = pack(&content).unwrap();
+        let read = unpack(&secret(BASE64.encode(&packed))).unwrap();
+        assert_eq!((read.content, read.in_doubt, read.id), (content, None, id("todo")));
+        assert_eq!(unpack(&secret(BASE64.encode(&packed[..packed.len() / 2]))), None);
+        assert_eq!(unpack(&secret("noise".into())), None);
+        assert_eq!(unpack(&Object::new(json!({"data": {}}))), None);
+    }
+
+    #[test]
+    fn labels_are_legal() {
+        assert_eq!(label("todo-1.2_x"), "todo-1.2_x");
+        assert_eq!(label("-todo").len(), 32);
+        assert_eq!(label(&"x".repeat(64)).len(), 32);
+    }
+}
