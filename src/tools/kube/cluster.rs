@@ -216,13 +216,7 @@ impl Cluster {
     }
 
     /// Deletes an object; whether there was one. With `foreground`, it goes only after what it owns.
-    pub async fn delete(
-        &self,
-        kind: &Kind,
-        namespace: &str,
-        name: &str,
-        foreground: bool,
-    ) -> Result<bool, KubeError> {
+    pub async fn delete(&self, kind: &Kind, namespace: &str, name: &str, foreground: bool) -> Result<bool, KubeError> {
         let path = format!("{}/{name}", kind.path(Some(namespace)));
         let policy = if foreground { "Foreground" } else { "Background" };
         let body = serde_json::json!({ "propagationPolicy": policy });

@@ -61,8 +61,7 @@ impl Cluster {
     /// The cluster's nodes, by name.
     pub async fn nodes(&self) -> Result<Vec<Node>, KubeError> {
         let kind = self.kind("v1", "Node").await?;
-        let mut nodes =
-            self.list(&kind, None, None, None).await?.iter().map(Node::of).collect::<Vec<_>>();
+        let mut nodes = self.list(&kind, None, None, None).await?.iter().map(Node::of).collect::<Vec<_>>();
         nodes.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(nodes)
     }

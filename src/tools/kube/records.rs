@@ -113,11 +113,16 @@ async fn secrets(cluster: &Cluster) -> Result<Kind, KubeError> {
 }
 
 /// Writes the record's head, and its content when there is a new one. A merge patch leaves alone what it does not name.
-async fn put(cluster: &Cluster, id: &RecordId, holder: Option<&Holder>, packed: Option<&[u8]>) -> Result<(), KubeError> {
+async fn put(
+    cluster: &Cluster,
+    id: &RecordId,
+    holder: Option<&Holder>,
+    packed: Option<&[u8]>,
+) -> Result<(), KubeError> {
     let kind = secrets(cluster).await?;
     let name = object_name(id);
-    let head = serde_json::to_vec(&Head { id: id.clone(), in_doubt: holder.cloned() })
-        .map_err(|error| damaged(id, &error))?;
+    let head =
+        serde_json::to_vec(&Head { id: id.clone(), in_doubt: holder.cloned() }).map_err(|error| damaged(id, &error))?;
     let mut data = serde_json::Map::new();
     data.insert("head".to_owned(), BASE64.encode(head).into());
     if let Some(packed) = packed {
@@ -159,11 +164,13 @@ fn pack(content: &Value) -> std::io::Result<Vec<u8>> {
 
 /// A record from its Secret. One that is damaged or of another shape is none at all: what it speaks of is done again.
 fn unpack(object: &Object) -> Option<Record> {
-    let bytes = |key: &str| BASE64.decode(object.at("/data")?.get(key)?.as_str()?).ok();
-    let head: Head = serde_json::from_slice(&bytes("head")?).ok()?;
-    let content = match bytes("content") {
+    let data = object.at("/data")?;
+    let bytes = |value: &Value| BASE64.decode(value.as_str()?).ok();
+    let head: Head = serde_json::from_slice(&bytes(data.get("head")?)?).ok()?;
+    let content = match data.get("content") {
         None => Value::Null,
         Some(packed) => {
+            let packed = bytes(packed)?;
             let mut json = Vec::new();
             GzDecoder::new(packed.as_slice()).take(UNPACKED_LIMIT).read_to_end(&mut json).ok()?;
             serde_json::from_slice(&json).ok()?
@@ -220,9 +227,7 @@ mod tests {
     fn a_record_comes_back_as_it_was_and_damage_is_no_record() {
         let content = json!({"key": "abc", "inputs": [1, 2, 3]});
         let head = serde_json::to_vec(&Head { id: id("todo"), in_doubt: None }).unwrap();
-        let secret = |content: String| {
-            Object::new(json!({"data": {"head": BASE64.encode(&head), "content": content}}))
-        };
+        let secret = |content: String| Object::new(json!({"data": {"head": BASE64.encode(&head), "content": content}}));
         let packed = pack(&content).unwrap();
         let read = unpack(&secret(BASE64.encode(&packed))).unwrap();
         assert_eq!((read.content, read.in_doubt, read.id), (content, None, id("todo")));
