@@ -24,6 +24,7 @@ bed_written() {
         echo "BED_NODE_IP=$(node_ip 0)"
         echo "BED_KUBERNETES_VERSION=v$KUBERNETES_VERSION"
         if alive "$HOST" dockerd; then echo "BED_HOST_ENGINE=ours"; else echo "BED_HOST_ENGINE=found"; fi
+        printf 'BED_DOCKER_HOST=%q\n' "${DOCKER_HOST:-}"
         echo "BED_HELM3=$HELM3/helm"
         echo "BED_HELM4=$HELM4/helm"
     } | write "$STATE/bed.env"
@@ -43,6 +44,12 @@ users() {
         [[ -e $file ]] || continue
         if [[ -d $(cat "$file") ]]; then cat "$file"; else rm -f -- "$file"; fi
     done
+}
+
+# empty_kubeconfig : as minikube leaves it when its only cluster is deleted
+empty_kubeconfig() {
+    printf '%s\n' 'apiVersion: v1' 'kind: Config' 'clusters: []' 'users: []' 'contexts: []' 'current-context: ""' |
+        write "$STATE/kubeconfig" 600
 }
 
 # bed_down : everything that `up` started; the cache stays

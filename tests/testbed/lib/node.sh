@@ -119,7 +119,6 @@ cluster_deleted() {
         rm -rf -- "$RUN/cni/$(node_number "$name")"
         rm -rf -- "$(node_dir "$name")" "$(node_run "$name")" "${PROCS:?}/$name"
     done
-    rm -f -- "$STATE/kubeconfig"
 }
 
 kill_containers() {
