@@ -1,1 +1,4 @@
 //! The domain's words as types, and the states that their entities go through. No I/O.
+
+pub mod glob;
+pub mod tree;

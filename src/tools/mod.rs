@@ -4,3 +4,4 @@ pub mod docker;
 pub mod helm;
 pub mod kube;
 pub mod minikube;
+pub mod redact;

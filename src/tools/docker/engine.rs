@@ -1,0 +1,300 @@
+//! A connected engine and what can be asked of its images.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bollard::API_DEFAULT_VERSION;
+use bollard::Docker;
+use bollard::errors::Error as BollardError;
+use bollard::models::{ImageInspect, ImageSummary};
+use bollard::query_parameters::{ListImagesOptions, RemoveImageOptions, TagImageOptions};
+use jiff::Timestamp;
+use tokio::sync::OnceCell;
+
+use super::endpoint::Endpoint;
+use super::error::DockerError;
+
+/// Loading an image of several gigabytes onto a slow disk may take this long until the engine answers (seconds).
+const ANSWER_WITHIN: u64 = 3600;
+
+/// A Docker Engine that answered. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    docker: Docker,
+    endpoint: Endpoint,
+    about: OnceCell<About>,
+}
+
+/// What an engine says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct About {
+    /// The engine's version, such as `28.2.2`.
+    pub version: String,
+    /// The newest API version that it speaks.
+    pub api_version: String,
+    /// Its operating system, such as `linux`.
+    pub os: String,
+    /// The architecture that it runs on, in Go's words, such as `amd64`.
+    pub architecture: String,
+    /// An id that stays with the engine's data.
+    pub id: String,
+    /// Its storage driver, such as `overlay2`.
+    pub storage_driver: String,
+    /// Whether it keeps images in containerd's store, which numbers them differently.
+    pub containerd_store: bool,
+}
+
+/// An image on an engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageInfo {
+    /// The image ID, `sha256:…`.
+    pub id: String,
+    /// Its names, `repository:tag`.
+    pub tags: Vec<String>,
+    /// The digests under which registries know it, `repository@sha256:…`.
+    pub repo_digests: Vec<String>,
+    /// Its size on disk in bytes, layers shared with other images included.
+    pub size: u64,
+    /// When it was made.
+    pub created: Option<Timestamp>,
+    /// The diff IDs of its layers, lowest first.
+    pub layers: Vec<String>,
+    /// The architecture, in Go's words.
+    pub architecture: String,
+    /// The operating system.
+    pub os: String,
+    /// Its labels.
+    pub labels: HashMap<String, String>,
+}
+
+/// A line of the engine's list of images.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageLine {
+    /// The image ID.
+    pub id: String,
+    /// Its names, `repository:tag`.
+    pub tags: Vec<String>,
+    /// Its size on disk in bytes.
+    pub size: u64,
+    /// When it was made.
+    pub created: Option<Timestamp>,
+    /// Its labels.
+    pub labels: HashMap<String, String>,
+}
+
+/// Which images to list. An empty filter lists all that have a name.
+#[derive(Debug, Clone, Default)]
+pub struct ImageFilter {
+    /// Only images with one of these names; `*` stands for anything but a slash: `todo-backend`, `todo-backend:k-*`.
+    pub references: Vec<String>,
+    /// Only images with all of these labels, `name` or `name=value`.
+    pub labels: Vec<String>,
+}
+
+impl Engine {
+    /// Connects to an engine and agrees on a version of the API.
+    pub async fn connect(endpoint: Endpoint) -> Result<Self, DockerError> {
+        let docker = client(&endpoint)?;
+        let docker = docker.negotiate_version().await.map_err(|error| not_reached(&endpoint, &error))?;
+        Ok(Self { inner: Arc::new(Inner { docker, endpoint, about: OnceCell::new() }) })
+    }
+
+    /// Connects to the engine that the `docker` command would use.
+    pub async fn local(env: impl Fn(&str) -> Option<String>) -> Result<Self, DockerError> {
+        Self::connect(Endpoint::discover(env)?).await
+    }
+
+    /// Where it listens.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.inner.endpoint
+    }
+
+    /// What it says of itself; asked once.
+    pub async fn about(&self) -> Result<&About, DockerError> {
+        self.inner
+            .about
+            .get_or_try_init(|| async {
+                let (version, info) = tokio::try_join!(self.docker().version(), self.docker().info())
+                    .map_err(|error| self.error("tell about itself", error))?;
+                let driver_status = info.driver_status.unwrap_or_default();
+                Ok(About {
+                    version: version.version.unwrap_or_default(),
+                    api_version: version.api_version.unwrap_or_default(),
+                    os: version.os.unwrap_or_default(),
+                    architecture: version.arch.unwrap_or_default(),
+                    id: info.id.unwrap_or_default(),
+                    storage_driver: info.driver.unwrap_or_default(),
+                    containerd_store: driver_status.iter().flatten().any(|part| part.starts_with("io.containerd.")),
+                })
+            })
+            .await
+    }
+
+    /// The image of this name or ID; `None` when the engine has none.
+    pub async fn image(&self, reference: &str) -> Result<Option<ImageInfo>, DockerError> {
+        match self.docker().inspect_image(reference).await {
+            Ok(image) => Ok(Some(image_info(image))),
+            Err(BollardError::DockerResponseServerError { status_code: 404, .. }) => Ok(None),
+            Err(error) => Err(self.error(&format!("inspect the image `{reference}`"), error)),
+        }
+    }
+
+    /// The images that match.
+    pub async fn images(&self, filter: &ImageFilter) -> Result<Vec<ImageLine>, DockerError> {
+        let mut filters = HashMap::new();
+        if !filter.references.is_empty() {
+            filters.insert("reference".to_owned(), filter.references.clone());
+        }
+        if !filter.labels.is_empty() {
+            filters.insert("label".to_owned(), filter.labels.clone());
+        }
+        let options = ListImagesOptions { filters: Some(filters), ..Default::default() };
+        let images = self.docker().list_images(Some(options)).await;
+        Ok(images.map_err(|error| self.error("list its images", error))?.into_iter().map(image_line).collect())
+    }
+
+    /// Gives an image another name, `repository:tag`. A name that another image had is taken from it.
+    pub async fn tag(&self, image: &str, name: &str) -> Result<(), DockerError> {
+        let (repository, tag) = split_tag(name);
+        let options = TagImageOptions { repo: Some(repository.to_owned()), tag: Some(tag.to_owned()) };
+        let done = self.docker().tag_image(image, Some(options)).await;
+        done.map_err(|error| self.error(&format!("tag `{image}` as `{name}`"), error))
+    }
+
+    /// Takes a name from an image; the image goes when it was its last name. A name that is not there is no error.
+    pub async fn untag(&self, name: &str) -> Result<(), DockerError> {
+        self.remove(name, false).await
+    }
+
+    /// Removes an image with all its names (by ID), or one of its names. Not being there is no error; being used by a
+    /// container is, unless forced.
+    pub async fn remove(&self, reference: &str, force: bool) -> Result<(), DockerError> {
+        let options = RemoveImageOptions { force, ..Default::default() };
+        match self.docker().remove_image(reference, Some(options), None).await {
+            Ok(_) | Err(BollardError::DockerResponseServerError { status_code: 404, .. }) => Ok(()),
+            Err(error) => Err(self.error(&format!("remove the image `{reference}`"), error)),
+        }
+    }
+
+    pub(super) fn docker(&self) -> &Docker {
+        &self.inner.docker
+    }
+
+    /// The version of the API that was agreed on, as it stands in paths: `v1.41`.
+    pub(super) fn api_prefix(&self) -> String {
+        format!("v{}", self.docker().client_version())
+    }
+
+    pub(super) fn error(&self, doing: &str, error: BollardError) -> DockerError {
+        match error {
+            BollardError::DockerResponseServerError { status_code, message } => {
+                DockerError::Refused { doing: doing.to_owned(), status: Some(status_code), message }
+            }
+            BollardError::DockerStreamError { error } => {
+                DockerError::Refused { doing: doing.to_owned(), status: None, message: error }
+            }
+            other => not_reached(self.endpoint(), &other),
+        }
+    }
+}
+
+fn client(endpoint: &Endpoint) -> Result<Docker, DockerError> {
+    let version = API_DEFAULT_VERSION;
+    let made = match endpoint {
+        Endpoint::Unix(path) => Docker::connect_with_unix(&path.to_string_lossy(), ANSWER_WITHIN, version),
+        Endpoint::Tcp { .. } => Docker::connect_with_http(&endpoint.to_string(), ANSWER_WITHIN, version),
+        Endpoint::Tls { certificates, .. } => {
+            for file in ["ca.pem", "cert.pem", "key.pem"] {
+                let path = certificates.join(file);
+                if let Err(error) = std::fs::metadata(&path) {
+                    return Err(DockerError::Certificate { path, reason: error.to_string() });
+                }
+            }
+            Docker::connect_with_ssl(
+                &endpoint.to_string(),
+                &certificates.join("key.pem"),
+                &certificates.join("cert.pem"),
+                &certificates.join("ca.pem"),
+                ANSWER_WITHIN,
+                version,
+            )
+        }
+    };
+    made.map_err(|error| not_reached(endpoint, &error))
+}
+
+/// Any failure that is no answer of the engine means that the engine could not be spoken to.
+fn not_reached(endpoint: &Endpoint, error: &BollardError) -> DockerError {
+    let mut reason = error.to_string();
+    let mut denied = false;
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        denied |= inner
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied);
+        // The innermost cause is the one that says something: "No such file or directory".
+        reason = inner.to_string();
+        cause = inner.source();
+    }
+    DockerError::Unreachable { endpoint: endpoint.clone(), reason, denied }
+}
+
+fn image_info(image: ImageInspect) -> ImageInfo {
+    ImageInfo {
+        id: image.id.unwrap_or_default(),
+        tags: image.repo_tags.unwrap_or_default(),
+        repo_digests: image.repo_digests.unwrap_or_default(),
+        size: image.size.and_then(|size| u64::try_from(size).ok()).unwrap_or_default(),
+        created: image.created.and_then(|time| Timestamp::from_nanosecond(time.unix_timestamp_nanos()).ok()),
+        layers: image.root_fs.and_then(|root| root.layers).unwrap_or_default(),
+        architecture: image.architecture.unwrap_or_default(),
+        os: image.os.unwrap_or_default(),
+        labels: image.config.and_then(|config| config.labels).unwrap_or_default(),
+    }
+}
+
+fn image_line(image: ImageSummary) -> ImageLine {
+    ImageLine {
+        id: image.id,
+        tags: image.repo_tags.into_iter().filter(|tag| tag != "<none>:<none>").collect(),
+        size: u64::try_from(image.size).unwrap_or_default(),
+        created: Timestamp::from_second(image.created).ok(),
+        labels: image.labels,
+    }
+}
+
+/// `host:5000/name:tag` into repository and tag; a colon of the host's port is no tag.
+pub fn split_tag(name: &str) -> (&str, &str) {
+    match name.rsplit_once(':') {
+        Some((repository, tag)) if !tag.contains('/') => (repository, tag),
+        Some(_) | None => (name, "latest"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Class;
+
+    #[test]
+    fn names_are_split_at_the_tag_and_not_at_the_port() {
+        assert_eq!(split_tag("todo:v1"), ("todo", "v1"));
+        assert_eq!(split_tag("localhost:5000/todo"), ("localhost:5000/todo", "latest"));
+        assert_eq!(split_tag("localhost:5000/todo:v1"), ("localhost:5000/todo", "v1"));
+    }
+
+    #[tokio::test]
+    async fn an_engine_that_is_not_there_is_said_to_be_missing() {
+        let folder = tempfile::tempdir().unwrap();
+        let endpoint = Endpoint::Unix(folder.path().join("none.sock"));
+        let error = Engine::connect(endpoint).await.unwrap_err();
+        assert_eq!(error.class(), Class::Environment);
+        assert!(error.to_string().contains("No such file or directory"), "{error}");
+        assert!(error.help().unwrap().contains("start Docker"));
+    }
+}

@@ -1,0 +1,288 @@
+//! Serves the files of a build to the engine, which asks only for those that it does not have yet.
+//!
+//! The protocol (fsutil's diff copy): we tell the metadata of every file in order, the engine compares it with the copy
+//! that it kept from the last build of this context, and asks for the files that differ by their number in that order.
+//! Nothing is copied on our side: files are read in pieces when they are asked for.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bollard_buildkit_proto::fsutil::types::packet::PacketType;
+use bollard_buildkit_proto::fsutil::types::{Packet, Stat};
+use bollard_buildkit_proto::moby::filesync::v1::file_sync_server::FileSync;
+use bytes::Bytes;
+use futures::{Stream, stream};
+use tokio::sync::mpsc;
+use tonic::metadata::MetadataMap;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::follow::FollowPaths;
+use crate::model::tree::{FileEntry, FileKind, FileTree};
+
+/// Bytes of a file in one message.
+const PIECE: usize = 64 * 1024;
+/// Messages that wait to be sent; with the size of a piece this bounds the memory of a transfer.
+const WAITING: usize = 32;
+
+/// A file that exists in memory only.
+#[derive(Debug, Clone)]
+pub(super) struct MemoryFile {
+    pub(super) name: String,
+    pub(super) content: Bytes,
+}
+
+/// The two folders of a build: the context, and the one that holds the Dockerfile.
+#[derive(Debug)]
+pub(super) struct BuildFiles {
+    pub(super) context: Arc<FileTree>,
+    pub(super) dockerfile: Arc<Vec<MemoryFile>>,
+    /// Bytes of context files that were sent.
+    pub(super) sent: Arc<AtomicU64>,
+}
+
+type Packets = Pin<Box<dyn Stream<Item = Result<Packet, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl FileSync for BuildFiles {
+    type DiffCopyStream = Packets;
+    type TarStreamStream = Packets;
+
+    async fn diff_copy(&self, request: Request<Streaming<Packet>>) -> Result<Response<Packets>, Status> {
+        let folder = option(request.metadata(), "dir-name").into_iter().next().unwrap_or_default();
+        let follow = FollowPaths::new(&option(request.metadata(), "followpaths"));
+        tracing::debug!(%folder, ?follow, "the engine asks for files");
+        let source = match folder.as_str() {
+            "context" => Source::tree(Arc::clone(&self.context), &follow, Arc::clone(&self.sent)),
+            "dockerfile" => Source::Memory(Arc::clone(&self.dockerfile)),
+            other => return Err(Status::not_found(format!("no folder named {other:?} is part of this build"))),
+        };
+        let (sender, mut receiver) = mpsc::channel(WAITING);
+        tokio::spawn(serve(Arc::new(source), request.into_inner(), sender));
+        Ok(Response::new(Box::pin(stream::poll_fn(move |context| receiver.poll_recv(context)))))
+    }
+
+    async fn tar_stream(&self, _: Request<Streaming<Packet>>) -> Result<Response<Packets>, Status> {
+        Err(Status::unimplemented("files are sent by diff copy"))
+    }
+}
+
+/// An option of a request; values outside ASCII come escaped as in a query.
+fn option(metadata: &MetadataMap, name: &str) -> Vec<String> {
+    let escaped = metadata.get(format!("{name}-encoded")).is_some_and(|value| value == "1" || value == "true");
+    let values = metadata.get_all(name).into_iter();
+    let values = values.filter_map(|value| value.to_str().ok());
+    values.map(|value| if escaped { unescape(value) } else { value.to_owned() }).collect()
+}
+
+fn unescape(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        let hex = after.get(..2).and_then(|hex| std::str::from_utf8(hex).ok());
+        match (first, hex.and_then(|hex| u8::from_str_radix(hex, 16).ok())) {
+            (b'%', Some(byte)) => {
+                bytes.push(byte);
+                rest = &after[2..];
+                continue;
+            }
+            (b'+', _) => bytes.push(b' '),
+            (other, _) => bytes.push(other),
+        }
+        rest = after;
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+enum Source {
+    Tree { tree: Arc<FileTree>, wanted: Vec<u32>, sent: Arc<AtomicU64> },
+    Memory(Arc<Vec<MemoryFile>>),
+}
+
+impl Source {
+    fn tree(tree: Arc<FileTree>, follow: &FollowPaths, sent: Arc<AtomicU64>) -> Self {
+        let wanted = follow.select(&tree.entries);
+        Self::Tree { tree, wanted, sent }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Tree { wanted, .. } => wanted.len(),
+            Self::Memory(files) => files.len(),
+        }
+    }
+
+    fn stat(&self, number: usize) -> Stat {
+        match self {
+            Self::Tree { tree, wanted, .. } => stat(&tree.entries[wanted[number] as usize]),
+            Self::Memory(files) => Stat {
+                path: files[number].name.clone(),
+                mode: 0o644,
+                size: signed(files[number].content.len() as u64),
+                // The engine compares time and size with the copy it kept: a time made from the content means that a
+                // Dockerfile which changed but kept its length is never mistaken for the old one.
+                mod_time: content_time(&files[number].content),
+                ..Default::default()
+            },
+        }
+    }
+
+    /// Sends the content of a file. Blocks.
+    fn send(&self, number: usize, mut packet: impl FnMut(Vec<u8>) -> bool) -> Result<(), Status> {
+        match self {
+            Self::Memory(files) => {
+                let content = files.get(number).map(|file| &file.content);
+                for piece in content.ok_or_else(|| unknown(number))?.chunks(PIECE) {
+                    if !packet(piece.to_vec()) {
+                        break;
+                    }
+                }
+            }
+            Self::Tree { tree, wanted, sent } => {
+                let entry = wanted.get(number).and_then(|&index| tree.entries.get(index as usize));
+                let path = file_path(tree, entry.ok_or_else(|| unknown(number))?)?;
+                let gone = |error| Status::aborted(format!("{} changed during the build: {error}", path.display()));
+                let mut file = File::open(&path).map_err(gone)?;
+                loop {
+                    let mut piece = vec![0; PIECE];
+                    let size = file.read(&mut piece).map_err(gone)?;
+                    piece.truncate(size);
+                    sent.fetch_add(size as u64, Ordering::Relaxed);
+                    if size == 0 || !packet(piece) {
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn unknown(number: usize) -> Status {
+    Status::invalid_argument(format!("there is no file number {number}"))
+}
+
+/// Only what was listed as a file is ever read.
+fn file_path(tree: &FileTree, entry: &FileEntry) -> Result<PathBuf, Status> {
+    match entry.kind {
+        FileKind::File => Ok(tree.root.join(&*entry.path)),
+        FileKind::Folder | FileKind::Symlink { .. } => {
+            Err(Status::invalid_argument(format!("{} is no file", entry.path)))
+        }
+    }
+}
+
+async fn serve(source: Arc<Source>, mut incoming: Streaming<Packet>, sender: mpsc::Sender<Result<Packet, Status>>) {
+    let (ask, mut asked) = mpsc::unbounded_channel::<usize>();
+    let reader = tokio::task::spawn_blocking({
+        let (source, sender) = (Arc::clone(&source), sender.clone());
+        move || {
+            while let Some(number) = asked.blocking_recv() {
+                let id = u32::try_from(number).unwrap_or(u32::MAX);
+                let data = |data| Packet { r#type: PacketType::PacketData.into(), id, data, stat: None };
+                let done = source.send(number, |piece| sender.blocking_send(Ok(data(piece))).is_ok());
+                // An empty piece ends the file.
+                if sender.blocking_send(done.map(|()| data(Vec::new()))).is_err() {
+                    break;
+                }
+            }
+        }
+    });
+    let listing = async {
+        for number in 0..source.len() {
+            let stat = Some(source.stat(number));
+            sender.send(Ok(Packet { r#type: PacketType::PacketStat.into(), stat, ..Default::default() })).await.ok()?;
+        }
+        sender.send(Ok(Packet { r#type: PacketType::PacketStat.into(), ..Default::default() })).await.ok()
+    };
+    let answering = async {
+        while let Ok(Some(packet)) = incoming.message().await {
+            match packet.r#type() {
+                PacketType::PacketReq => {
+                    if ask.send(packet.id as usize).is_err() {
+                        break;
+                    }
+                }
+                PacketType::PacketFin => {
+                    let fin = Packet { r#type: PacketType::PacketFin.into(), ..Default::default() };
+                    let _ = sender.send(Ok(fin)).await;
+                    break;
+                }
+                PacketType::PacketErr => {
+                    tracing::debug!(message = %String::from_utf8_lossy(&packet.data), "the engine gave up on the files");
+                    break;
+                }
+                PacketType::PacketStat | PacketType::PacketData => {}
+            }
+        }
+        drop(ask);
+    };
+    // The engine reads while it asks and asks while it reads: neither direction may wait for the other.
+    let ((), _) = tokio::join!(answering, listing);
+    let _ = reader.await;
+}
+
+fn stat(entry: &FileEntry) -> Stat {
+    let (mode, size, linkname) = match &entry.kind {
+        FileKind::File => (entry.mode & 0o777 | special_bits(entry.mode), entry.size, String::new()),
+        FileKind::Folder => (go_mode::FOLDER | entry.mode & 0o777 | special_bits(entry.mode), 0, String::new()),
+        FileKind::Symlink { target } => (go_mode::SYMLINK | 0o777, target.len() as u64, target.to_string()),
+    };
+    // Owner and group stay 0, as with `docker build`: who checked the files out is no part of an image.
+    Stat {
+        path: entry.path.to_string(),
+        mode,
+        size: signed(size),
+        mod_time: entry.modified_ns,
+        linkname,
+        ..Default::default()
+    }
+}
+
+/// Go's own numbering of file modes, which the protocol uses on every system.
+mod go_mode {
+    pub(super) const FOLDER: u32 = 1 << 31;
+    pub(super) const SYMLINK: u32 = 1 << 27;
+    pub(super) const SETUID: u32 = 1 << 23;
+    pub(super) const SETGID: u32 = 1 << 22;
+    pub(super) const STICKY: u32 = 1 << 20;
+}
+
+fn special_bits(mode: u32) -> u32 {
+    let bit = |unix: u32, go: u32| if mode & unix == 0 { 0 } else { go };
+    bit(0o4000, go_mode::SETUID) | bit(0o2000, go_mode::SETGID) | bit(0o1000, go_mode::STICKY)
+}
+
+fn signed(size: u64) -> i64 {
+    i64::try_from(size).unwrap_or(i64::MAX)
+}
+
+/// A time of the last two decades that is different for different contents.
+fn content_time(content: &[u8]) -> i64 {
+    const BASE: i64 = 1_000_000_000_000_000_000;
+    let hash = blake3::hash(content);
+    let [a, b, c, d, e, f, g, ..] = *hash.as_bytes();
+    BASE + (i64::from_le_bytes([a, b, c, d, e, f, g, 0]) & ((1 << 59) - 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escaped_options_are_read() {
+        assert_eq!(unescape("caf%C3%A9+au%20lait%"), "café au lait%");
+    }
+
+    #[test]
+    fn modes_are_told_in_the_protocols_own_numbers() {
+        let entry = |kind, mode| FileEntry { path: "a".into(), kind, mode, size: 3, modified_ns: 5 };
+        assert_eq!(stat(&entry(FileKind::File, 0o4755)).mode, 0o755 | 1 << 23);
+        assert_eq!(stat(&entry(FileKind::Folder, 0o1777)).mode, 0o777 | 1 << 31 | 1 << 20);
+        let link = stat(&entry(FileKind::Symlink { target: "over/there".into() }, 0o777));
+        assert_eq!((link.mode, link.size, link.linkname.as_str()), (0o777 | 1 << 27, 10, "over/there"));
+    }
+}

@@ -1,0 +1,140 @@
+//! Which files of a context the engine wants: the sources of the build's `COPY` lines, and what they lead to.
+
+use std::collections::BTreeSet;
+
+use crate::model::glob;
+use crate::model::tree::{FileEntry, FileKind};
+
+/// Links that lead to links are followed this often.
+const MOST_LINKS: usize = 255;
+
+/// The paths that the engine wants, wildcards included; none means everything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct FollowPaths {
+    patterns: Option<BTreeSet<Vec<String>>>,
+}
+
+impl FollowPaths {
+    pub(super) fn new(paths: &[String]) -> Self {
+        let patterns: BTreeSet<Vec<String>> = paths.iter().map(|path| parts(path)).collect();
+        // `**` reaches into any depth, and an empty path is the root: both want everything.
+        let everything =
+            patterns.iter().any(|pattern| pattern.is_empty() || pattern.iter().any(|part| part.contains("**")));
+        Self { patterns: if paths.is_empty() || everything { None } else { Some(patterns) } }
+    }
+
+    /// The positions of the wanted entries: each path itself, all below it, the folders above it, and the same for
+    /// what a symbolic link on the way points to.
+    pub(super) fn select(&self, entries: &[FileEntry]) -> Vec<u32> {
+        let all = 0..u32::try_from(entries.len()).unwrap_or(u32::MAX);
+        let Some(mut patterns) = self.patterns.clone() else { return all.collect() };
+        let links: Vec<(Vec<&str>, &str)> = entries
+            .iter()
+            .filter_map(|entry| match &entry.kind {
+                FileKind::Symlink { target } => Some((entry.path.split('/').collect(), &**target)),
+                FileKind::File | FileKind::Folder => None,
+            })
+            .collect();
+        for _ in 0..MOST_LINKS {
+            let found: Vec<Vec<String>> = links
+                .iter()
+                .flat_map(|(link, target)| patterns.iter().filter_map(|pattern| led_to(pattern, link, target)))
+                .collect();
+            let before = patterns.len();
+            patterns.extend(found);
+            if patterns.len() == before {
+                break;
+            }
+        }
+        all.filter(|&index| {
+            let entry = &entries[index as usize];
+            let path: Vec<&str> = entry.path.split('/').collect();
+            let is_file = entry.kind == FileKind::File;
+            patterns.iter().any(|pattern| fits(pattern, &path) && !(is_file && path.len() < pattern.len()))
+        })
+        .collect()
+    }
+}
+
+/// The parts of a path, with `.` and `..` resolved; `..` does not leave the root.
+fn parts(path: &str) -> Vec<String> {
+    let mut parts = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop();
+            }
+            part => parts.push(part.to_owned()),
+        }
+    }
+    parts
+}
+
+/// Whether path and pattern agree as far as both go.
+fn fits(pattern: &[String], path: &[&str]) -> bool {
+    pattern.iter().zip(path).all(|(pattern, part)| pattern == part || glob::matches(pattern, part))
+}
+
+/// Where a pattern leads that has this link on its way.
+fn led_to(pattern: &[String], link: &[&str], target: &str) -> Option<Vec<String>> {
+    if link.len() > pattern.len() || !fits(pattern, link) {
+        return None;
+    }
+    let mut path = if target.starts_with('/') { String::new() } else { link[..link.len() - 1].join("/") };
+    path.push('/');
+    path.push_str(target);
+    let mut led = parts(&path);
+    led.extend_from_slice(&pattern[link.len()..]);
+    Some(led)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tree() -> Vec<FileEntry> {
+        let entry = |path: &str, kind| FileEntry { path: path.into(), kind, mode: 0, size: 0, modified_ns: 0 };
+        vec![
+            entry("app", FileKind::Folder),
+            entry("app/deep", FileKind::Folder),
+            entry("app/deep/x.txt", FileKind::File),
+            entry("app/main.py", FileKind::File),
+            entry("appendix", FileKind::File),
+            entry("lib", FileKind::Folder),
+            entry("lib/current", FileKind::Symlink { target: "../real/v2".into() }),
+            entry("real", FileKind::Folder),
+            entry("real/v1", FileKind::File),
+            entry("real/v2", FileKind::Folder),
+            entry("real/v2/y.txt", FileKind::File),
+        ]
+    }
+
+    fn selected(paths: &[&str]) -> Vec<String> {
+        let entries = tree();
+        let paths: Vec<String> = paths.iter().map(|path| (*path).to_owned()).collect();
+        let picked = FollowPaths::new(&paths).select(&entries);
+        picked.into_iter().map(|index| entries[index as usize].path.to_string()).collect()
+    }
+
+    #[test]
+    fn a_path_brings_what_is_above_and_below_it() {
+        assert_eq!(selected(&["app/deep"]), ["app", "app/deep", "app/deep/x.txt"]);
+        assert_eq!(selected(&["/app/*.py"]), ["app", "app/deep", "app/deep/x.txt", "app/main.py"][..1].iter().chain(&["app/main.py"]).copied().collect::<Vec<_>>());
+        assert_eq!(selected(&["nothing"]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn everything_is_wanted_without_paths_and_by_the_root() {
+        for paths in [&[][..], &["."], &["/"], &["**/x.txt"]] {
+            assert_eq!(selected(paths).len(), tree().len(), "{paths:?}");
+        }
+    }
+
+    #[test]
+    fn links_on_the_way_are_followed() {
+        let expected = ["lib", "lib/current", "real", "real/v2", "real/v2/y.txt"];
+        assert_eq!(selected(&["lib/current/y.txt"]), expected);
+        assert_eq!(selected(&["lib/curr*"]), expected);
+    }
+}
