@@ -1,9 +1,12 @@
 //! Builds run in a real Docker Engine: what is copied, what is hidden, what is told, and what stops.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use stack::error::Class;
 use stack::model::tree::{FileEntry, FileKind, FileTree};
 use stack::tools::docker::{Build, BuildEvent, BuildSecret, DockerError, Engine};
 
@@ -36,9 +39,9 @@ fn tree(root: &Path) -> Arc<FileTree> {
     Arc::new(FileTree { root: root.to_owned(), entries })
 }
 
-fn lines(events: &[BuildEvent]) -> Vec<&str> {
-    let line = |event| match event {
-        &BuildEvent::Output { ref line, .. } => Some(line.as_str()),
+fn lines(events: &[BuildEvent]) -> Vec<String> {
+    let line = |event: &BuildEvent| match event {
+        BuildEvent::Output { line, .. } => Some(line.clone()),
         _ => None,
     };
     events.iter().filter_map(line).collect()
@@ -59,13 +62,12 @@ async fn a_build_gives_the_image_with_its_arguments_labels_and_names() {
     build.labels = vec![("stack.test".into(), "docker-build".into())];
     build.tags = vec!["t-docker-build:one".into(), "t-docker-build:two".into()];
     let mut events = Vec::new();
-    let built = engine.build(&build, |event| { eprintln!("{event:?}"); events.push(event) }).await.unwrap();
-    eprintln!("{built:?}");
+    let built = engine.build(&build, |event| events.push(event)).await.unwrap();
     let mut tags = built.image.tags.clone();
     tags.sort();
     assert_eq!(tags, build.tags);
     assert_eq!(built.image.labels["stack.test"], "docker-build");
-    assert!(lines(&events).contains(&"hello from a file"), "{events:?}");
+    assert!(lines(&events).contains(&"hello from a file".to_owned()), "{events:?}");
     for tag in &build.tags {
         engine.untag(tag).await.unwrap();
     }
@@ -75,9 +77,15 @@ async fn a_build_gives_the_image_with_its_arguments_labels_and_names() {
 async fn a_failed_build_names_the_step_the_line_the_code_and_the_last_lines() {
     let engine = engine().await;
     let folder = tempfile::tempdir().unwrap();
-    let mut build = Build::new(tree(folder.path()), "FROM busybox:stable\n\nRUN --mount=type=secret,id=key echo the key is $(cat /run/secrets/key); exit 3\n");
+    let mut build = Build::new(
+        tree(folder.path()),
+        "FROM busybox:stable\n\nRUN --mount=type=secret,id=key echo the key is $(cat /run/secrets/key); exit 3\n",
+    );
     build.secrets = vec![BuildSecret::from_value("key", "hunter2-of-docker-build")];
-    let error = engine.build(&build, |event| eprintln!("{event:?}")).await.unwrap_err();
+    let error = engine.build(&build, |_| {}).await.unwrap_err();
     let DockerError::Build(failure) = error else { panic!("{error:?}") };
-    eprintln!("{failure:#?}");
+    assert!(failure.step.as_deref().unwrap().contains("RUN --mount=type=secret"), "{failure:?}");
+    assert_eq!(failure.exit_code, Some(3));
+    assert_eq!(failure.tail, ["the key is ***"]);
+    assert_eq!(failure.class, Class::Input);
 }

@@ -65,7 +65,8 @@ fn set(pattern: &[char], mut p: usize, c: char) -> Option<usize> {
             return (found != negated && c != '/').then_some(p + 1);
         }
         let (low, after) = set_character(pattern, p)?;
-        let (high, after) = if pattern.get(after) == Some(&'-') { set_character(pattern, after + 1)? } else { (low, after) };
+        let (high, after) =
+            if pattern.get(after) == Some(&'-') { set_character(pattern, after + 1)? } else { (low, after) };
         found |= low <= c && c <= high;
         p = after;
     }

@@ -102,6 +102,6 @@ mod tests {
         let redactor = Redactor::new(["-----BEGIN KEY-----\nabcdefghijkl\nxy\n-----END KEY-----\n", "s3cret\n"]);
         assert_eq!(redactor.text("got abcdefghijkl\nand xy"), "got ***\nand xy");
         assert_eq!(redactor.line("data: czNjcmV0Cg== or czNjcmV0"), "data: *** or ***");
-        assert_eq!(format!("{redactor:?}"), "Redactor(6 values)");
+        assert_eq!(format!("{redactor:?}"), "Redactor(8 values)");
     }
 }

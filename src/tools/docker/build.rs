@@ -293,7 +293,8 @@ impl Engine {
             () if network => Class::Transient,
             () => Class::Input,
         };
-        let message = said.trim_start_matches("rpc error: ").replace("failed to solve with frontend dockerfile.v0: ", "");
+        let message =
+            said.trim_start_matches("rpc error: ").replace("failed to solve with frontend dockerfile.v0: ", "");
         let message = message.trim_start_matches("failed to solve: ");
         Box::new(BuildFailure {
             step,

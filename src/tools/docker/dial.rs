@@ -39,10 +39,8 @@ pub(super) async fn upgrade(
     // Ends by itself: with the upgrade, or when the request below is dropped.
     tokio::spawn(connection.with_upgrades());
 
-    let mut request = Request::post(path)
-        .header(HOST, endpoint.host_header())
-        .header(CONNECTION, "Upgrade")
-        .header(UPGRADE, "h2c");
+    let mut request =
+        Request::post(path).header(HOST, endpoint.host_header()).header(CONNECTION, "Upgrade").header(UPGRADE, "h2c");
     for (name, value) in headers {
         request = request.header(*name, value);
     }
@@ -68,10 +66,8 @@ async fn connect(endpoint: &Endpoint) -> Result<Box<dyn Duplex>, DockerError> {
         Endpoint::Tcp { host, port } => Ok(Box::new(tcp(host, *port).await.map_err(unreachable)?)),
         Endpoint::Tls { host, port, certificates } => {
             let config = Arc::new(tls_config(certificates)?);
-            let name = ServerName::try_from(host.clone()).map_err(|error| DockerError::Address {
-                address: endpoint.to_string(),
-                reason: error.to_string(),
-            })?;
+            let name = ServerName::try_from(host.clone())
+                .map_err(|error| DockerError::Address { address: endpoint.to_string(), reason: error.to_string() })?;
             let stream = tcp(host, *port).await.map_err(unreachable)?;
             Ok(Box::new(TlsConnector::from(config).connect(name, stream).await.map_err(unreachable)?))
         }

@@ -40,7 +40,11 @@ impl Endpoint {
     pub fn parse(address: &str, certificates: Option<&Path>) -> Result<Self, DockerError> {
         let wrong = |reason: &str| DockerError::Address { address: address.to_owned(), reason: reason.to_owned() };
         if let Some(path) = address.strip_prefix("unix://") {
-            return if path.is_empty() { Err(wrong("it names no socket")) } else { Ok(Self::Unix(PathBuf::from(path))) };
+            return if path.is_empty() {
+                Err(wrong("it names no socket"))
+            } else {
+                Ok(Self::Unix(PathBuf::from(path)))
+            };
         }
         let (scheme, rest) = address.split_once("://").ok_or_else(|| wrong("a scheme is missing"))?;
         if !matches!(scheme, "tcp" | "http" | "https") {

@@ -232,6 +232,9 @@ fn client(endpoint: &Endpoint) -> Result<Docker, DockerError> {
 fn not_reached(endpoint: &Endpoint, error: &BollardError) -> DockerError {
     let mut reason = error.to_string();
     let mut denied = false;
+    if let BollardError::SocketNotFoundError(_) = error {
+        reason = "the socket does not exist".to_owned();
+    }
     let mut cause = std::error::Error::source(error);
     while let Some(inner) = cause {
         denied |= inner
@@ -294,7 +297,7 @@ mod tests {
         let endpoint = Endpoint::Unix(folder.path().join("none.sock"));
         let error = Engine::connect(endpoint).await.unwrap_err();
         assert_eq!(error.class(), Class::Environment);
-        assert!(error.to_string().contains("No such file or directory"), "{error}");
+        assert!(error.to_string().contains("the socket does not exist"), "{error}");
         assert!(error.help().unwrap().contains("start Docker"));
     }
 }

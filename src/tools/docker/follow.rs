@@ -120,7 +120,14 @@ mod tests {
     #[test]
     fn a_path_brings_what_is_above_and_below_it() {
         assert_eq!(selected(&["app/deep"]), ["app", "app/deep", "app/deep/x.txt"]);
-        assert_eq!(selected(&["/app/*.py"]), ["app", "app/deep", "app/deep/x.txt", "app/main.py"][..1].iter().chain(&["app/main.py"]).copied().collect::<Vec<_>>());
+        assert_eq!(
+            selected(&["/app/*.py"]),
+            ["app", "app/deep", "app/deep/x.txt", "app/main.py"][..1]
+                .iter()
+                .chain(&["app/main.py"])
+                .copied()
+                .collect::<Vec<_>>()
+        );
         assert_eq!(selected(&["nothing"]), Vec::<String>::new());
     }
 

@@ -11,6 +11,7 @@ mod engine;
 mod error;
 mod filesync;
 mod follow;
+mod load;
 mod progress;
 mod session;
 
@@ -18,4 +19,5 @@ pub use build::{Build, BuildSecret, Built};
 pub use endpoint::Endpoint;
 pub use engine::{About, Engine, ImageFilter, ImageInfo, ImageLine, split_tag};
 pub use error::{BuildFailure, DockerError, LoadFailure, LoadFault};
+pub use load::{LoadProgress, Loaded};
 pub use progress::BuildEvent;
