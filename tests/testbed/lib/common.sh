@@ -79,28 +79,34 @@ cached() {
     mkdir -p "$CACHE"
     # Left by an `up` that was killed. We hold the lock, so nobody is still filling it.
     rm -rf -- "$CACHE"/.making-*
-    tmp=$(mktemp -d "$CACHE/.making-$name.XXXXXX")
+    tmp=$(mktemp -d "$CACHE/.making-$name.XXXXXX") || return
     chmod 755 "$tmp"
-    # A subshell: a maker may change folder, and a failure in it must not leave half a thing under the name.
-    if ! (
-        set -euo pipefail
-        cd "$tmp"
-        "$maker" "$tmp"
-    ); then
+    if ! strictly "$maker" "$tmp"; then
         rm -rf -- "$tmp"
         return 1
     fi
     mv -T -- "$tmp" "$CACHE/$name"
 }
 
+# strictly FUNCTION ARGUMENT... : in a shell of its own, which ends at the first failure. (`set -e` sleeps in everything
+# that is called as a condition, however deep below.)
+strictly() {
+    bash -euo pipefail -c '. "$1"; shift; "$@"' strictly "$TESTBED_DIR/lib/all.sh" "$@"
+}
+
 # lock : one `up`, `down` or `minikube start` at a time on this machine; held on descriptor 9 until we exit
 lock() {
     mkdir -p "$RUN"
-    exec 9>>"$RUN/lock"
-    if ! flock -n 9; then
-        say "waiting for another test bed command ($(cat "$RUN/lock.holder" 2>/dev/null || echo unknown))"
-        flock 9
-    fi
+    while :; do
+        exec 9>>"$RUN/lock"
+        if ! flock -n 9; then
+            say "waiting for another test bed command ($(cat "$RUN/lock.holder" 2>/dev/null || echo unknown))"
+            flock 9
+        fi
+        # A `down` that we waited for has removed the file: hold the new one then, as everybody else will.
+        [[ $(stat -Lc %i "/proc/$$/fd/9") == "$(stat -c %i "$RUN/lock" 2>/dev/null)" ]] && break
+        mkdir -p "$RUN"
+    done
     printf 'pid %s: %s\n' "$$" "${0##*/}" >"$RUN/lock.holder"
 }
 

@@ -22,7 +22,7 @@ host_engine_up() {
     stop_process "$HOST" dockerd 15
     mkdir -p "$HOST_DIR/docker" "$RUN/$HOST"
     runtime_wrapper
-    dockerd_config "$HOST" | write "$HOST_DIR/daemon.json"
+    dockerd_config "$HOST" "$HOST_DIR" | write "$HOST_DIR/daemon.json"
     rm -f -- "$RUN/$HOST/docker.pid"
     start_process "$HOST" dockerd '' dockerd \
         --config-file "$HOST_DIR/daemon.json" --data-root "$HOST_DIR/docker" \
@@ -42,19 +42,22 @@ host_engine_down() {
     rm -rf -- "$HOST_DIR" "${RUN:?}/$HOST"
 }
 
-# dockerd_config OWNER : settings that every engine of the bed has
+# dockerd_config OWNER FOLDER : settings that every engine of the bed has
 dockerd_config() {
     local wrapper='{}'
     if oom_score_is_locked; then
         wrapper='{"runtimes": {"runc-testbed": {"path": "'$STATE'/runc-testbed"}}, "default-runtime": "runc-testbed"}'
     fi
-    jq -n --argjson wrapper "$wrapper" --arg parent "/$MARK/$1" '{
+    # Before version 25 the daemon's ID is in a file in /etc, which two daemons would share; only those know the setting.
+    local key='{}'
+    if [[ $(dockerd --version) =~ version\ (1[0-9]|2[0-4])\. ]]; then key='{"deprecated-key-path": "'$2'/key.json"}'; fi
+    jq -n --argjson wrapper "$wrapper" --argjson key "$key" --arg parent "/$MARK/$1" '{
         "log-level": "warn",
         "log-opts": {"max-size": "5m", "max-file": "2"},
         "cgroup-parent": $parent,
         "oom-score-adjust": 0,
         "shutdown-timeout": 3
-    } + $wrapper'
+    } + $wrapper + $key'
 }
 
 # Lowering oom_score_adj needs CAP_SYS_RESOURCE, which some sandboxes do not give even to root. runc then dies with

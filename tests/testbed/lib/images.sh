@@ -21,7 +21,10 @@ images_cached() {
         # shellcheck disable=SC2086 # two words
         set -- $item
         [[ -d $1 ]] && continue
-        [[ $2 != debian ]] || need_packages mmdebstrap
+        case $2 in
+            debian) need_packages mmdebstrap ;;
+            node) need_command npm npm ;;
+        esac
         say "base image: making $2"
         logged images cached "${1##*/}" "make_image_$2"
     done
@@ -144,18 +147,19 @@ load_image() {
     shift 2
     id=$("$@" image inspect --format '{{.Id}}' "$tag" 2>/dev/null) || id=
     [[ $id == "$(cat "$folder/id")" ]] && return 0
-    logged images "$@" load --input "$folder/image.tar"
+    logged images "$@" load --input "$folder/image.tar" || return
     echo loaded
 }
 
 # host_images_loaded : what builds start from. In an engine that is not ours, an image of that name is left as it is.
 host_images_loaded() {
-    local item
+    local item loaded
     for item in "$IMAGE_BUSYBOX $IMAGES_BUSYBOX" "$IMAGE_DEBIAN $IMAGES_DEBIAN" "$IMAGE_NODE $IMAGES_NODE"; do
         # shellcheck disable=SC2086 # two words
         set -- $item
         if ! alive "$HOST" dockerd && docker image inspect "$1" >/dev/null 2>&1; then continue; fi
-        if [[ $(load_image "$1" "$2" docker) == loaded ]]; then
+        loaded=$(load_image "$1" "$2" docker)
+        if [[ $loaded == loaded ]]; then
             say "base image: $1 loaded into Docker Engine"
             alive "$HOST" dockerd || echo "$1" >>"$STATE/images-loaded"
         fi

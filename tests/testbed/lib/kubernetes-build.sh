@@ -21,7 +21,7 @@ make_kubernetes() {
     source_lists "$work/apt/parts"
     local -a apt=("${APT[@]}" -o Dir::Etc::sourcelist=/dev/null -o "Dir::Etc::sourceparts=$work/apt/parts"
         -o "Dir::State::lists=$work/apt/lists")
-    cd "$work"
+    cd "$work" || return
     "${apt[@]}" update
     "${apt[@]}" source --download-only kubernetes
     dpkg-source -x kubernetes_*.dsc src
@@ -37,13 +37,13 @@ make_kubernetes() {
     # Its makefiles generate code first and insist on a GOPATH layout.
     mkdir -p src/.go/src/k8s.io
     ln -s ../../.. src/.go/src/k8s.io/kubernetes
-    cd src/.go/src/k8s.io/kubernetes
+    cd src/.go/src/k8s.io/kubernetes || return
     env -i PATH="$PATH" HOME="$work" LC_ALL=C.UTF-8 GOPATH="$work/src/.go" GOCACHE="$work/gocache" CGO_ENABLED=0 \
         nice -n 5 make WHAT="${KUBERNETES_BINARIES[*]/#/cmd/}"
     for name in "${KUBERNETES_BINARIES[@]}"; do
         install -m 755 "_output/bin/$name" "$1/$name"
     done
-    cd "$1"
+    cd "$1" || return
     # Go makes its module folders read-only.
     chmod -R u+w "$work"
     rm -rf -- "$work"

@@ -136,7 +136,7 @@ start() {
     step 11 'Preparing Kubernetes' "Preparing Kubernetes v$KUBERNETES_VERSION on Docker ..."
     echo running | write "$STATE/intent"
     # Its progress is for the log; `minikube` has its own words.
-    (cluster_up) 2>>"$LOGS/minikube.log" ||
+    strictly cluster_up 2>>"$LOGS/minikube.log" ||
         fail 80 GUEST_START "failed to start node: see $LOGS/minikube.log"
     step 15 'Verifying Kubernetes' 'Verifying Kubernetes components...'
     step 19 Done "Done! kubectl is now configured to use \"$profile\" cluster and \"default\" namespace by default"

@@ -20,7 +20,7 @@ node_engine_started() {
     cp -f "$PKI/docker-client.crt" "$dir/certs/cert.pem"
     cp -f "$PKI/docker-client.key" "$dir/certs/key.pem"
     runtime_wrapper
-    dockerd_config "$name" | jq --arg pki "$PKI" --arg name "docker-$name" '. + {
+    dockerd_config "$name" "$dir" | jq --arg pki "$PKI" --arg name "docker-$name" '. + {
         "tlsverify": true, "tlscacert": "\($pki)/ca.crt",
         "tlscert": "\($pki)/\($name).crt", "tlskey": "\($pki)/\($name).key",
         "insecure-registries": ["10.96.0.0/12"]

@@ -94,8 +94,7 @@ YAML
 cluster_stopped() {
     local name
     for name in $(node_names); do worker_stopped "$name"; done
-    stop_process "$PROFILE" dns 2
-    stop_process "$PROFILE" storage 2
+    stop_processes "$PROFILE" 2 dns storage
     control_plane_stopped "$PROFILE"
     for name in $(node_names); do
         stop_process "$name" dockerd 20

