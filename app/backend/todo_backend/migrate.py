@@ -16,6 +16,8 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 # Any number that no other user of the same database takes for its own lock.
 LOCK = 7_463_112_004
 
+RETRY_SECONDS = 0.5
+
 
 def migrate(engine: Engine) -> None:
     """Runs what is missing in one transaction: it is applied as a whole, or not at all."""
@@ -33,7 +35,6 @@ def migrate_when_reachable(engine: Engine, stop: threading.Event) -> bool:
 
     A database that answers and refuses a migration is no matter of waiting: that error is raised.
     """
-    pause = 0.2
     last = ""
     while not stop.is_set():
         try:
@@ -43,8 +44,7 @@ def migrate_when_reachable(engine: Engine, stop: threading.Event) -> bool:
             if reason != last:
                 log.warning("waiting for the database: %s", reason)
                 last = reason
-            stop.wait(pause)
-            pause = min(pause * 1.5, 2.0)
+            stop.wait(RETRY_SECONDS)
         else:
             return True
     return False

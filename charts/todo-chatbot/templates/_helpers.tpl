@@ -25,6 +25,8 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 
 {{- define "todo.podSecurity" -}}
 runAsNonRoot: true
+runAsUser: 10001
+runAsGroup: 10001
 seccompProfile:
   type: RuntimeDefault
 {{- end -}}

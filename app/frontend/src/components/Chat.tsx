@@ -46,6 +46,10 @@ export function Chat({ api, onTodos }: Props) {
       onTodos(todos);
     } catch (error) {
       const problem = error instanceof ApiError ? error.message : "Something went wrong.";
+      // What was not answered is no part of the conversation that the next message stands in.
+      setLines((before) =>
+        before.map((line, index) => (index < before.length - 1 ? line : { ...line, failed: true })),
+      );
       append({ role: "assistant", text: problem, failed: true });
       setMessage(text);
     } finally {

@@ -1,6 +1,6 @@
 "use client";
 
-import { type SubmitEvent, useRef, useState } from "react";
+import { type SubmitEvent, useEffect, useRef, useState } from "react";
 import { TITLE_MAX, type Todo } from "@/lib/api";
 import type { Todos } from "@/lib/useTodos";
 
@@ -10,6 +10,7 @@ export function TodoList({ todos, announce }: Props) {
   const [title, setTitle] = useState("");
   const input = useRef<HTMLInputElement>(null);
   const list = useRef<HTMLUListElement>(null);
+  const leaving = useRef<{ id: number; index: number } | null>(null);
 
   async function add(event: SubmitEvent) {
     event.preventDefault();
@@ -27,17 +28,22 @@ export function TodoList({ todos, announce }: Props) {
     }
   }
 
-  /** The button that had the focus goes away with its todo, so the focus moves on to the next one. */
   async function remove(todo: Todo, index: number) {
-    if (!(await todos.remove(todo))) {
-      return;
+    leaving.current = { id: todo.id, index };
+    if (await todos.remove(todo)) {
+      announce(`Deleted ${todo.title}`);
     }
-    announce(`Deleted ${todo.title}`);
-    requestAnimationFrame(() => {
-      const buttons = list.current?.querySelectorAll<HTMLButtonElement>("button.delete") ?? [];
-      (buttons[Math.min(index, buttons.length - 1)] ?? input.current)?.focus();
-    });
   }
+
+  // The button that had the focus goes away with its todo, so the focus moves on to the next one.
+  useEffect(() => {
+    const left = leaving.current;
+    if (left && !todos.all?.some(({ id }) => id === left.id)) {
+      leaving.current = null;
+      const buttons = list.current?.querySelectorAll<HTMLButtonElement>("button.delete") ?? [];
+      (buttons[Math.min(left.index, buttons.length - 1)] ?? input.current)?.focus();
+    }
+  }, [todos.all]);
 
   return (
     <section className="pane" aria-labelledby="list-heading">
@@ -75,9 +81,7 @@ export function TodoList({ todos, announce }: Props) {
               />
               <span className="title">{todo.title}</span>
             </label>
-            <span className="number" aria-hidden="true">
-              #{todo.id}
-            </span>
+            <span className="number">#{todo.id}</span>
             <button
               type="button"
               className="delete"
