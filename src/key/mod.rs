@@ -1,5 +1,6 @@
 //! What a step depends on: manifests, digests, walking files, explaining a difference. Knows no tool.
 
+pub mod context;
 mod explain;
 mod manifest;
 

@@ -1,0 +1,371 @@
+//! Digests of file contents, remembered by what the system says of a file, so that an unchanged file is not read again.
+//!
+//! A digest is trusted when device, inode, size, time of the last change of the content and time of the last change of
+//! the metadata are all the same. The last one cannot be set back by any program, so `touch -d` and `cp -p` are seen.
+//! A file that changed within the resolution of its clock before it was read is not remembered at all: it could change
+//! again and look the same (what git calls racily clean).
+//!
+//! The file on disk is a cache and nothing else: a file that is damaged, truncated or of another version is a miss.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::error::ContextError;
+use super::walk::FileStat;
+
+/// A BLAKE3 digest of a file's content.
+pub type Digest = [u8; 32];
+
+const MAGIC: &[u8; 8] = b"stackdig";
+/// The version of the format.
+///
+/// - 1: the first.
+const VERSION: u32 = 1;
+const HEADER: usize = 8 + 4 + 8;
+const RECORD: usize = 5 * 8 + 4 + 32;
+const CHECKSUM: usize = 32;
+
+/// Two changes that are closer than this may carry the same time: Linux stamps files with the time of its last tick.
+const TICK_NS: i64 = 20_000_000;
+/// The same for file systems that keep whole seconds, or even.
+const COARSE_TICK_NS: i64 = 2_000_000_000;
+/// Records of files that no run has asked for in so many days are dropped.
+const KEEP_DAYS: u32 = 30;
+/// A file that changes under our eyes is read again this often.
+const MOST_READS: usize = 5;
+/// Bytes that are read at a time.
+const PIECE: usize = 64 * 1024;
+
+/// Digests of file contents by what the system says of the files. Shared between threads.
+#[derive(Debug)]
+pub struct DigestCache {
+    path: Option<PathBuf>,
+    started_ns: i64,
+    today: u32,
+    /// As read from disk, sorted by device and inode.
+    known: Vec<Record>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    fresh: HashMap<(u64, u64), Record>,
+    /// Which of the known records were asked for, one bit each.
+    used: Vec<u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Record {
+    stat: FileStat,
+    /// The day (since 1970) on which the record was last of use.
+    day: u32,
+    digest: Digest,
+}
+
+impl DigestCache {
+    /// A cache that is not kept.
+    pub fn in_memory() -> Self {
+        Self::with(None, Vec::new())
+    }
+
+    /// Opens the cache in this file. A file that cannot be used gives an empty cache and a sentence that says why; one
+    /// that is not there gives an empty cache.
+    pub fn open(path: impl Into<PathBuf>) -> (Self, Option<String>) {
+        let path = path.into();
+        let (known, warning) = match fs::read(&path) {
+            Ok(bytes) => match decode(&bytes) {
+                Ok(known) => (known, None),
+                Err(why) => {
+                    (Vec::new(), Some(format!("the cache of file digests {} is {why}; starting anew", path.display())))
+                }
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => (Vec::new(), None),
+            Err(error) => {
+                (Vec::new(), Some(format!("cannot read the cache of file digests {}: {error}", path.display())))
+            }
+        };
+        (Self::with(Some(path), known), warning)
+    }
+
+    fn with(path: Option<PathBuf>, known: Vec<Record>) -> Self {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        let used = vec![0; known.len().div_ceil(64)];
+        Self {
+            path,
+            started_ns: i64::try_from(now.as_nanos()).unwrap_or(i64::MAX),
+            today: u32::try_from(now.as_secs() / 86_400).unwrap_or(u32::MAX),
+            known,
+            state: Mutex::new(State { fresh: HashMap::new(), used }),
+        }
+    }
+
+    /// The digest of a file that was seen with this metadata, if it is known.
+    pub fn get(&self, stat: &FileStat) -> Option<Digest> {
+        let key = (stat.device, stat.inode);
+        if let Ok(index) = self.known.binary_search_by_key(&key, Record::key) {
+            let record = &self.known[index];
+            if record.stat == *stat {
+                if record.day != self.today {
+                    self.lock().used[index / 64] |= 1 << (index % 64);
+                }
+                return Some(record.digest);
+            }
+        }
+        self.lock().fresh.get(&key).filter(|record| record.stat == *stat).map(|record| record.digest)
+    }
+
+    /// The digest of a file's content, read only when it is not known.
+    pub fn digest(&self, path: &Path) -> Result<Digest, ContextError> {
+        let data = fs::metadata(path).map_err(|error| ContextError::unreadable(path, &error))?;
+        let stat = FileStat::of(&data);
+        match self.get(&stat) {
+            Some(digest) => Ok(digest),
+            None => self.read(path).map(|(digest, _)| digest),
+        }
+    }
+
+    /// Reads a file and remembers its digest; gives what the system said of the file that was read.
+    pub(super) fn read(&self, path: &Path) -> Result<(Digest, FileStat), ContextError> {
+        let failed = |error: io::Error| ContextError::unreadable(path, &error);
+        for _ in 0..MOST_READS {
+            let mut file = File::open(path).map_err(failed)?;
+            let before = FileStat::of(&file.metadata().map_err(failed)?);
+            let digest = hash(&mut file).map_err(failed)?;
+            let after = FileStat::of(&file.metadata().map_err(failed)?);
+            if before == after {
+                self.remember(after, digest);
+                return Ok((digest, after));
+            }
+        }
+        Err(ContextError::Unsteady { path: path.to_owned() })
+    }
+
+    fn remember(&self, stat: FileStat, digest: Digest) {
+        let newest = stat.modified_ns.max(stat.changed_ns);
+        let tick = if newest % 1_000_000_000 == 0 { COARSE_TICK_NS } else { TICK_NS };
+        // The start of the run is before the moment of reading: the careful side.
+        if newest >= self.started_ns.saturating_sub(tick) {
+            return;
+        }
+        self.lock().fresh.insert((stat.device, stat.inode), Record { stat, day: self.today, digest });
+    }
+
+    /// Writes what was learned, if anything was. The file is replaced in one step.
+    pub fn save(&self) -> io::Result<()> {
+        let Some(path) = &self.path else { return Ok(()) };
+        let mut state = self.lock();
+        if state.fresh.is_empty() && state.used.iter().all(|bits| *bits == 0) {
+            return Ok(());
+        }
+        let mut records: Vec<Record> = Vec::with_capacity(self.known.len() + state.fresh.len());
+        for (index, record) in self.known.iter().enumerate() {
+            let used = state.used[index / 64] & 1 << (index % 64) != 0;
+            let day = if used { self.today } else { record.day };
+            if day.saturating_add(KEEP_DAYS) >= self.today && !state.fresh.contains_key(&record.key()) {
+                records.push(Record { day, ..*record });
+            }
+        }
+        records.extend(state.fresh.values());
+        records.sort_unstable_by_key(Record::key);
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let mut file = tempfile::Builder::new().prefix(".digests-").tempfile_in(folder)?;
+        encode(&records, file.as_file_mut())?;
+        file.persist(path)?;
+        // What was just written is known to the next run; saving again without news writes nothing.
+        state.used.fill(0);
+        Ok(())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Record {
+    fn key(&self) -> (u64, u64) {
+        (self.stat.device, self.stat.inode)
+    }
+
+    fn to_bytes(self) -> [u8; RECORD] {
+        let mut bytes = [0; RECORD];
+        let stat = self.stat;
+        let numbers = [
+            stat.device.to_le_bytes(),
+            stat.inode.to_le_bytes(),
+            stat.size.to_le_bytes(),
+            stat.modified_ns.to_le_bytes(),
+            stat.changed_ns.to_le_bytes(),
+        ];
+        bytes[..40].copy_from_slice(numbers.as_flattened());
+        bytes[40..44].copy_from_slice(&self.day.to_le_bytes());
+        bytes[44..].copy_from_slice(&self.digest);
+        bytes
+    }
+
+    fn from_bytes(bytes: &[u8; RECORD]) -> Self {
+        let number = |index: usize| {
+            let mut part = [0; 8];
+            part.copy_from_slice(&bytes[index * 8..index * 8 + 8]);
+            part
+        };
+        let mut day = [0; 4];
+        day.copy_from_slice(&bytes[40..44]);
+        let mut digest = [0; 32];
+        digest.copy_from_slice(&bytes[44..]);
+        let stat = FileStat {
+            device: u64::from_le_bytes(number(0)),
+            inode: u64::from_le_bytes(number(1)),
+            size: u64::from_le_bytes(number(2)),
+            modified_ns: i64::from_le_bytes(number(3)),
+            changed_ns: i64::from_le_bytes(number(4)),
+        };
+        Self { stat, day: u32::from_le_bytes(day), digest }
+    }
+}
+
+fn encode(records: &[Record], out: &mut impl Write) -> io::Result<()> {
+    let mut hasher = blake3::Hasher::new();
+    let mut out = io::BufWriter::with_capacity(PIECE, out);
+    let mut put = |bytes: &[u8]| {
+        hasher.update(bytes);
+        out.write_all(bytes)
+    };
+    put(MAGIC)?;
+    put(&VERSION.to_le_bytes())?;
+    put(&(records.len() as u64).to_le_bytes())?;
+    for record in records {
+        put(&record.to_bytes())?;
+    }
+    out.write_all(hasher.finalize().as_bytes())?;
+    out.flush()
+}
+
+fn decode(bytes: &[u8]) -> Result<Vec<Record>, &'static str> {
+    let header = bytes.get(..HEADER).ok_or("truncated")?;
+    if &header[..8] != MAGIC {
+        return Err("no such cache");
+    }
+    if header[8..12] != VERSION.to_le_bytes() {
+        return Err("of another version");
+    }
+    let (body, checksum) = bytes.split_at_checked(bytes.len().saturating_sub(CHECKSUM)).ok_or("truncated")?;
+    if blake3::hash(body).as_bytes() != checksum {
+        return Err("damaged");
+    }
+    let (records, rest) = body[HEADER..].as_chunks::<RECORD>();
+    if !rest.is_empty() || header[12..] != (records.len() as u64).to_le_bytes() {
+        return Err("damaged");
+    }
+    Ok(records.iter().map(Record::from_bytes).collect())
+}
+
+fn hash(file: &mut File) -> io::Result<Digest> {
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = [0; PIECE];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(*hasher.finalize().as_bytes()),
+            Ok(size) => {
+                hasher.update(&buffer[..size]);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    /// Waits until the clock has moved on so far that a file changed before counts as settled.
+    fn settle(path: &Path) {
+        loop {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+            let data = fs::metadata(path).unwrap();
+            let changed = i128::from(data.ctime()) * 1_000_000_000 + i128::from(data.ctime_nsec());
+            if i128::try_from(now.as_nanos()).unwrap() > changed + i128::from(TICK_NS) + 1 {
+                return;
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    fn stat(path: &Path) -> FileStat {
+        FileStat::of(&fs::metadata(path).unwrap())
+    }
+
+    #[test]
+    fn a_digest_is_remembered_for_the_next_run_and_not_after_a_change() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, store) = (folder.path().join("f"), folder.path().join("digests"));
+        fs::write(&file, "one").unwrap();
+        settle(&file);
+
+        let (cache, warning) = DigestCache::open(&store);
+        assert_eq!((cache.get(&stat(&file)), warning), (None, None));
+        let digest = cache.digest(&file).unwrap();
+        assert_eq!(digest, *blake3::hash(b"one").as_bytes());
+        cache.save().unwrap();
+
+        let (again, warning) = DigestCache::open(&store);
+        assert_eq!((again.get(&stat(&file)), warning), (Some(digest), None));
+        // Same size, and the time of the content set back: only the time of the metadata tells.
+        let modified = fs::metadata(&file).unwrap().modified().unwrap();
+        fs::write(&file, "two").unwrap();
+        File::options().write(true).open(&file).unwrap().set_modified(modified).unwrap();
+        assert_eq!(again.get(&stat(&file)), None);
+        assert_eq!(again.digest(&file).unwrap(), *blake3::hash(b"two").as_bytes());
+    }
+
+    #[test]
+    fn a_file_that_just_changed_is_not_remembered() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("f");
+        let cache = DigestCache::in_memory();
+        fs::write(&file, "one").unwrap();
+        cache.digest(&file).unwrap();
+        assert_eq!(cache.get(&stat(&file)), None);
+    }
+
+    #[test]
+    fn every_damage_is_a_miss_with_a_warning() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, store) = (folder.path().join("f"), folder.path().join("digests"));
+        fs::write(&file, "one").unwrap();
+        settle(&file);
+        let (cache, _) = DigestCache::open(&store);
+        cache.digest(&file).unwrap();
+        cache.save().unwrap();
+        let good = fs::read(&store).unwrap();
+        assert_eq!(good.len(), HEADER + RECORD + CHECKSUM);
+
+        let mut damaged: Vec<Vec<u8>> = (0..good.len()).map(|length| good[..length].to_vec()).collect();
+        damaged.extend((0..good.len()).map(|at| {
+            let mut bytes = good.clone();
+            bytes[at] ^= 0x10;
+            bytes
+        }));
+        damaged.push([good.as_slice(), b"more"].concat());
+        for bytes in damaged {
+            fs::write(&store, bytes).unwrap();
+            let (cache, warning) = DigestCache::open(&store);
+            assert!(cache.known.is_empty() && warning.is_some());
+        }
+    }
+
+    #[test]
+    fn nothing_new_writes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = folder.path().join("digests");
+        let (cache, _) = DigestCache::open(&store);
+        cache.save().unwrap();
+        assert!(!store.exists());
+    }
+}

@@ -1,0 +1,446 @@
+//! From a folder and a Dockerfile to the list of files with their digests.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use super::cache::{Digest, DigestCache};
+use super::error::ContextError;
+use super::ignore::Ignore;
+use super::narrow::Narrow;
+use super::walk::{FileStat, Walked, walk};
+use crate::model::tree::{FileKind, FileTree};
+
+/// Files that a thread takes at a time.
+const BATCH: usize = 32;
+/// Below so many files to read, threads cost more than they bring.
+const FEW: usize = 64;
+const MOST_THREADS: usize = 8;
+
+/// What to read.
+#[derive(Debug, Clone)]
+pub struct ContextSpec {
+    /// The folder.
+    pub root: PathBuf,
+    /// The Dockerfile, whose own ignore file `<Dockerfile>.dockerignore` wins over the context's.
+    pub dockerfile: PathBuf,
+    /// What the build can reach.
+    pub scope: Scope,
+}
+
+/// How much of the context a build can reach.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scope {
+    /// Only this.
+    Narrowed(Narrow),
+    /// All of it, and why.
+    Whole {
+        /// Why it could not be narrowed, or that everything is copied.
+        reason: String,
+    },
+}
+
+/// Reads contexts, remembering digests.
+#[derive(Debug)]
+pub struct ContextReader<'a> {
+    cache: &'a DigestCache,
+}
+
+/// A context as it was read.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// The files, as they are sent to the engine.
+    pub tree: Arc<FileTree>,
+    /// For each file of the tree the digest of its content; zeros for folders and links.
+    digests: Vec<Digest>,
+    stats: Vec<FileStat>,
+    /// The ignore file that was applied: where it is and what it says.
+    pub ignore: Option<(PathBuf, Vec<u8>)>,
+    /// What was reached.
+    pub scope: Scope,
+    /// Sockets, pipes and devices that were left out.
+    pub skipped: Vec<String>,
+}
+
+/// A file, folder or link of a context, as it stands in a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InputFile<'a> {
+    /// Where it is below the root.
+    pub path: &'a str,
+    /// What it is and what is in it: `file b3:…`, `executable b3:…`, `folder`, `link ../target`.
+    pub value: String,
+}
+
+impl<'a> ContextReader<'a> {
+    /// A reader that uses this cache.
+    pub fn new(cache: &'a DigestCache) -> Self {
+        Self { cache }
+    }
+
+    /// Reads a context. Blocks: the disk is read.
+    pub fn read(&self, spec: &ContextSpec) -> Result<Context, ContextError> {
+        let (ignore_file, ignore) = read_ignore(spec)?;
+        let narrow = match &spec.scope {
+            Scope::Narrowed(narrow) => Some(narrow),
+            Scope::Whole { .. } => None,
+        };
+        let mut scope = spec.scope.clone();
+        let walked = match walk(&spec.root, &ignore, narrow)? {
+            Ok(walked) => walked,
+            Err(link) => {
+                scope = Scope::Whole { reason: format!("{} is a symbolic link, which the build follows", link.0) };
+                // Without a narrowing no link stops the walk.
+                walk(&spec.root, &ignore, None)?.unwrap_or_default()
+            }
+        };
+        let Walked { mut tree, mut stats, skipped } = walked;
+        let digests = self.digest_all(&mut tree, &mut stats)?;
+        Ok(Context { tree: Arc::new(tree), digests, stats, ignore: ignore_file, scope, skipped })
+    }
+
+    fn digest_all(&self, tree: &mut FileTree, stats: &mut [FileStat]) -> Result<Vec<Digest>, ContextError> {
+        let mut digests = vec![[0; 32]; tree.entries.len()];
+        let mut unknown = Vec::new();
+        for (index, entry) in tree.entries.iter().enumerate() {
+            if entry.kind == FileKind::File {
+                match self.cache.get(&stats[index]) {
+                    Some(digest) => digests[index] = digest,
+                    None => unknown.push(index),
+                }
+            }
+        }
+        let read = |index: usize| self.cache.read(&tree.root.join(&*tree.entries[index].path));
+        let threads = thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
+        let mut found = Vec::with_capacity(unknown.len());
+        if threads == 1 || unknown.len() <= FEW {
+            for &index in &unknown {
+                found.push((index, read(index)?));
+            }
+        } else {
+            let next = AtomicUsize::new(0);
+            let results = Mutex::new((Vec::with_capacity(unknown.len()), None));
+            let work = || {
+                loop {
+                    let start = next.fetch_add(BATCH, Ordering::Relaxed);
+                    let Some(batch) = unknown.get(start..(start + BATCH).min(unknown.len())) else { return };
+                    if batch.is_empty() {
+                        return;
+                    }
+                    let batch: Result<Vec<_>, _> =
+                        batch.iter().map(|&index| read(index).map(|result| (index, result))).collect();
+                    let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
+                    match batch {
+                        Ok(batch) => results.0.extend(batch),
+                        Err(error) => {
+                            results.1.get_or_insert(error);
+                            next.store(unknown.len(), Ordering::Relaxed);
+                            return;
+                        }
+                    }
+                }
+            };
+            thread::scope(|scope| {
+                for _ in 1..threads {
+                    scope.spawn(work);
+                }
+                work();
+            });
+            let (all, failed) = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+            if let Some(error) = failed {
+                return Err(error);
+            }
+            found = all;
+        }
+        for (index, (digest, stat)) in found {
+            digests[index] = digest;
+            // What was read may be newer than what the walk saw.
+            stats[index] = stat;
+            tree.entries[index].size = stat.size;
+            tree.entries[index].modified_ns = stat.modified_ns;
+        }
+        Ok(digests)
+    }
+}
+
+impl Context {
+    /// The digest of all of it: paths, kinds, executable bits, contents, and where links point to.
+    pub fn digest(&self) -> Digest {
+        let mut hasher = blake3::Hasher::new_derive_key("stack 2026-11 digest of a build context");
+        let mut field = |bytes: &[u8]| {
+            hasher.update(&(bytes.len() as u64).to_le_bytes());
+            hasher.update(bytes);
+        };
+        for (entry, digest) in self.tree.entries.iter().zip(&self.digests) {
+            field(entry.path.as_bytes());
+            match &entry.kind {
+                FileKind::File if entry.is_executable() => field(&[b"x".as_slice(), digest].concat()),
+                FileKind::File => field(&[b"f".as_slice(), digest].concat()),
+                FileKind::Folder => field(b"d"),
+                FileKind::Symlink { target } => field(&[b"l", target.as_bytes()].concat()),
+            }
+        }
+        *hasher.finalize().as_bytes()
+    }
+
+    /// Every file, folder and link with what stands for it in a key, in order.
+    pub fn files(&self) -> impl Iterator<Item = InputFile<'_>> {
+        self.tree.entries.iter().zip(&self.digests).map(|(entry, digest)| {
+            let hex = || blake3::Hash::from_bytes(*digest).to_hex();
+            let value = match &entry.kind {
+                FileKind::File if entry.is_executable() => format!("executable b3:{}", hex()),
+                FileKind::File => format!("file b3:{}", hex()),
+                FileKind::Folder => "folder".to_owned(),
+                FileKind::Symlink { target } => format!("link {target}"),
+            };
+            InputFile { path: &entry.path, value }
+        })
+    }
+
+    /// The number of files, folders and links.
+    pub fn len(&self) -> usize {
+        self.tree.entries.len()
+    }
+
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.tree.entries.is_empty()
+    }
+
+    /// Bytes in all files.
+    pub fn size(&self) -> u64 {
+        self.tree.entries.iter().map(|entry| entry.size).sum()
+    }
+
+    /// The first path that is not as it was when the context was read, if there is one. Only metadata is asked for,
+    /// and where that differs, the content decides. Blocks.
+    pub fn verify(&self, spec: &ContextSpec, cache: &DigestCache) -> Result<Option<String>, ContextError> {
+        let (ignore_file, _) = read_ignore(spec)?;
+        if ignore_file != self.ignore {
+            let path = ignore_file.or_else(|| self.ignore.clone()).map(|(path, _)| path);
+            return Ok(Some(path.unwrap_or_default().display().to_string()));
+        }
+        let now = ContextReader::new(cache).read(&ContextSpec { scope: spec.scope.clone(), ..spec.clone() })?;
+        if now.stats == self.stats && now.digests == self.digests && now.tree.entries == self.tree.entries {
+            return Ok(None);
+        }
+        let mut before = self.files().peekable();
+        let mut after = now.files().peekable();
+        loop {
+            match (before.next(), after.next()) {
+                (None, None) => return Ok(None),
+                (Some(one), Some(other)) if one == other => {}
+                (Some(one), Some(other)) => return Ok(Some(one.path.min(other.path).to_owned())),
+                (Some(one), None) | (None, Some(one)) => return Ok(Some(one.path.to_owned())),
+            }
+        }
+    }
+}
+
+type IgnoreFile = Option<(PathBuf, Vec<u8>)>;
+
+/// The Dockerfile's own ignore file, else the context's, else nothing.
+fn read_ignore(spec: &ContextSpec) -> Result<(IgnoreFile, Ignore), ContextError> {
+    let mut own = spec.dockerfile.clone().into_os_string();
+    own.push(".dockerignore");
+    for path in [PathBuf::from(own), spec.root.join(".dockerignore")] {
+        match fs::read(&path) {
+            Ok(bytes) => {
+                let ignore = Ignore::parse(&String::from_utf8_lossy(&bytes))
+                    .map_err(|source| ContextError::Ignore { path: path.clone(), source })?;
+                return Ok((Some((path, bytes)), ignore));
+            }
+            Err(error) if is_absent(&path, &error) => {}
+            Err(error) => return Err(ContextError::unreadable(path, &error)),
+        }
+    }
+    Ok((None, Ignore::default()))
+}
+
+fn is_absent(path: &Path, error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::NotFound || path.is_dir()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+
+    struct Fixture {
+        folder: tempfile::TempDir,
+    }
+
+    impl Fixture {
+        fn new(files: &[(&str, &str)]) -> Self {
+            let fixture = Self { folder: tempfile::tempdir().unwrap() };
+            for (path, content) in files {
+                fixture.write(path, content);
+            }
+            fixture
+        }
+
+        fn path(&self, path: &str) -> PathBuf {
+            self.folder.path().join(path)
+        }
+
+        fn write(&self, path: &str, content: &str) {
+            fs::create_dir_all(self.path(path).parent().unwrap()).unwrap();
+            fs::write(self.path(path), content).unwrap();
+        }
+
+        fn spec(&self) -> ContextSpec {
+            let root = self.folder.path().to_owned();
+            let scope = Scope::Whole { reason: "a test".into() };
+            ContextSpec { dockerfile: root.join("Dockerfile"), root, scope }
+        }
+
+        fn narrowed(&self, sources: &[&str]) -> ContextSpec {
+            let scope = Scope::Narrowed(Narrow::new(sources.iter().copied()).unwrap());
+            ContextSpec { scope, ..self.spec() }
+        }
+
+        fn read(&self) -> Context {
+            read(&self.spec())
+        }
+    }
+
+    fn read(spec: &ContextSpec) -> Context {
+        ContextReader::new(&DigestCache::in_memory()).read(spec).unwrap()
+    }
+
+    fn paths(context: &Context) -> Vec<&str> {
+        context.files().map(|file| file.path).collect()
+    }
+
+    #[test]
+    fn what_changes_an_image_changes_the_digest_and_nothing_else_does() {
+        let files = [("app/main.py", "print(1)"), ("app/util.py", ""), ("run.sh", "#!/bin/sh")];
+        let fixture = Fixture::new(&files);
+        symlink("app/main.py", fixture.path("link")).unwrap();
+        fs::create_dir(fixture.path("empty")).unwrap();
+        let base = fixture.read().digest();
+
+        // The same files elsewhere, made in another order, touched, with other permissions but for the executable bit.
+        let mut reversed = files;
+        reversed.reverse();
+        let other = Fixture::new(&reversed);
+        fs::create_dir(other.path("empty")).unwrap();
+        symlink("app/main.py", other.path("link")).unwrap();
+        let long_ago = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
+        fs::File::options().write(true).open(other.path("run.sh")).unwrap().set_modified(long_ago).unwrap();
+        fs::set_permissions(other.path("run.sh"), fs::Permissions::from_mode(0o600)).unwrap();
+        assert_eq!(other.read().digest(), base);
+
+        let edits: [(&str, fn(&Fixture)); 9] = [
+            ("content", |f| f.write("app/main.py", "print(2)")),
+            ("new file", |f| f.write("app/new.py", "")),
+            ("removed", |f| fs::remove_file(f.path("app/util.py")).unwrap()),
+            ("renamed", |f| fs::rename(f.path("app/util.py"), f.path("app/utils.py")).unwrap()),
+            ("moved", |f| fs::rename(f.path("app/util.py"), f.path("util.py")).unwrap()),
+            ("executable", |f| fs::set_permissions(f.path("run.sh"), fs::Permissions::from_mode(0o755)).unwrap()),
+            ("link instead", |f| {
+                fs::remove_file(f.path("app/util.py")).unwrap();
+                symlink("main.py", f.path("app/util.py")).unwrap();
+            }),
+            ("retargeted", |f| {
+                fs::remove_file(f.path("link")).unwrap();
+                symlink("app/util.py", f.path("link")).unwrap();
+            }),
+            ("empty folder", |f| fs::remove_dir(f.path("empty")).unwrap()),
+        ];
+        for (name, edit) in edits {
+            let edited = Fixture::new(&files);
+            symlink("app/main.py", edited.path("link")).unwrap();
+            fs::create_dir(edited.path("empty")).unwrap();
+            edit(&edited);
+            assert_ne!(edited.read().digest(), base, "{name}");
+        }
+    }
+
+    #[test]
+    fn ignored_folders_are_not_entered_and_the_dockerfiles_own_ignore_file_wins() {
+        let fixture = Fixture::new(&[("app/a", ""), ("node_modules/b", ""), ("docs/c", ""), ("docs/keep/d", "")]);
+        fixture.write(".dockerignore", "node_modules\ndocs\n!docs/keep\n");
+        // Unreadable: a walk that entered it would fail (or, as root, list it).
+        fs::set_permissions(fixture.path("node_modules"), fs::Permissions::from_mode(0o000)).unwrap();
+        let expected = [".dockerignore", "app", "app/a", "docs", "docs/keep", "docs/keep/d"];
+        assert_eq!(paths(&fixture.read()), expected);
+        fs::set_permissions(fixture.path("node_modules"), fs::Permissions::from_mode(0o755)).unwrap();
+
+        fixture.write("Dockerfile.dockerignore", "*\n!app\n");
+        let context = fixture.read();
+        assert_eq!(paths(&context), ["app", "app/a"]);
+        assert_eq!(context.ignore.unwrap().0, fixture.path("Dockerfile.dockerignore"));
+    }
+
+    #[test]
+    fn a_narrowed_context_has_only_what_the_build_reaches() {
+        let fixture = Fixture::new(&[("app/a", ""), ("app/deep/b", ""), ("README.md", ""), ("web/c.js", "")]);
+        assert_eq!(
+            paths(&read(&fixture.narrowed(&["app/deep", "web/*.js"]))),
+            ["app", "app/deep", "app/deep/b", "web", "web/c.js"]
+        );
+        symlink("app", fixture.path("current")).unwrap();
+        let context = read(&fixture.narrowed(&["current/a"]));
+        assert!(matches!(&context.scope, Scope::Whole { reason } if reason.starts_with("current is a symbolic link")));
+        assert_eq!(context.len(), 8);
+    }
+
+    #[test]
+    fn a_change_during_the_build_is_named() {
+        let fixture = Fixture::new(&[("a", "1"), ("b", "2"), ("c", "3")]);
+        let cache = DigestCache::in_memory();
+        let spec = fixture.spec();
+        let context = ContextReader::new(&cache).read(&spec).unwrap();
+        assert_eq!(context.verify(&spec, &cache).unwrap(), None);
+        fixture.write("b", "2");
+        assert_eq!(context.verify(&spec, &cache).unwrap(), None, "written anew, but the same");
+        fixture.write("b", "x");
+        assert_eq!(context.verify(&spec, &cache).unwrap(), Some("b".into()));
+        fixture.write("b", "2");
+        fixture.write("aa", "new");
+        assert_eq!(context.verify(&spec, &cache).unwrap(), Some("aa".into()));
+        fs::remove_file(fixture.path("aa")).unwrap();
+        fixture.write(".dockerignore", "b");
+        let changed = context.verify(&spec, &cache).unwrap().unwrap();
+        assert!(changed.ends_with("/.dockerignore"), "{changed}");
+    }
+
+    #[test]
+    fn special_files_are_left_out_and_told() {
+        let fixture = Fixture::new(&[("a", "")]);
+        let _listener = std::os::unix::net::UnixListener::bind(fixture.path("socket")).unwrap();
+        let context = fixture.read();
+        assert_eq!((paths(&context), context.skipped.as_slice()), (vec!["a"], &["socket".to_owned()][..]));
+    }
+
+    #[test]
+    fn a_name_that_is_no_utf8_is_refused_unless_it_is_ignored() {
+        use std::os::unix::ffi::OsStrExt;
+        let fixture = Fixture::new(&[("ok/a", "")]);
+        let bad = fixture.path("ok").join(std::ffi::OsStr::from_bytes(b"b\xff"));
+        fs::write(&bad, "").unwrap();
+        let error = ContextReader::new(&DigestCache::in_memory()).read(&fixture.spec()).unwrap_err();
+        assert!(matches!(error, ContextError::NotUtf8 { .. }), "{error}");
+        fixture.write(".dockerignore", "ok/b*");
+        assert_eq!(paths(&fixture.read()), [".dockerignore", "ok", "ok/a"]);
+    }
+
+    #[test]
+    fn many_files_in_many_folders_come_in_the_engines_order() {
+        let fixture = Fixture::new(&[]);
+        for index in 0..300 {
+            fixture.write(&format!("d{}/e{}/f{index}", index % 7, index % 3), &index.to_string());
+        }
+        fixture.write("d1-x", "");
+        let context = fixture.read();
+        let mut sorted: Vec<Vec<&str>> = paths(&context).iter().map(|path| path.split('/').collect()).collect();
+        sorted.sort();
+        assert_eq!(sorted.into_iter().map(|parts| parts.join("/")).collect::<Vec<_>>(), paths(&context));
+        assert_eq!(context.size(), 10 + 2 * 90 + 3 * 200);
+    }
+}
