@@ -146,7 +146,7 @@ impl Scheduler {
                 }
             }
             Event::Timer(Timer::Harder { step, attempt, level }) => {
-                if self.is_live(step, attempt) {
+                if self.is_live(step, attempt) && self.steps[step as usize].asked.is_some() {
                     self.ask(step, level, now);
                 }
             }
@@ -312,9 +312,10 @@ impl Scheduler {
     fn end_unstarted(&mut self, reason: StopReason, now: Duration) {
         // A step between two attempts has failed, since there will not be another; and so it blocks what needs it.
         for step in 0..self.steps.len() as u32 {
-            if self.steps[step as usize].state == State::Backoff {
+            let known = self.steps[step as usize];
+            if known.state == State::Backoff || (known.state == State::Ready && known.attempt > 0) {
                 // Between attempts, whether the last one was asked to stop tells whether its deadline ended it.
-                let overdue = self.steps[step as usize].asked.and_then(|_| deadline(&self.specs[step as usize]));
+                let overdue = known.asked.and_then(|_| deadline(&self.specs[step as usize]));
                 self.fail(step, Class::Transient, overdue, now);
             }
         }

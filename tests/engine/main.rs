@@ -1,0 +1,14 @@
+//! The engine keeps its promises: on a virtual clock, on real processes, beside `ninja`, and when it is told to stop.
+
+#[cfg(test)]
+mod case;
+#[cfg(test)]
+mod check;
+#[cfg(test)]
+mod shrink;
+#[cfg(test)]
+mod simulate;
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod trace;
