@@ -10,8 +10,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI, Request
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse
-from sqlalchemy import Engine
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import Engine, exc
 
 from todo_backend import __version__
 from todo_backend.api import chat, health, todos
@@ -53,7 +52,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             allow_methods=["GET", "POST", "PATCH", "DELETE"],
             allow_headers=["Content-Type"],
         )
-    app.add_exception_handler(OperationalError, _database_away)
+    for away in (exc.OperationalError, exc.TimeoutError):
+        app.add_exception_handler(away, _database_away)
     for part in (health, todos, chat):
         app.include_router(part.router)
     return app

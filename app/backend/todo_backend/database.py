@@ -42,7 +42,10 @@ def connect(url: str) -> Engine:
         return create_engine(url)
     return create_engine(
         url,
-        pool_pre_ping=True,
+        # Nine replicas fit into the hundred connections that a server has by default.
+        pool_size=5,
+        max_overflow=5,
         pool_timeout=5,
+        pool_pre_ping=True,
         connect_args={"connect_timeout": 3, "application_name": "todo-backend"},
     )
