@@ -33,13 +33,12 @@ if [ ! -s "$PGDATA/PG_VERSION" ]; then
     fresh=$PGDATA.fresh
     rm -rf "$fresh"
     initdb --pgdata "$fresh" --username "$POSTGRES_USER" --auth scram-sha-256 --pwfile /dev/stdin \
-        --encoding UTF8 --locale C.UTF-8 --no-sync --no-instructions >/dev/null <<END
+        --encoding UTF8 --locale C.UTF-8 --no-instructions >/dev/null <<END
 $POSTGRES_PASSWORD
 END
     if [ "$POSTGRES_DB" != postgres ]; then
         echo "CREATE DATABASE $database OWNER $user" | run_sql "$fresh"
     fi
-    sync
     mv "$fresh" "$PGDATA"
 else
     echo "ALTER ROLE $user PASSWORD $password" | run_sql "$PGDATA"

@@ -61,6 +61,11 @@ def test_the_chat_answers_with_the_new_list(client: TestClient) -> None:
     assert [todo["title"] for todo in reply["todos"]] == ["milk"]
 
 
+def test_a_long_answer_may_come_back_as_history(client: TestClient) -> None:
+    history = [{"role": "assistant", "text": "x" * 100_000}]
+    assert client.post("/api/chat", json={"message": "help", "history": history}).status_code == 200
+
+
 @pytest.mark.parametrize(
     "body",
     [

@@ -8,6 +8,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import inspect
+from sqlalchemy.exc import DatabaseError
 
 from todo_backend.config import Settings
 from todo_backend.database import Base, connect
@@ -37,6 +38,15 @@ def test_waiting_for_the_database_ends_when_it_comes(tmp_path: Path) -> None:
     timer = threading.Timer(0.3, folder.mkdir)
     timer.start()
     assert migrate_when_reachable(engine, threading.Event())
+    engine.dispose()
+
+
+def test_a_database_that_refuses_is_not_waited_for(url: str) -> None:
+    engine = connect(url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE todos (somebody_elses INTEGER)")
+    with pytest.raises(DatabaseError, match="already exists"):
+        migrate_when_reachable(engine, threading.Event())
     engine.dispose()
 
 

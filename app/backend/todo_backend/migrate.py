@@ -21,13 +21,8 @@ RETRY_SECONDS = 0.5
 
 def migrate(engine: Engine) -> None:
     """Runs what is missing in one transaction: it is applied as a whole, or not at all."""
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    with engine.connect() as connection:
-        _take_lock(connection)
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
-        connection.commit()
+    with _locked(engine) as connection:
+        _upgrade(connection)
 
 
 def migrate_when_reachable(engine: Engine, stop: threading.Event) -> bool:
@@ -38,7 +33,7 @@ def migrate_when_reachable(engine: Engine, stop: threading.Event) -> bool:
     last = ""
     while not stop.is_set():
         try:
-            migrate(engine)
+            connection = _locked(engine)
         except OperationalError as error:
             reason = str(error.orig).strip()
             if reason != last:
@@ -46,13 +41,29 @@ def migrate_when_reachable(engine: Engine, stop: threading.Event) -> bool:
                 last = reason
             stop.wait(RETRY_SECONDS)
         else:
+            with connection:
+                _upgrade(connection)
             return True
     return False
 
 
-def _take_lock(connection: Connection) -> None:
-    """Held until the transaction ends: the second replica waits here, and then finds nothing left to do."""
-    if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-    else:
-        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
+def _locked(engine: Engine) -> Connection:
+    """A connection that is alone until its transaction ends: a second replica waits here, then has nothing to do."""
+    connection = engine.connect()
+    try:
+        if connection.dialect.name == "sqlite":
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        else:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _upgrade(connection: Connection) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+    connection.commit()
