@@ -1,1 +1,287 @@
 //! The stack file: TOML with spans, all errors at once, profiles, variables, references. Knows no network and no tool.
+//!
+//! [`find`] says which file, [`load`] reads it. What comes out is a [`StackFile`]: typed, defaults filled in, each
+//! value with its place, and every reference either put in or kept as an [`OutputRef`] that a run resolves.
+
+mod check;
+mod context;
+mod convert;
+mod dockerfile;
+mod duplicate;
+mod error;
+mod files;
+mod find;
+mod keys;
+mod model;
+mod names;
+mod read;
+mod reference;
+mod schema;
+mod semantics;
+mod shape;
+mod span;
+mod template;
+mod tree;
+mod units;
+mod vars;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+use miette::NamedSource;
+use toml::de::{DeTable, DeValue};
+
+use check::Mode;
+use context::Context;
+use convert::Facts;
+use read::Reader;
+use reference::{ClusterNames, Constant, Scope};
+use tree::{Entry, Node, NodeKind};
+
+pub use dockerfile::image_facts;
+pub use error::{ConfigError, ConfigErrors, Source};
+pub(crate) use error::{meant, nearest};
+pub use find::{FindError, STACK_FILE, find};
+pub use model::*;
+pub use names::parse_step;
+pub use schema::json_schema;
+pub use span::{Span, Spanned};
+pub use template::{
+    ChartField, ImageField, NoOutputs, OutputRef, Outputs, Part, REDACTED, Resolved, Template, UnknownOutput, Value,
+};
+pub use units::{parse_duration, parse_size};
+
+/// Looks up a variable of the environment.
+pub type EnvLookup<'e> = &'e dyn Fn(&str) -> Option<String>;
+
+/// What the reading of a file depends on beside the file.
+#[derive(Clone)]
+pub struct LoadOptions<'e> {
+    /// Profiles to merge, in order: later ones win.
+    pub profiles: Vec<String>,
+    /// Variables given on the command line, `--var NAME=VALUE`: the last one of a name wins.
+    pub vars: Vec<(String, String)>,
+    /// The environment.
+    pub env: EnvLookup<'e>,
+    /// A variable without a value is empty, instead of an error: for commands that change nothing by it, so that
+    /// `stack status` does not ask for an API key.
+    pub lenient: bool,
+}
+
+impl<'e> LoadOptions<'e> {
+    /// No profile, no variables given.
+    pub fn new(env: EnvLookup<'e>) -> Self {
+        Self { profiles: Vec::new(), vars: Vec::new(), env, lenient: false }
+    }
+}
+
+/// Reads the stack file at `path`, and looks whether the files that it speaks of are there.
+///
+/// # Errors
+/// Everything that is wrong with it, in the order of the file.
+pub fn load(path: &Path, options: &LoadOptions<'_>) -> Result<StackFile, ConfigErrors> {
+    let shown = path.display().to_string();
+    let failed = |message: String| ConfigErrors::new(&shown, vec![ConfigError::new(message)]);
+    let text = std::fs::read(path).map_err(|error| failed(format!("cannot read {shown}: {error}")))?;
+    let text = String::from_utf8(text).map_err(|error| {
+        failed(format!("{shown} is not UTF-8 text: byte {} is none", error.utf8_error().valid_up_to()))
+    })?;
+    let absolute = std::path::absolute(path).map_err(|error| failed(format!("cannot locate {shown}: {error}")))?;
+    read(&text, &shown, &read::normal(&absolute), options, true)
+}
+
+/// Reads the text of a stack file that would be at `path` (absolute), and looks at no other file.
+///
+/// # Errors
+/// As for [`load`].
+pub fn from_text(text: &str, path: &Path, options: &LoadOptions<'_>) -> Result<StackFile, ConfigErrors> {
+    let shown = path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
+    read(text, &shown, path, options, false)
+}
+
+fn read(
+    text: &str,
+    shown: &str,
+    path: &Path,
+    options: &LoadOptions<'_>,
+    look_at_files: bool,
+) -> Result<StackFile, ConfigErrors> {
+    let source: Source = Arc::new(NamedSource::new(shown, text.to_owned()));
+    let root = path.parent().unwrap_or(Path::new("/"));
+    let mut context = Context { text, source: Arc::clone(&source), root, syntax_errors: false, errors: Vec::new() };
+    let mut file = tree::parse(&mut context);
+    if context.syntax_errors {
+        return Err(ConfigErrors::new(shown, context.errors));
+    }
+    choose_profiles(&mut file, options, &mut context);
+
+    let stack = literal(&file, "stack", "name").map(str::to_owned);
+    let raw_vars = vars::raw(&file, &mut context);
+    let vars = vars::evaluate(&raw_vars, &file, stack.as_deref(), options, &mut context);
+    let cluster_names = cluster_names(&file, &vars, stack.as_deref(), options, &context);
+    let tree = convert_tree(&file, raw_vars, &vars, stack.as_deref(), &cluster_names, options, &mut context);
+    check::check(&tree, &shape::Shape::Table(&keys::ROOT), None, Mode::Whole, &mut context);
+
+    let names = names::Names::new(&file);
+    semantics::check_needs(&tree, &names, &mut context);
+    let home = (options.env)("HOME");
+    let root_reader = Reader::new(&tree, &keys::ROOT, root, home.as_deref());
+    let stack_reader = root_reader.get("stack").map(|node| root_reader.other(node, &keys::STACK));
+    let flag = |key: &str, default: bool| stack_reader.as_ref().map_or(default, |stack| stack.bool(key));
+    let facts = Facts {
+        stack: stack.as_deref().unwrap_or("stack"),
+        cluster: &cluster_names,
+        has_cluster: file.contains_key("cluster"),
+        namespace: cluster_names.namespace.as_deref().unwrap_or("default"),
+        prune: flag("prune", true),
+        names: &names,
+    };
+    let table = |key: &str, shape| root_reader.get(key).map(|node| (root_reader.other(node, shape), node.span));
+    let model = StackFile {
+        path: path.to_owned(),
+        root: root.to_owned(),
+        source,
+        profiles: options.profiles.clone(),
+        name: stack_reader.as_ref().and_then(|stack| stack.text("name")).unwrap_or_default(),
+        allow_outside: flag("allow-outside", false),
+        prune: facts.prune,
+        cluster: table("cluster", &keys::CLUSTER).and_then(|(reader, span)| convert::cluster(&reader, span, &facts)),
+        images: convert::named(&root_reader, "image", &keys::IMAGE, |name, reader, span| {
+            convert::image(name, reader, span, &facts)
+        }),
+        charts: convert::named(&root_reader, "chart", &keys::CHART, |name, reader, span| {
+            convert::chart(name, reader, span, &facts)
+        }),
+        ready: convert::named(&root_reader, "ready", &keys::READY, |_, reader, span| {
+            convert::ready(reader, span, &facts)
+        }),
+        tasks: convert::named(&root_reader, "task", &keys::TASK, |_, reader, span| convert::task(reader, span, &facts)),
+        limits: table("limits", &keys::LIMITS).map_or_else(
+            || convert::limits(&root_reader.other(&NOTHING, &keys::LIMITS)),
+            |(reader, _)| convert::limits(&reader),
+        ),
+        cache: table("cache", &keys::CACHE).and_then(|(reader, _)| convert::cache(&reader)),
+        warnings: Vec::new(),
+    };
+    semantics::check(&model, &file, &mut context);
+    files::check(&model, look_at_files, &mut context);
+    if context.errors.is_empty() { Ok(model) } else { Err(ConfigErrors::new(shown, context.errors)) }
+}
+
+/// A table without keys: where a table is not in the file, its defaults hold.
+static NOTHING: Node<'static> = Node { kind: NodeKind::Table(Vec::new()), span: Span::NONE };
+
+/// Takes the chosen profiles out of the file and merges them over it.
+fn choose_profiles<'t>(file: &mut DeTable<'t>, options: &LoadOptions<'_>, context: &mut Context<'t>) {
+    for name in &options.profiles {
+        let profiles = file.get_mut("profile").and_then(|profiles| match profiles.get_mut() {
+            DeValue::Table(profiles) => Some(profiles),
+            _ => None,
+        });
+        let known: Vec<String> = profiles
+            .iter()
+            .flat_map(|profiles| profiles.keys())
+            .map(|name| name.get_ref().clone().into_owned())
+            .filter(|known| !options.profiles.contains(known))
+            .collect();
+        match profiles.and_then(|profiles| profiles.remove(name.as_str())).map(toml::Spanned::into_inner) {
+            Some(DeValue::Table(mut profile)) => {
+                // A profile cannot choose another: it would be merged under a name that nobody asked for.
+                if let Some((key, _)) = profile.remove_entry("profile") {
+                    context.report(
+                        ConfigError::new("a profile cannot hold profiles").label(Span::from(key.span()), "not here"),
+                    );
+                }
+                tree::merge(file, &profile);
+            }
+            Some(_) | None => {
+                context.errors.push(ConfigError::new(format!("the stack file has no profile `{name}`")).help(meant(
+                    name,
+                    "profiles",
+                    known.iter().map(String::as_str),
+                )))
+            }
+        }
+    }
+}
+
+/// A string of the file that holds no reference.
+fn literal<'f>(file: &'f DeTable<'_>, table: &str, key: &str) -> Option<&'f str> {
+    let text = file.get(table)?.get_ref().as_table()?.get(key)?.get_ref().as_str()?;
+    (!text.contains("${")).then_some(text)
+}
+
+/// What the file says of its cluster, by the rules of the drivers.
+fn cluster_names<'t>(
+    file: &DeTable<'t>,
+    vars: &IndexMap<String, Constant>,
+    stack: Option<&str>,
+    options: &LoadOptions<'_>,
+    context: &Context<'t>,
+) -> ClusterNames {
+    let Some(cluster) = file.get("cluster").and_then(|cluster| cluster.get_ref().as_table()) else {
+        return ClusterNames::default();
+    };
+    // Its errors are found again, and reported, when the table is read as a whole.
+    let mut scratch = Context {
+        text: context.text,
+        source: Arc::clone(&context.source),
+        root: context.root,
+        syntax_errors: false,
+        errors: Vec::new(),
+    };
+    let scope = Scope { env: options.env, vars, stack, cluster: None, file, outputs: false };
+    // Nothing: not there. Nothing in something: there, and wrong.
+    let mut text = |key: &str| {
+        let value = cluster.get(key)?;
+        Some(match tree::node(value.get_ref(), value.span().into(), Some(&scope), &mut scratch).kind {
+            NodeKind::String(text) => Some(Arc::from(text.as_ref())),
+            NodeKind::Integer(number) => Some(Arc::from(number.to_string())),
+            _ => None,
+        })
+    };
+    let profile = text("profile").unwrap_or_else(|| stack.map(Arc::from));
+    let driver = text("driver").flatten();
+    let named = |prefix: &str| profile.as_ref().map(|profile| Arc::from(format!("{prefix}{profile}")));
+    let context = text("context").unwrap_or_else(|| match driver.as_deref() {
+        Some("minikube") => profile.clone(),
+        Some("kind") => named("kind-"),
+        Some("k3d") => named("k3d-"),
+        _ => None,
+    });
+    let name = if driver.as_deref() == Some("context") { context.clone() } else { profile };
+    ClusterNames { name, context, namespace: text("namespace").unwrap_or_else(|| Some(Arc::from("default"))) }
+}
+
+/// The file as a tree with its references put in.
+fn convert_tree<'t>(
+    file: &DeTable<'t>,
+    raw_vars: Node<'t>,
+    vars: &IndexMap<String, Constant>,
+    stack: Option<&str>,
+    cluster: &ClusterNames,
+    options: &LoadOptions<'_>,
+    context: &mut Context<'t>,
+) -> Node<'t> {
+    let whole = Scope { env: options.env, vars, stack, cluster: Some(cluster), file, outputs: true };
+    let of_cluster = Scope { cluster: None, outputs: false, ..whole };
+    let mut raw_vars = Some(raw_vars);
+    let entries = file
+        .iter()
+        .map(|(key, value)| {
+            let span = Span::from(value.span());
+            let node = match key.get_ref().as_ref() {
+                "vars" => raw_vars.take().unwrap_or(Node { kind: NodeKind::Broken, span }),
+                "stack" | "profile" => tree::node(value.get_ref(), span, None, context),
+                "cluster" => tree::node(value.get_ref(), span, Some(&of_cluster), context),
+                _ => tree::node(value.get_ref(), span, Some(&whole), context),
+            };
+            Entry { key: tree::borrowed(key.get_ref()), key_span: key.span().into(), node }
+        })
+        .collect();
+    Node { kind: NodeKind::Table(entries), span: Span::NONE }
+}
+
+#[cfg(test)]
+mod tests;

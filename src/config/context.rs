@@ -1,0 +1,26 @@
+//! What every part of the reading of one file shares: its text, and the errors found so far.
+
+use std::path::Path;
+
+use super::error::{ConfigError, Source};
+
+/// The reading of one file.
+pub(super) struct Context<'t> {
+    /// The text of the file.
+    pub text: &'t str,
+    /// The same, as the errors carry it.
+    pub source: Source,
+    /// The folder of the file.
+    pub root: &'t Path,
+    /// There are errors of syntax: what follows from the tree may be nonsense.
+    pub syntax_errors: bool,
+    /// All errors so far.
+    pub errors: Vec<ConfigError>,
+}
+
+impl Context<'_> {
+    /// Notes an error in the file.
+    pub fn report(&mut self, error: ConfigError) {
+        self.errors.push(error.within(&self.source));
+    }
+}

@@ -1,0 +1,190 @@
+//! What a file says that cannot be true, beyond the shape of its tables.
+
+use std::collections::HashMap;
+
+use toml::de::DeTable;
+
+use super::context::Context;
+use super::error::{ConfigError, meant};
+use super::model::{ChartSource, Check, Driver, LoadMode, StackFile};
+use super::names::Names;
+use super::span::Span;
+use super::tree::{Node, NodeKind};
+use crate::graph::StepKind;
+
+/// Reports every `needs` that names nothing.
+pub(super) fn check_needs(tree: &Node<'_>, names: &Names<'_>, context: &mut Context<'_>) {
+    for kind in ["image", "chart", "ready", "task"] {
+        for entry in tree.get(kind).map_or(&[][..], Node::entries) {
+            if let Some(Node { kind: NodeKind::Array(items), .. }) = entry.node.get("needs") {
+                names.check(items, context);
+            }
+        }
+    }
+}
+
+/// Reports all the rest. `file` is the raw file: the model lacks what has errors already.
+pub(super) fn check(stack: &StackFile, file: &DeTable<'_>, context: &mut Context<'_>) {
+    check_cluster(stack, file, context);
+    check_charts(stack, context);
+    check_images(stack, context);
+    check_pools(stack, context);
+    check_loads(stack, context);
+}
+
+fn check_cluster(stack: &StackFile, file: &DeTable<'_>, context: &mut Context<'_>) {
+    if let Some(table) = file.get("cluster") {
+        let by_context = table.get_ref().get("driver").and_then(|driver| driver.get_ref().as_str())
+            == Some(Driver::Context.as_str());
+        if by_context && table.get_ref().get("context").is_none() {
+            context.report(
+                ConfigError::new("`driver = \"context\"` needs `context`")
+                    .label(Span::from(table.span()), "`context` is missing")
+                    .help("name the kubeconfig context: `context = \"…\"`"),
+            );
+        }
+        return;
+    }
+    let first_chart = stack.charts.iter().next().map(|(name, chart)| (format!("chart `{name}`"), chart.options.span));
+    let first_check = stack
+        .ready
+        .iter()
+        .find(|(_, ready)| !matches!(ready.check, Check::Run { .. }))
+        .map(|(name, ready)| (format!("check `{name}`"), ready.options.span));
+    if let Some((what, span)) = first_chart.or(first_check) {
+        context.report(
+            ConfigError::new(format!("{what} needs a cluster, and the file names none"))
+                .label(span, "goes to a cluster")
+                .help("add `[cluster]` with `driver = \"minikube\"`, \"kind\", \"k3d\" or \"context\""),
+        );
+    }
+}
+
+fn check_charts(stack: &StackFile, context: &mut Context<'_>) {
+    let mut releases: HashMap<(&str, &str), (&str, Span)> = HashMap::new();
+    for (name, chart) in &stack.charts {
+        let key = (chart.namespace.as_str(), chart.release.as_str());
+        if let Some((first, span)) = releases.insert(key, (name, chart.options.span)) {
+            context.report(
+                ConfigError::new(format!("charts `{first}` and `{name}` are the same release"))
+                    .label(span, "first here")
+                    .label(chart.options.span, "and here")
+                    .help(format!(
+                        "both are `{}` in namespace `{}`: give one another `release` or `namespace`",
+                        chart.release, chart.namespace
+                    )),
+            );
+        }
+        if let ChartSource::Published { chart: reference, version: None, .. } = &chart.source {
+            context.report(
+                ConfigError::new(format!("chart `{name}` needs a version"))
+                    .label(reference.span, "published under many versions")
+                    .help("add `version = \"…\"`, so that every apply installs the same"),
+            );
+        }
+    }
+}
+
+fn check_images(stack: &StackFile, context: &mut Context<'_>) {
+    let mut repositories: HashMap<&str, (&str, Span)> = HashMap::new();
+    for (name, image) in &stack.images {
+        let span = if image.repository.span.is_empty() { image.options.span } else { image.repository.span };
+        if let Some((first, first_span)) = repositories.insert(&image.repository, (name, span)) {
+            context.report(
+                ConfigError::new(format!("images `{first}` and `{name}` have the same repository"))
+                    .label(first_span, "first here")
+                    .label(span, "and here")
+                    .help(format!("both are `{}`: each would take the other's tags", image.repository)),
+            );
+        }
+        // A default is made of names, which are checked as such.
+        if let Some(wrong) = repository_error(&image.repository)
+            && !image.repository.span.is_empty()
+        {
+            context.report(
+                ConfigError::new(format!("`{}` cannot be the name of an image", image.repository))
+                    .label(span, wrong)
+                    .help("write it like `todo-backend` or `registry:5000/team/todo-backend`, without a tag"),
+            );
+        }
+    }
+}
+
+/// Why Docker would not take this as a repository, by the grammar of its distribution references.
+fn repository_error(repository: &str) -> Option<&'static str> {
+    let (host, path) = match repository.split_once('/') {
+        Some((host, path)) if host.contains(['.', ':']) || host == "localhost" => (host, path),
+        _ => ("", repository),
+    };
+    let host_char = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | ':' | '-' | '[' | ']');
+    if path.contains('@') {
+        return Some("a digest is not part of it");
+    }
+    if path.contains(':') {
+        return Some("a tag is not part of it");
+    }
+    let component = |part: &str| {
+        let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '_' | '-');
+        let ends = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+        part.starts_with(ends) && part.ends_with(ends) && part.chars().all(inner)
+    };
+    if !host.chars().all(host_char) || !path.split('/').all(component) {
+        return Some("only a-z, 0-9, and `.`, `_`, `-`, `/` in between");
+    }
+    None
+}
+
+fn check_pools(stack: &StackFile, context: &mut Context<'_>) {
+    for (name, task) in &stack.tasks {
+        if let Some(pool) = &task.pool
+            && !stack.limits.pools.contains_key(pool)
+        {
+            context.report(
+                ConfigError::new(format!("task `{name}` takes its place in a pool that there is not: `{pool}`"))
+                    .label(task.options.span, "this task")
+                    .help(format!(
+                        "{}, or add `{pool} = 1` to `[limits.pools]`",
+                        meant(pool, "pools", stack.limits.pools.keys().map(String::as_str)).trim_end_matches('?')
+                    )),
+            );
+        }
+    }
+}
+
+/// Needs that name the load of an image which is not loaded.
+fn check_loads(stack: &StackFile, context: &mut Context<'_>) {
+    let options = stack
+        .images
+        .values()
+        .map(|image| &image.options)
+        .chain(stack.charts.values().map(|chart| &chart.options))
+        .chain(stack.ready.values().map(|ready| &ready.options))
+        .chain(stack.tasks.values().map(|task| &task.options));
+    for need in options.flat_map(|options| &options.needs).filter(|need| need.id.kind() == StepKind::Load) {
+        let Some(image) = stack.images.get(need.id.name()).filter(|image| image.load == LoadMode::None) else {
+            continue;
+        };
+        let why = if stack.cluster.is_some() { "its image has `load = \"none\"`" } else { "there is no cluster" };
+        context.report(
+            ConfigError::new(format!("there is no step `{}`", need.id))
+                .label(need.span, why)
+                .label(image.options.span, "this image")
+                .help(format!("need the build: `image.{}`", need.id.name())),
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn repositories_are_what_docker_takes() {
+        for good in ["todo", "todo-backend", "a/b/c", "host:5000/todo", "localhost/todo", "ghcr.io/a_b/c.d"] {
+            assert_eq!(repository_error(good), None, "{good}");
+        }
+        for bad in ["", "Todo", "todo:1", "host:5000/todo:1", "todo@sha256:1", "a//b", "-a", "a b", "/a"] {
+            assert!(repository_error(bad).is_some(), "{bad}");
+        }
+    }
+}
