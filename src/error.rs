@@ -55,6 +55,8 @@ pub struct Failure {
     pub exit_code: ExitCode,
     /// What happened, in one sentence.
     pub message: String,
+    /// More about it, in lines that are shown as they are.
+    pub details: Option<String>,
     /// What to try.
     pub help: Option<String>,
     /// The cause, whose chain of sources is printed below the message.
@@ -64,7 +66,14 @@ pub struct Failure {
 impl Failure {
     /// A failure without a cause of its own.
     pub fn new(exit_code: ExitCode, message: impl Into<String>) -> Self {
-        Self { exit_code, message: message.into(), help: None, source: None }
+        Self { exit_code, message: message.into(), details: None, help: None, source: None }
+    }
+
+    /// Adds lines that are shown as they are.
+    #[must_use]
+    pub fn with_details(mut self, details: impl Into<String>) -> Self {
+        self.details = Some(details.into());
+        self
     }
 
     /// Adds what to try.

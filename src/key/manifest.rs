@@ -137,6 +137,12 @@ impl SecretDigest {
     }
 }
 
+impl From<SecretDigest> for Value {
+    fn from(digest: SecretDigest) -> Self {
+        Self::Digest(digest.0)
+    }
+}
+
 /// The digest of a manifest: equal keys, equal work.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -184,7 +190,7 @@ impl Manifest {
 
     /// Adds a secret input.
     pub fn secret(&mut self, group: Group, name: impl Into<String>, digest: SecretDigest) {
-        self.push(group, name, Value::Digest(digest.0));
+        self.push(group, name, digest.into());
     }
 
     /// Adds an input that is not known before another step has run.

@@ -78,6 +78,12 @@ impl Console {
         let _ = stream.write_all(text.as_bytes()).and_then(|()| stream.flush());
     }
 
+    /// Writes a question to stderr, and leaves the cursor behind it.
+    pub fn prompt(&self, question: &str) {
+        let mut stream = AutoStream::new(std::io::stderr().lock(), self.stderr);
+        let _ = write!(stream, "{question}").and_then(|()| stream.flush());
+    }
+
     /// Writes one line to stderr.
     pub fn error_line(&self, line: impl fmt::Display) {
         let mut stream = AutoStream::new(std::io::stderr().lock(), self.stderr);

@@ -12,8 +12,8 @@ impl Console {
         self.error_line(render(failure));
     }
 
-    /// Shows a diagnostic that points into the stack file.
-    pub fn diagnostic(&self, diagnostic: &dyn miette::Diagnostic) {
+    /// Shows diagnostics that point into the stack file.
+    pub fn diagnostics(&self, diagnostic: &dyn miette::Diagnostic) {
         let theme = if self.stderr_has_color() {
             miette::GraphicalTheme::unicode()
         } else {
@@ -57,6 +57,9 @@ fn render(failure: &Failure) -> String {
             last = message;
         }
         source = cause.source();
+    }
+    if let Some(details) = &failure.details {
+        let _ = write!(text, "\n  {}", details.replace('\n', "\n  "));
     }
     if let Some(help) = &failure.help {
         let _ = write!(text, "\n  {dim}try{dim:#} {}", help.replace('\n', "\n  "));

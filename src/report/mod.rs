@@ -10,10 +10,9 @@ mod live;
 mod plain;
 mod plan;
 mod style;
-mod words;
 
 pub use console::{ColorChoice, Console};
 pub use follow::{Follow, follow};
 pub use plan::{PlanReport, PlannedStep};
 pub use style::Palette;
-pub use words::{bytes, seconds};
+pub use crate::model::quantity::{bytes, seconds};

@@ -62,9 +62,17 @@ impl Lock {
             Err(TryLockError::Error(source)) => return Err(io(source)),
         }
         let holder = Holder { pid: std::process::id(), since: Timestamp::now(), command: command.to_owned() };
-        write_holder(&mut file, &holder).map_err(io)?;
+        write_holder(&mut file, &holder)?;
         Ok(Self { _file: file })
     }
+}
+
+fn at(path: &Path, source: io::Error) -> LockError {
+    LockError::Io { path: path.to_owned(), source }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
 }
 
 fn read_holder(file: &mut File) -> Option<Holder> {

@@ -51,6 +51,15 @@ impl Store {
         Lock::take(&self.path("lock"), command)
     }
 
+    /// Takes the lock of this stack as soon as whoever holds it is done. Blocks the thread.
+    ///
+    /// # Errors
+    /// [`LockError::Io`] when the folder can't be used.
+    pub fn lock_waiting(&self, command: &str) -> Result<Lock, LockError> {
+        self.create().map_err(|source| LockError::Io { path: self.folder.clone(), source })?;
+        Lock::take_waiting(&self.path("lock"), command)
+    }
+
     /// Reads what earlier runs left, with a warning when a file had to be ignored.
     pub fn read_state(&self) -> (State, Option<String>) {
         State::read(&self.path("state.json"))

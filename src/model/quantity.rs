@@ -1,4 +1,4 @@
-//! Quantities as people read them.
+//! Quantities as people read them: durations and sizes.
 
 /// A duration in the precision that fits its size: `0.05s`, `12.3s`, `4m 05s`.
 pub fn seconds(seconds: f64) -> String {
