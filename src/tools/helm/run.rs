@@ -78,11 +78,7 @@ impl Session<'_> {
         // Without this, Helm keeps the last release's values when none are given: values deleted from the file would stay.
         args.push("--reset-values".into());
         args.extend(values_args(upgrade, values.as_ref()));
-        if self.helm.major() >= 4 {
-            // Helm 4 applies on the server's side, where a field that somebody changed by hand is a conflict. The
-            // stack file is what counts; Helm 3 takes such fields back without a word.
-            args.push("--force-conflicts".into());
-        }
+        args.extend(self.same_as_helm_3());
         if upgrade.adopt {
             args.push("--take-ownership".into());
         }
@@ -118,9 +114,7 @@ impl Session<'_> {
     ) -> Result<(), HelmError> {
         let (revision, timeout) = (revision.to_string(), format!("{}s", timeout.as_secs().max(1)));
         let mut args = ["rollback", release, &revision, "--timeout", &timeout].map(OsString::from).to_vec();
-        if self.helm.major() >= 4 {
-            args.push("--force-conflicts".into());
-        }
+        args.extend(self.same_as_helm_3());
         self.run("rollback", release, args, on_line).await
     }
 
@@ -143,12 +137,26 @@ impl Session<'_> {
     }
 
     /// Has Helm examine a chart, strictly.
-    pub async fn lint(&self, upgrade: &Upgrade, on_line: impl FnMut(Stream, &str) + Send) -> Result<(), HelmError> {
+    pub async fn lint(&self, upgrade: &Upgrade, mut on_line: impl FnMut(Stream, &str) + Send) -> Result<(), HelmError> {
+        let mut said = Vec::new();
+        let on_line = |stream: Stream, line: &str| {
+            if line.starts_with("[ERROR]") || line.starts_with("[WARNING]") {
+                said.push(line.to_owned());
+            }
+            on_line(stream, line);
+        };
         let values = private(upgrade)?;
         let mut args = vec!["lint".into(), "--strict".into()];
         args.extend(chart_args(&upgrade.chart));
         args.extend(values_args(upgrade, values.as_ref()));
-        self.run("lint", &upgrade.release, args, on_line).await
+        match self.run("lint", &upgrade.release, args, on_line).await {
+            // What Helm ends with is only a count.
+            Err(HelmError::Failed { command, release, message, transient }) if !said.is_empty() => {
+                tracing::debug!(message);
+                Err(HelmError::Failed { command, release, message: said.join("\n"), transient })
+            }
+            result => result,
+        }
     }
 
     /// Fetches a chart's dependencies as its lock file names them.
@@ -160,6 +168,13 @@ impl Session<'_> {
         let args = vec!["dependency".into(), "build".into(), chart.as_os_str().to_owned()];
         let name = chart.file_name().unwrap_or(chart.as_os_str()).to_string_lossy().into_owned();
         self.run("dependency build", &name, args, on_line).await
+    }
+
+    /// Helm 4 applies on the server's side unless told otherwise. There, a field that somebody changed by hand is a
+    /// conflict instead of being taken back, and API servers before 1.22 refuse what they accept otherwise (a port
+    /// without `protocol`). Merged on the client's side, both majors do the same.
+    fn same_as_helm_3(&self) -> Option<OsString> {
+        (self.helm.major() >= 4).then(|| "--server-side=false".into())
     }
 
     async fn run(
