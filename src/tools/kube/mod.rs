@@ -3,10 +3,12 @@
 mod cluster;
 mod error;
 mod kinds;
+pub mod manifest;
 mod namespaces;
 mod nodes;
 mod object;
 pub mod records;
+pub mod yaml;
 
 pub use cluster::Cluster;
 pub use error::KubeError;

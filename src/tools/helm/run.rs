@@ -1,0 +1,327 @@
+//! The commands of `helm` that we run.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::binary::Helm;
+use super::error::HelmError;
+use super::values::{PrivateValues, Redaction};
+use crate::event::Stream;
+use crate::process::{self, Cancel, Capture, Command, OnTerminate, ProcessError};
+
+/// How long a Helm that is asked to stop may finish what it is at: killed in the middle, it leaves a pending release.
+const FINISH_WITHIN: Duration = Duration::from_secs(20);
+
+/// What all commands have in common: which Helm, which cluster, how to stop, and what must not be printed.
+#[derive(Clone, Copy)]
+pub struct Session<'a> {
+    /// The program.
+    pub helm: &'a Helm,
+    /// The kubeconfig context.
+    pub context: &'a str,
+    /// The value of `$KUBECONFIG`, unless it is the one of this process.
+    pub kubeconfig: Option<&'a OsStr>,
+    /// The release's namespace.
+    pub namespace: &'a str,
+    /// How to stop it.
+    pub cancel: &'a Cancel,
+    /// What must not be printed.
+    pub redaction: &'a Redaction,
+}
+
+/// Where a chart comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ChartSource {
+    /// A folder or an archive on this machine.
+    Path(PathBuf),
+    /// A chart from a repository or a registry.
+    Remote {
+        /// `oci://…` or `repository/name`.
+        name: String,
+        /// Its version, or the range that it must be in.
+        version: Option<String>,
+    },
+}
+
+/// What is installed or upgraded.
+#[derive(Clone)]
+pub struct Upgrade {
+    /// The release's name.
+    pub release: String,
+    /// The chart.
+    pub chart: ChartSource,
+    /// Values files, in Helm's order: later ones win.
+    pub values_files: Vec<PathBuf>,
+    /// Values that win over all files. They may be secret: they travel in a file that only its owner can read.
+    pub values: Value,
+    /// How long hooks may take.
+    pub timeout: Duration,
+    /// A program with its arguments that gets the manifest on its standard input and prints the one to install.
+    pub post_renderer: Option<Vec<String>>,
+    /// Take over objects that exist already and belong to no release.
+    pub adopt: bool,
+    /// The text that the release's history shows for this revision.
+    pub description: Option<String>,
+}
+
+impl Session<'_> {
+    /// Installs a chart, or upgrades its release. Does not wait until its objects are ready, only for its hooks.
+    pub async fn upgrade(&self, upgrade: &Upgrade, on_line: impl FnMut(Stream, &str) + Send) -> Result<(), HelmError> {
+        let values = private(upgrade)?;
+        let mut args = vec!["upgrade".into(), OsString::from(&upgrade.release)];
+        args.extend(chart_args(&upgrade.chart));
+        args.extend(["--install", "--history-max", "10", "--timeout"].map(OsString::from));
+        args.push(format!("{}s", upgrade.timeout.as_secs().max(1)).into());
+        // Without this, Helm keeps the last release's values when none are given: values deleted from the file would stay.
+        args.push("--reset-values".into());
+        args.extend(values_args(upgrade, values.as_ref()));
+        args.extend(self.same_as_helm_3());
+        if upgrade.adopt {
+            args.push("--take-ownership".into());
+        }
+        if let Some(description) = &upgrade.description {
+            args.extend(["--description".into(), OsString::from(description)]);
+        }
+        self.run("upgrade", &upgrade.release, args, on_line).await
+    }
+
+    /// Removes a release; true when there was one. Objects that it made are gone from the API or terminating.
+    pub async fn uninstall(
+        &self,
+        release: &str,
+        timeout: Duration,
+        on_line: impl FnMut(Stream, &str) + Send,
+    ) -> Result<bool, HelmError> {
+        let timeout = format!("{}s", timeout.as_secs().max(1));
+        let args = ["uninstall", release, "--timeout", &timeout].map(OsString::from).to_vec();
+        match self.run("uninstall", release, args, on_line).await {
+            Ok(()) => Ok(true),
+            Err(HelmError::Failed { message, .. }) if message.contains("release: not found") => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Goes back to an earlier revision of a release.
+    pub async fn rollback(
+        &self,
+        release: &str,
+        revision: u64,
+        timeout: Duration,
+        on_line: impl FnMut(Stream, &str) + Send,
+    ) -> Result<(), HelmError> {
+        let (revision, timeout) = (revision.to_string(), format!("{}s", timeout.as_secs().max(1)));
+        let mut args = ["rollback", release, &revision, "--timeout", &timeout].map(OsString::from).to_vec();
+        args.extend(self.same_as_helm_3());
+        self.run("rollback", release, args, on_line).await
+    }
+
+    /// The manifest that a chart and values give, hooks left out. It may hold secret values.
+    pub async fn template(&self, upgrade: &Upgrade, is_upgrade: bool) -> Result<String, HelmError> {
+        let values = private(upgrade)?;
+        let mut args = vec!["template".into(), OsString::from(&upgrade.release)];
+        args.extend(chart_args(&upgrade.chart));
+        args.push("--no-hooks".into());
+        if is_upgrade {
+            args.push("--is-upgrade".into());
+        }
+        args.extend(values_args(upgrade, values.as_ref()));
+        let limits = Capture { limit: 64 << 20, timeout: upgrade.timeout.max(Duration::from_secs(60)) };
+        let output = process::capture(&self.command(args), self.cancel, limits).await;
+        match output {
+            Ok(output) => Ok(output.stdout_text()),
+            Err(error) => Err(self.failure("template", &upgrade.release, error)),
+        }
+    }
+
+    /// Has Helm examine a chart, strictly.
+    pub async fn lint(&self, upgrade: &Upgrade, mut on_line: impl FnMut(Stream, &str) + Send) -> Result<(), HelmError> {
+        let mut said = Vec::new();
+        let on_line = |stream: Stream, line: &str| {
+            if line.starts_with("[ERROR]") || line.starts_with("[WARNING]") {
+                said.push(line.to_owned());
+            }
+            on_line(stream, line);
+        };
+        let values = private(upgrade)?;
+        let mut args = vec!["lint".into(), "--strict".into()];
+        args.extend(chart_args(&upgrade.chart));
+        args.extend(values_args(upgrade, values.as_ref()));
+        match self.run("lint", &upgrade.release, args, on_line).await {
+            // What Helm ends with is only a count.
+            Err(HelmError::Failed { command, release, message, transient }) if !said.is_empty() => {
+                tracing::debug!(message);
+                Err(HelmError::Failed { command, release, message: said.join("\n"), transient })
+            }
+            result => result,
+        }
+    }
+
+    /// Fetches a chart's dependencies as its lock file names them.
+    pub async fn dependency_build(
+        &self,
+        chart: &Path,
+        on_line: impl FnMut(Stream, &str) + Send,
+    ) -> Result<(), HelmError> {
+        let args = vec!["dependency".into(), "build".into(), chart.as_os_str().to_owned()];
+        let name = chart.file_name().unwrap_or(chart.as_os_str()).to_string_lossy().into_owned();
+        self.run("dependency build", &name, args, on_line).await
+    }
+
+    /// Helm 4 applies on the server's side unless told otherwise. There, a field that somebody changed by hand is a
+    /// conflict instead of being taken back, and API servers before 1.22 refuse what they accept otherwise (a port
+    /// without `protocol`). Merged on the client's side, both majors do the same.
+    fn same_as_helm_3(&self) -> Option<OsString> {
+        (self.helm.major() >= 4).then(|| "--server-side=false".into())
+    }
+
+    async fn run(
+        &self,
+        command: &'static str,
+        release: &str,
+        args: Vec<OsString>,
+        mut on_line: impl FnMut(Stream, &str) + Send,
+    ) -> Result<(), HelmError> {
+        let redacted = |stream: Stream, line: &str| on_line(stream, &self.redaction.apply(line));
+        match process::run(&self.command(args), self.cancel, redacted).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.failure(command, release, error)),
+        }
+    }
+
+    fn command(&self, args: Vec<OsString>) -> Command {
+        let mut command = Command::new(&self.helm.path)
+            .args(args)
+            .arg("--namespace")
+            .arg(self.namespace)
+            // Where we look for release records is where Helm has to keep them.
+            .env("HELM_DRIVER", "secret")
+            .on_terminate(OnTerminate::LetFinish)
+            .grace(FINISH_WITHIN);
+        if !self.context.is_empty() {
+            command = command.arg("--kube-context").arg(self.context);
+        }
+        if let Some(kubeconfig) = self.kubeconfig {
+            command = command.env("KUBECONFIG", kubeconfig);
+        }
+        command
+    }
+
+    fn failure(&self, command: &'static str, release: &str, error: ProcessError) -> HelmError {
+        match error {
+            ProcessError::Exit { output, .. } => {
+                let message = self.redaction.apply(&last_words(&output.stderr_text(), &output.stdout_text()));
+                let transient = is_transient(&message);
+                HelmError::Failed { command, release: release.to_owned(), message, transient }
+            }
+            error => HelmError::Process(error),
+        }
+    }
+}
+
+fn private(upgrade: &Upgrade) -> Result<Option<PrivateValues>, HelmError> {
+    let none = upgrade.values.as_object().is_none_or(serde_json::Map::is_empty);
+    if none {
+        return Ok(None);
+    }
+    let written = PrivateValues::write(&upgrade.values);
+    written.map(Some).map_err(|source| HelmError::Values { release: upgrade.release.clone(), source })
+}
+
+fn chart_args(chart: &ChartSource) -> Vec<OsString> {
+    match chart {
+        ChartSource::Path(path) => vec![path.as_os_str().to_owned()],
+        ChartSource::Remote { name, version: None } => vec![name.into()],
+        ChartSource::Remote { name, version: Some(version) } => vec![name.into(), "--version".into(), version.into()],
+    }
+}
+
+fn values_args(upgrade: &Upgrade, private: Option<&PrivateValues>) -> Vec<OsString> {
+    let files = upgrade.values_files.iter().map(PathBuf::as_path).chain(private.map(PrivateValues::path));
+    let mut args = files.flat_map(|file| [OsString::from("--values"), file.as_os_str().to_owned()]).collect::<Vec<_>>();
+    if let Some((program, rest)) = upgrade.post_renderer.as_deref().and_then(<[String]>::split_first) {
+        args.extend(["--post-renderer".into(), program.into()]);
+        args.extend(rest.iter().flat_map(|arg| [OsString::from("--post-renderer-args"), arg.into()]));
+    }
+    args
+}
+
+/// What Helm says in the end: from its `Error:` on, else the last lines of what it printed.
+fn last_words(stderr: &str, stdout: &str) -> String {
+    let lines = |text: &str| {
+        text.lines().map(str::trim_end).filter(|line| !line.is_empty()).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let errors = lines(stderr);
+    let words = match errors.iter().position(|line| line.starts_with("Error: ")) {
+        Some(at) => errors[at..].join("\n"),
+        None => {
+            let said = if errors.is_empty() { lines(stdout) } else { errors };
+            said[said.len().saturating_sub(10)..].join("\n")
+        }
+    };
+    words.trim_start_matches("Error: ").to_owned()
+}
+
+fn is_transient(message: &str) -> bool {
+    [
+        "connection refused",
+        "connection reset",
+        "i/o timeout",
+        "TLS handshake timeout",
+        "unexpected EOF",
+        "the object has been modified",
+        "etcdserver:",
+        "too many requests",
+        "the server is currently unable to handle the request",
+        "another operation",
+        "http2: client connection lost",
+    ]
+    .iter()
+    .any(|words| message.contains(words))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_words_are_the_error() {
+        let stderr = "WARNING: old chart\nError: UPGRADE FAILED: cannot patch \"a\"\nsecond line\n";
+        assert_eq!(last_words(stderr, ""), "UPGRADE FAILED: cannot patch \"a\"\nsecond line");
+        assert_eq!(last_words("", "[ERROR] templates/: bad\n\nlast"), "[ERROR] templates/: bad\nlast");
+    }
+
+    #[test]
+    fn no_value_is_on_the_command_line() {
+        let upgrade = Upgrade {
+            release: "todo".into(),
+            chart: ChartSource::Remote { name: "oci://host/todo".into(), version: Some("1.2".into()) },
+            values_files: vec!["a.yaml".into()],
+            values: serde_json::json!({"password": "hunter2"}),
+            timeout: Duration::from_secs(60),
+            post_renderer: Some(vec!["kustomize".into(), "build".into()]),
+            adopt: false,
+            description: None,
+        };
+        let values = private(&upgrade).unwrap();
+        let args = [chart_args(&upgrade.chart), values_args(&upgrade, values.as_ref())].concat();
+        let args = args.iter().map(|arg| arg.to_str().unwrap()).collect::<Vec<_>>();
+        let file = values.as_ref().unwrap().path().to_str().unwrap();
+        let expected = [
+            "oci://host/todo",
+            "--version",
+            "1.2",
+            "--values",
+            "a.yaml",
+            "--values",
+            file,
+            "--post-renderer",
+            "kustomize",
+            "--post-renderer-args",
+            "build",
+        ];
+        assert_eq!(args, expected);
+    }
+}

@@ -1,0 +1,254 @@
+//! Values for Helm: put together by key, and handed over in a file that only its owner can read.
+
+use std::fs::{File, OpenOptions, Permissions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Map, Value};
+use tempfile::TempDir;
+use thiserror::Error;
+
+/// A key that names no place among values.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{key:?} is no key of a chart's values: {reason}")]
+pub struct KeyError {
+    /// The key.
+    pub key: String,
+    /// What is wrong with it.
+    pub reason: &'static str,
+}
+
+/// A part of a key.
+#[derive(Debug, PartialEq, Eq)]
+enum Part {
+    Name(String),
+    Index(usize),
+}
+
+// As Helm has it: a list longer than this by a typing mistake would eat the memory.
+const LONGEST_LIST: usize = 65_536;
+
+/// Sets a value by a key as Helm writes it: `a.b`, `a[0].b`, with `\.` for a point within a name.
+pub fn set(values: &mut Value, key: &str, value: Value) -> Result<(), KeyError> {
+    let mut place = values;
+    for part in parts(key)? {
+        place = match part {
+            Part::Name(name) => {
+                if !place.is_object() {
+                    *place = Value::Object(Map::new());
+                }
+                match place {
+                    Value::Object(map) => map.entry(name).or_insert(Value::Null),
+                    other => other,
+                }
+            }
+            Part::Index(index) => {
+                if !place.is_array() {
+                    *place = Value::Array(Vec::new());
+                }
+                match place {
+                    Value::Array(items) => {
+                        if items.len() <= index {
+                            items.resize(index + 1, Value::Null);
+                        }
+                        &mut items[index]
+                    }
+                    other => other,
+                }
+            }
+        };
+    }
+    *place = value;
+    Ok(())
+}
+
+fn parts(key: &str) -> Result<Vec<Part>, KeyError> {
+    let wrong = |reason: &'static str| KeyError { key: key.to_owned(), reason };
+    let mut parts = Vec::new();
+    let mut name = String::new();
+    let mut chars = key.chars();
+    // After an index only another one or a point may follow.
+    let mut after_index = false;
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => name.push(chars.next().ok_or_else(|| wrong("it ends in a backslash"))?),
+            '.' => {
+                if name.is_empty() && !after_index {
+                    return Err(wrong("a name is empty"));
+                }
+                if !name.is_empty() {
+                    parts.push(Part::Name(std::mem::take(&mut name)));
+                }
+                after_index = false;
+                if chars.as_str().is_empty() {
+                    return Err(wrong("it ends in a point"));
+                }
+            }
+            '[' => {
+                if name.is_empty() && !after_index {
+                    return Err(wrong("a name is empty"));
+                }
+                if !name.is_empty() {
+                    parts.push(Part::Name(std::mem::take(&mut name)));
+                }
+                let (digits, rest) = chars.as_str().split_once(']').ok_or_else(|| wrong("a [ is not closed"))?;
+                let index = digits.parse::<usize>().map_err(|_| wrong("an index is no number"))?;
+                if index > LONGEST_LIST {
+                    return Err(wrong("an index is too large"));
+                }
+                parts.push(Part::Index(index));
+                chars = rest.chars();
+                after_index = true;
+            }
+            _ if after_index => return Err(wrong("a point is missing after an index")),
+            c => name.push(c),
+        }
+    }
+    if !name.is_empty() {
+        parts.push(Part::Name(name));
+    }
+    if parts.is_empty() { Err(wrong("it is empty")) } else { Ok(parts) }
+}
+
+/// Lays one set of values over another, as Helm does with values files: maps are merged, everything else is replaced.
+/// A null stays, and takes the chart's default away.
+pub fn merge(below: &mut Value, above: Value) {
+    match (below, above) {
+        (Value::Object(below), Value::Object(above)) => {
+            for (key, value) in above {
+                match below.get_mut(&key) {
+                    Some(place) if place.is_object() && value.is_object() => merge(place, value),
+                    Some(place) => *place = value,
+                    None => {
+                        below.insert(key, value);
+                    }
+                }
+            }
+        }
+        (below, above) => *below = above,
+    }
+}
+
+/// A folder with a values file that only its owner can read. It goes when this is dropped, on every path.
+#[derive(Debug)]
+pub struct PrivateValues {
+    folder: TempDir,
+    file: PathBuf,
+}
+
+impl PrivateValues {
+    /// Writes values. The folder has mode 0700 and the file 0600 from their first moment on.
+    pub fn write(values: &Value) -> io::Result<Self> {
+        let folder =
+            tempfile::Builder::new().prefix("stack-values-").permissions(Permissions::from_mode(0o700)).tempdir()?;
+        let path = folder.path().join("values.json");
+        let mut file: File = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        file.write_all(&serde_json::to_vec(values)?)?;
+        file.flush()?;
+        Ok(Self { folder, file: path })
+    }
+
+    /// The file. JSON is YAML, so Helm takes it as it is.
+    pub fn path(&self) -> &Path {
+        &self.file
+    }
+
+    /// The folder around it.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+/// Takes secret values out of what tools print.
+#[derive(Clone, Default)]
+pub struct Redaction {
+    secrets: Vec<SecretString>,
+}
+
+// Shorter secrets are parts of ordinary words; hiding them would hide the text.
+const SHORTEST_SECRET: usize = 4;
+
+impl Redaction {
+    /// Hides these values, and their base64 form, which is how Helm and Kubernetes print Secrets.
+    pub fn new(secrets: impl IntoIterator<Item = SecretString>) -> Self {
+        use base64::Engine as _;
+        let mut all = Vec::new();
+        for secret in secrets {
+            let text = secret.expose_secret();
+            if text.len() >= SHORTEST_SECRET {
+                all.push(SecretString::from(base64::engine::general_purpose::STANDARD.encode(text)));
+                // A secret of several lines is printed line by line.
+                all.extend(text.lines().filter(|line| line.len() >= 8).map(SecretString::from));
+                all.push(secret);
+            }
+        }
+        // The longest first: one secret may be the beginning of another.
+        all.sort_by_key(|secret| std::cmp::Reverse(secret.expose_secret().len()));
+        Self { secrets: all }
+    }
+
+    /// The text without secrets.
+    pub fn apply(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        for secret in &self.secrets {
+            if text.contains(secret.expose_secret()) {
+                text = text.replace(secret.expose_secret(), "[secret]");
+            }
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn keys_as_helm_writes_them() {
+        let mut values = json!({"backend": {"image": {"tag": "1"}}});
+        set(&mut values, "backend.image.tag", json!("2")).unwrap();
+        set(&mut values, "backend.ports[1].name", json!("http")).unwrap();
+        set(&mut values, r"labels.app\.kubernetes\.io/name", json!("todo")).unwrap();
+        assert_eq!(
+            values,
+            json!({
+                "backend": {"image": {"tag": "2"}, "ports": [null, {"name": "http"}]},
+                "labels": {"app.kubernetes.io/name": "todo"},
+            })
+        );
+    }
+
+    #[test]
+    fn keys_that_are_none() {
+        for key in ["", ".", "a.", "a..b", ".a", "[0]", "a[x]", "a[0", "a[0]b", "a[99999999]", "a\\"] {
+            assert!(set(&mut json!({}), key, json!(1)).is_err(), "{key:?}");
+        }
+    }
+
+    #[test]
+    fn layers_of_values() {
+        let mut values = json!({"a": {"b": 1, "c": [1, 2]}, "d": 1});
+        merge(&mut values, json!({"a": {"c": [3]}, "d": null, "e": {}}));
+        assert_eq!(values, json!({"a": {"b": 1, "c": [3]}, "d": null, "e": {}}));
+    }
+
+    #[test]
+    fn the_file_is_private_and_goes_away() {
+        let values = PrivateValues::write(&json!({"password": "hunter2"})).unwrap();
+        let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(values.path()), mode(values.folder())), (0o600, 0o700));
+        let folder = values.folder().to_owned();
+        drop(values);
+        assert!(!folder.exists());
+    }
+
+    #[test]
+    fn secrets_are_taken_out_in_every_form() {
+        let redaction = Redaction::new(["hunter2-long".into(), "hunter2".into(), "no".into()]);
+        assert_eq!(redaction.apply("hunter2 hunter2-long aHVudGVyMg== no"), "[secret] [secret] [secret] no");
+    }
+}
