@@ -215,7 +215,7 @@ fn input_that_makes_no_sense_is_refused() {
         change(&mut input);
         Scheduler::new(input).unwrap_err()
     };
-    assert_eq!(refused(|input| drop(input.steps.pop())), InvalidInput::Lengths { needs: 3, specs: 2 });
+    assert_eq!(refused(|input| input.steps.truncate(2)), InvalidInput::Lengths { needs: 3, specs: 2 });
     assert_eq!(refused(|input| input.steps[1].pool = 2), InvalidInput::UnknownPool { step: 1, pool: 2 });
     let needs = |needs: [Vec<u32>; 3]| needs.into_iter().collect::<Needs>();
     let mut unknown = input();

@@ -5,7 +5,13 @@ mod case;
 #[cfg(test)]
 mod check;
 #[cfg(test)]
+mod ninja;
+#[cfg(test)]
+mod reality;
+#[cfg(test)]
 mod shrink;
+#[cfg(test)]
+mod signals;
 #[cfg(test)]
 mod simulate;
 #[cfg(test)]
