@@ -16,6 +16,7 @@ pub mod model;
 pub mod plan;
 pub mod process;
 pub mod report;
+pub mod run;
 pub mod sched;
 pub mod step;
 pub mod store;

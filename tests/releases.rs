@@ -8,9 +8,10 @@ use kube_support::{Owned, Space, fixture, helms, upgrade};
 use serde_json::json;
 use stack::model::release::ReleaseStatus;
 use stack::process::Cancel;
-use stack::tools::helm::{Recovered, Redaction, recover, releases};
+use stack::tools::helm::{Recovered, recover, releases};
 use stack::tools::kube::manifest;
 use stack::tools::kube::records::{self, Holder, RecordId};
+use stack::tools::redact::Redactor;
 
 #[tokio::test]
 async fn a_chart_is_installed_read_back_and_removed_by_both_majors() {
@@ -18,7 +19,7 @@ async fn a_chart_is_installed_read_back_and_removed_by_both_majors() {
         let space = Space::new("rel").await;
         let major = helm.major();
         let mut owned = Owned::new(helm);
-        owned.redaction = Redaction::new(["hunter2-secret".into()]);
+        owned.redaction = Redactor::new(["hunter2-secret".into()]);
         let session = owned.session(&space);
         let mut lines = Vec::new();
         let first = upgrade("web", json!({"greeting": "hunter2-secret", "password": "x", "extra": true}));

@@ -1,8 +1,135 @@
 //! What the user asked for: clap arguments, resolved once into settings; one file for each command.
+//!
+//! A command returns an exit code or a [`Failure`]; both become the process's exit code here and nowhere else.
 
-use std::process::ExitCode;
+mod apply;
+mod args;
+mod destroy;
+mod graph;
+mod open;
+mod plan;
+mod schema;
+mod settings;
+mod status;
+mod validate;
+mod why;
+
+use std::process::ExitCode as ProcessExitCode;
+
+use clap::Parser;
+
+use self::args::{Cli, Command};
+use self::settings::Settings;
+use crate::error::{ExitCode, Failure};
+use crate::report::Console;
 
 /// The whole program: parses the process's arguments, runs the command, and says how it ended.
-pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+pub fn main() -> ProcessExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version come this way too, and are no error. A closed pipe is nobody to tell.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::Usage.into() } else { ExitCode::Done.into() };
+        }
+    };
+    let settings = Settings::resolve(&cli);
+    log(&settings);
+    let console = settings.console;
+    match run(cli.command, &settings) {
+        Ok(code) => code.into(),
+        Err(Stop::Failure(failure)) => {
+            console.failure(&failure);
+            failure.exit_code.into()
+        }
+        Err(Stop::Config(errors)) => {
+            console.diagnostics(&errors);
+            ExitCode::Usage.into()
+        }
+    }
+}
+
+/// Why a command ended early.
+#[derive(Debug)]
+enum Stop {
+    /// Something that is told in sentences.
+    Failure(Box<Failure>),
+    /// The stack file is wrong, which is shown in its text.
+    Config(crate::config::ConfigErrors),
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(Box::new(failure))
+    }
+}
+
+impl From<crate::config::ConfigErrors> for Stop {
+    fn from(errors: crate::config::ConfigErrors) -> Self {
+        Self::Config(errors)
+    }
+}
+
+fn run(command: Command, settings: &Settings) -> Result<ExitCode, Stop> {
+    match command {
+        Command::Apply(args) if args.dry_run => asynchronous(plan::dry_run(settings, &args)),
+        Command::Apply(args) => asynchronous(apply::run(settings, &args)),
+        Command::Plan(args) => asynchronous(plan::run(settings, &args)),
+        Command::Graph(args) => graph::run(settings, &args),
+        Command::Why(args) => asynchronous(why::run(settings, &args)),
+        Command::Status(args) => asynchronous(status::run(settings, &args)),
+        Command::Destroy(args) => asynchronous(destroy::run(settings, &args)),
+        Command::Validate => validate::run(settings),
+        Command::Schema => Ok(schema::run(settings)),
+    }
+}
+
+/// Runs a command that waits for others. The runtime is started only for those: it would be most of the time of the
+/// commands that don't.
+fn asynchronous(command: impl Future<Output = Result<ExitCode, Stop>>) -> Result<ExitCode, Stop> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(ExitCode::Missing, "the system refuses threads").with_source(error))?;
+    let result = runtime.block_on(command);
+    // What still runs in the background is of no use any more: reads that nobody waits for.
+    runtime.shutdown_background();
+    result
+}
+
+/// Sends what happens inside to stderr: with `STACK_LOG`, a filter such as `debug` or `stack::tools=trace`.
+fn log(settings: &Settings) {
+    let Some(filter) = settings.environment.get("STACK_LOG") else { return };
+    let filter = tracing_subscriber::EnvFilter::try_new(&filter);
+    let Ok(filter) = filter else {
+        settings
+            .console
+            .warning("STACK_LOG is not understood; it takes filters such as `debug` or `stack::tools=trace`");
+        return;
+    };
+    let color = settings.console.stderr_has_color();
+    // Somebody else's subscriber is there first only in tests.
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(color).try_init();
+}
+
+/// Whether the command's output is JSON, in which case everything for people goes to stderr.
+fn is_json(command: &Command) -> bool {
+    use args::{Format, GraphFormat};
+    match command {
+        Command::Apply(args) => args.format == Format::Json,
+        Command::Plan(args) => args.format == Format::Json,
+        Command::Graph(args) => args.format == GraphFormat::Json,
+        Command::Why(args) => args.format == Format::Json,
+        Command::Status(args) => args.format == Format::Json,
+        Command::Destroy(args) => args.format == Format::Json,
+        Command::Validate | Command::Schema => false,
+    }
+}
+
+impl Settings {
+    fn resolve(cli: &Cli) -> Self {
+        let console = Console::new(cli.global.color, is_json(&cli.command));
+        Self::new(&cli.global, console)
+    }
 }

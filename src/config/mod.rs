@@ -162,6 +162,13 @@ fn read(
             |(reader, _)| convert::limits(&reader),
         ),
         cache: table("cache", &keys::CACHE).and_then(|(reader, _)| convert::cache(&reader)),
+        secrets: vars
+            .values()
+            .filter_map(|value| match value {
+                Constant::Secret(secret) => Some(secret.clone()),
+                _ => None,
+            })
+            .collect(),
         warnings: Vec::new(),
     };
     semantics::check(&model, &file, &mut context);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use indexmap::IndexMap;
+use secrecy::SecretString;
 
 use super::error::{ConfigError, Source};
 use super::span::{Span, Spanned};
@@ -45,6 +46,8 @@ pub struct StackFile {
     pub limits: Limits,
     /// `[cache]`.
     pub cache: Option<Cache>,
+    /// The values of all secret variables, to be kept out of whatever is shown.
+    pub secrets: Vec<SecretString>,
     /// What is not wrong, but worth knowing.
     pub warnings: Vec<ConfigError>,
 }

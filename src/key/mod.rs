@@ -2,6 +2,7 @@
 
 pub mod context;
 mod explain;
+pub mod files;
 mod manifest;
 
 pub use explain::{Change, changes};

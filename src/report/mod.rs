@@ -10,9 +10,10 @@ mod live;
 mod plain;
 mod plan;
 mod style;
+mod why;
 
+pub use crate::model::quantity::{bytes, seconds};
 pub use console::{ColorChoice, Console};
 pub use follow::{Follow, follow};
 pub use plan::{PlanReport, PlannedStep};
 pub use style::Palette;
-pub use crate::model::quantity::{bytes, seconds};

@@ -1,1 +1,159 @@
 //! One file for each kind of step: its inputs, how to observe its effect, how to carry it out.
+//!
+//! Every kind has the same two entry points. `inspect` lists the inputs, looks at the effect and decides, without
+//! changing anything; `execute` carries the decision out, reads the effect back, and records it. Plan and apply share
+//! `inspect`, so they can't disagree. The scheduler and the terminal are unknown here.
+
+mod build;
+mod chart;
+mod cluster;
+mod load;
+mod nodes;
+mod output;
+mod preflight;
+mod ready;
+mod remove;
+mod speaker;
+mod values;
+mod world;
+
+use std::fmt;
+
+pub use output::{Known, Output, deploy_tag};
+pub use preflight::preflight;
+pub use remove::{Removal, preview, remove};
+pub use speaker::Speaker;
+pub use world::{Environment, Options, World};
+
+use crate::error::Class;
+use crate::graph::{StepIndex, StepKind};
+use crate::key::Manifest;
+use crate::plan::Decision;
+use crate::process::Cancel;
+
+/// A step that could not be inspected or carried out.
+#[derive(Debug, Clone)]
+pub struct StepError {
+    /// What the caller can do about it.
+    pub class: Class,
+    /// What happened, in one line.
+    pub reason: String,
+    /// The whole explanation: several lines, ending in what to try.
+    pub diagnosis: Option<String>,
+}
+
+impl StepError {
+    /// An error that one line explains.
+    pub fn new(class: Class, reason: impl Into<String>) -> Self {
+        Self { class, reason: reason.into(), diagnosis: None }
+    }
+
+    /// Adds the explanation.
+    #[must_use]
+    pub fn with_diagnosis(mut self, diagnosis: impl Into<String>) -> Self {
+        self.diagnosis = Some(diagnosis.into());
+        self
+    }
+
+    /// An error of a tool: its message and causes, its class, its help.
+    pub fn of(error: &(dyn std::error::Error + 'static), class: Class, help: Option<String>) -> Self {
+        let mut lines = Vec::new();
+        let mut last = error.to_string();
+        let reason = last.clone();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            let message = cause.to_string();
+            // Wrappers often repeat what they wrap.
+            if !last.contains(&message) {
+                lines.push(format!("because {message}"));
+                last = message;
+            }
+            source = cause.source();
+        }
+        lines.extend(help.map(|help| format!("try {help}")));
+        Self { class, reason, diagnosis: (!lines.is_empty()).then(|| lines.join("\n")) }
+    }
+}
+
+impl fmt::Display for StepError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)
+    }
+}
+
+impl std::error::Error for StepError {}
+
+/// What was found when a step was inspected.
+#[derive(Debug)]
+pub struct Inspection {
+    /// What it has to do, and why.
+    pub decision: Decision,
+    /// Its inputs.
+    pub manifest: Manifest,
+    /// Its outputs, as far as they are known without running it.
+    pub output: Known<Output>,
+    /// What `execute` goes on with.
+    work: Work,
+}
+
+/// What each kind hands from `inspect` to `execute`.
+#[derive(Debug)]
+enum Work {
+    Cluster(cluster::Work),
+    Build(Box<build::Work>),
+    Load(load::Work),
+    Chart(Box<chart::Work>),
+    Ready(Box<ready::Work>),
+}
+
+/// A step that was carried out.
+#[derive(Debug)]
+pub struct Finished {
+    /// Its outputs.
+    pub output: Output,
+    /// What was achieved, for the log: `todo-backend:4fb1c2d3e4f5`.
+    pub note: Option<String>,
+}
+
+/// The error of a step that was asked to stop and did.
+fn stopped() -> StepError {
+    StepError::new(Class::Environment, "interrupted")
+}
+
+/// Lists a step's inputs, looks at its effect, and decides. Changes nothing.
+///
+/// # Errors
+/// When an input can't be read or the effect can't be looked at.
+pub async fn inspect(world: &World, step: StepIndex) -> Result<Inspection, StepError> {
+    let id = world.graph().id(step);
+    match id.kind() {
+        StepKind::Cluster => cluster::inspect(world).await,
+        StepKind::Build => build::inspect(world, id.name()).await,
+        StepKind::Load => load::inspect(world, id.name()).await,
+        StepKind::Chart => chart::inspect(world, id.name()).await,
+        StepKind::Ready => ready::inspect(world, id.name()).await,
+        StepKind::Task => Err(StepError::new(Class::Internal, "tasks are not carried out yet")),
+    }
+}
+
+/// Carries out what was decided, reads the effect back, and records it.
+///
+/// # Errors
+/// When it fails, is cancelled, or its effect is not what it should be.
+pub async fn execute(
+    world: &World,
+    step: StepIndex,
+    inspection: Inspection,
+    speaker: &Speaker,
+    cancel: &Cancel,
+) -> Result<Finished, StepError> {
+    let _ = step;
+    let Inspection { manifest, work, .. } = inspection;
+    match work {
+        Work::Cluster(work) => cluster::execute(world, work, speaker, cancel).await,
+        Work::Build(work) => build::execute(world, *work, speaker, cancel).await,
+        Work::Load(work) => load::execute(world, work, speaker, cancel).await,
+        Work::Chart(work) => chart::execute(world, *work, manifest, speaker, cancel).await,
+        Work::Ready(work) => ready::execute(world, *work, speaker, cancel).await,
+    }
+}

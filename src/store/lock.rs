@@ -54,13 +54,21 @@ pub struct Lock {
 
 impl Lock {
     pub(super) fn take(path: &Path, command: &str) -> Result<Self, LockError> {
-        let io = |source| LockError::Io { path: path.to_owned(), source };
-        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(io)?;
+        let mut file = open(path).map_err(|source| at(path, source))?;
         match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(LockError::Held(read_holder(&mut file))),
-            Err(TryLockError::Error(source)) => return Err(io(source)),
+            Ok(()) => Self::taken(file, command).map_err(|source| at(path, source)),
+            Err(TryLockError::WouldBlock) => Err(LockError::Held(read_holder(&mut file))),
+            Err(TryLockError::Error(source)) => Err(at(path, source)),
         }
+    }
+
+    pub(super) fn take_waiting(path: &Path, command: &str) -> Result<Self, LockError> {
+        let file = open(path).map_err(|source| at(path, source))?;
+        file.lock().map_err(|source| at(path, source))?;
+        Self::taken(file, command).map_err(|source| at(path, source))
+    }
+
+    fn taken(mut file: File, command: &str) -> io::Result<Self> {
         let holder = Holder { pid: std::process::id(), since: Timestamp::now(), command: command.to_owned() };
         write_holder(&mut file, &holder)?;
         Ok(Self { _file: file })

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 use stack::process::Cancel;
-use stack::tools::helm::{ChartSource, Helm, Redaction, Session, Upgrade};
+use stack::tools::helm::{ChartSource, Helm, Session, Upgrade};
 use stack::tools::kube::Cluster;
+use stack::tools::redact::Redactor;
 
 pub fn env(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| {
@@ -104,12 +105,12 @@ pub fn upgrade(chart: &str, values: Value) -> Upgrade {
 pub struct Owned {
     pub helm: Helm,
     pub cancel: Cancel,
-    pub redaction: Redaction,
+    pub redactor: Redactor,
 }
 
 impl Owned {
     pub fn new(helm: Helm) -> Self {
-        Self { helm, cancel: Cancel::never(), redaction: Redaction::default() }
+        Self { helm, cancel: Cancel::never(), redactor: Redactor::default() }
     }
 
     pub fn session<'a>(&'a self, space: &'a Space) -> Session<'a> {
@@ -119,7 +120,7 @@ impl Owned {
             kubeconfig: space.cluster.kubeconfig(),
             namespace: &space.name,
             cancel: &self.cancel,
-            redaction: &self.redaction,
+            redactor: &self.redactor,
         }
     }
 }

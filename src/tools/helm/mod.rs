@@ -11,4 +11,3 @@ pub use binary::Helm;
 pub use error::HelmError;
 pub use recover::{Recovered, recover};
 pub use run::{ChartSource, Session, Upgrade};
-pub use values::Redaction;

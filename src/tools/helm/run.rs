@@ -8,9 +8,10 @@ use serde_json::Value;
 
 use super::binary::Helm;
 use super::error::HelmError;
-use super::values::{PrivateValues, Redaction};
+use super::values::PrivateValues;
 use crate::event::Stream;
 use crate::process::{self, Cancel, Capture, Command, OnTerminate, ProcessError};
+use crate::tools::redact::Redactor;
 
 /// How long a Helm that is asked to stop may finish what it is at: killed in the middle, it leaves a pending release.
 const FINISH_WITHIN: Duration = Duration::from_secs(20);
@@ -29,7 +30,7 @@ pub struct Session<'a> {
     /// How to stop it.
     pub cancel: &'a Cancel,
     /// What must not be printed.
-    pub redaction: &'a Redaction,
+    pub redactor: &'a Redactor,
 }
 
 /// Where a chart comes from.
@@ -184,7 +185,7 @@ impl Session<'_> {
         args: Vec<OsString>,
         mut on_line: impl FnMut(Stream, &str) + Send,
     ) -> Result<(), HelmError> {
-        let redacted = |stream: Stream, line: &str| on_line(stream, &self.redaction.apply(line));
+        let redacted = |stream: Stream, line: &str| on_line(stream, &self.redactor.text(line));
         match process::run(&self.command(args), self.cancel, redacted).await {
             Ok(_) => Ok(()),
             Err(error) => Err(self.failure(command, release, error)),
@@ -212,7 +213,7 @@ impl Session<'_> {
     fn failure(&self, command: &'static str, release: &str, error: ProcessError) -> HelmError {
         match error {
             ProcessError::Exit { output, .. } => {
-                let message = self.redaction.apply(&last_words(&output.stderr_text(), &output.stdout_text()));
+                let message = self.redactor.text(&last_words(&output.stderr_text(), &output.stdout_text()));
                 let transient = is_transient(&message);
                 HelmError::Failed { command, release: release.to_owned(), message, transient }
             }

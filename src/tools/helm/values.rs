@@ -5,7 +5,6 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
 use tempfile::TempDir;
 use thiserror::Error;
@@ -161,46 +160,6 @@ impl PrivateValues {
     }
 }
 
-/// Takes secret values out of what tools print.
-#[derive(Clone, Default)]
-pub struct Redaction {
-    secrets: Vec<SecretString>,
-}
-
-// Shorter secrets are parts of ordinary words; hiding them would hide the text.
-const SHORTEST_SECRET: usize = 4;
-
-impl Redaction {
-    /// Hides these values, and their base64 form, which is how Helm and Kubernetes print Secrets.
-    pub fn new(secrets: impl IntoIterator<Item = SecretString>) -> Self {
-        use base64::Engine as _;
-        let mut all = Vec::new();
-        for secret in secrets {
-            let text = secret.expose_secret();
-            if text.len() >= SHORTEST_SECRET {
-                all.push(SecretString::from(base64::engine::general_purpose::STANDARD.encode(text)));
-                // A secret of several lines is printed line by line.
-                all.extend(text.lines().filter(|line| line.len() >= 8).map(SecretString::from));
-                all.push(secret);
-            }
-        }
-        // The longest first: one secret may be the beginning of another.
-        all.sort_by_key(|secret| std::cmp::Reverse(secret.expose_secret().len()));
-        Self { secrets: all }
-    }
-
-    /// The text without secrets.
-    pub fn apply(&self, text: &str) -> String {
-        let mut text = text.to_owned();
-        for secret in &self.secrets {
-            if text.contains(secret.expose_secret()) {
-                text = text.replace(secret.expose_secret(), "[secret]");
-            }
-        }
-        text
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -244,11 +203,5 @@ mod tests {
         let folder = values.folder().to_owned();
         drop(values);
         assert!(!folder.exists());
-    }
-
-    #[test]
-    fn secrets_are_taken_out_in_every_form() {
-        let redaction = Redaction::new(["hunter2-long".into(), "hunter2".into(), "no".into()]);
-        assert_eq!(redaction.apply("hunter2 hunter2-long aHVudGVyMg== no"), "[secret] [secret] [secret] no");
     }
 }

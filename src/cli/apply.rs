@@ -1,0 +1,74 @@
+//! `stack apply`: make the world equal to the stack file.
+
+use std::collections::HashSet;
+
+use super::Stop;
+use super::args::Apply;
+use super::open::{self, Opened, check_tools, jobs, locked, stops};
+use super::settings::Settings;
+use crate::error::{Class, ExitCode};
+use crate::event::Events;
+use crate::report::follow;
+use crate::run::{self, ApplyOptions, RunResult, Selected};
+use crate::sched::StopReason;
+use crate::step::Options;
+
+pub(super) async fn run(settings: &Settings, args: &Apply) -> Result<ExitCode, Stop> {
+    let stops = stops()?;
+    let opened = Opened::read(settings, false)?;
+    let selected = opened.select(&args.steps)?;
+    let force: HashSet<_> = opened.forced(&args.force, &selected)?.into_iter().collect();
+    let world = opened.world(settings, Options { force });
+    check_tools(&world, &selected).await?;
+    let lock = take_lock(settings, &world, args.wait).await?;
+
+    let (events, receiver) = Events::channel();
+    let follower = tokio::spawn(follow(receiver, settings.console, settings.verbose));
+    let options = ApplyOptions { jobs: jobs(args.jobs), keep_going: args.keep_going };
+    let result = run::apply(&world, Selected::new(world.graph(), &selected), options, stops, &events).await;
+    drop(events);
+    // The reporter has nothing to fail at; if it panicked, the run's own result still counts.
+    let _ = follower.await;
+    if let Err(error) = world.keep() {
+        settings.console.warning(&format!("the next run will explain itself less well: can't write .stack/: {error}"));
+    }
+    drop(lock);
+    match result {
+        Ok(result) => Ok(exit_code(&result)),
+        Err(error) => Err(open::missing(&crate::step::StepError::new(Class::Internal, error.to_string()))),
+    }
+}
+
+/// Takes the lock; with `wait`, as soon as whoever holds it is done.
+async fn take_lock(settings: &Settings, world: &crate::step::World, wait: bool) -> Result<crate::store::Lock, Stop> {
+    match world.store().lock("apply") {
+        Err(crate::store::LockError::Held(holder)) if wait => {
+            let held = crate::store::LockError::Held(holder);
+            settings.console.warning(&format!("{held}; waiting for it"));
+            let store = world.store().clone();
+            // The kernel wakes us: this blocks a thread of its own, not the run.
+            let waited = tokio::task::spawn_blocking(move || store.lock_waiting("apply")).await;
+            match waited {
+                Ok(lock) => lock.map_err(locked),
+                Err(_) => Err(locked(held)),
+            }
+        }
+        taken => taken.map_err(locked),
+    }
+}
+
+/// A step that failed since something is missing has the code of that, unless another one failed by itself.
+fn exit_code(result: &RunResult) -> ExitCode {
+    match result.summary.stopped {
+        Some(StopReason::Interrupt | StopReason::Kill) => return ExitCode::Interrupted,
+        Some(StopReason::Deadline) => return ExitCode::StepFailed,
+        Some(StopReason::FailFast) | None => {}
+    }
+    if result.failures.is_empty() {
+        ExitCode::Done
+    } else if result.failures.values().all(|class| *class == Class::Environment) {
+        ExitCode::Missing
+    } else {
+        ExitCode::StepFailed
+    }
+}

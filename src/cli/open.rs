@@ -1,0 +1,137 @@
+//! From the settings to a stack that is ready to be worked on: the file found, read, and turned into a graph.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use super::Stop;
+use super::args::Steps;
+use super::settings::Settings;
+use crate::config::{self, LoadOptions, StackFile};
+use crate::error::{Class, ExitCode, Failure};
+use crate::exec::{Stops, watch_signals};
+use crate::graph::{Graph, ImageFacts, SelectError, Selection, StepIndex, StepKind, StepSet};
+use crate::step::{Options, StepError, World, preflight};
+use crate::store::{LockError, Store};
+
+/// A stack file and its graph.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) stack: StackFile,
+    pub(super) graph: Graph,
+    facts: ImageFacts,
+}
+
+impl Opened {
+    /// Finds and reads the stack file. With `lenient`, a variable that has no value is no error: for commands that look
+    /// and change nothing by it.
+    pub(super) fn read(settings: &Settings, lenient: bool) -> Result<Self, Stop> {
+        let usage = |message: String, help: Option<&str>| {
+            let failure = Failure::new(ExitCode::Usage, message);
+            Stop::from(match help {
+                Some(help) => failure.with_help(help),
+                None => failure,
+            })
+        };
+        let here = std::env::current_dir()
+            .map_err(|error| Failure::new(ExitCode::Usage, "the current folder is gone").with_source(error))?;
+        let path = config::find(&here, settings.file.as_deref(), settings.file_variable.as_deref())
+            .map_err(|error| usage(error.to_string(), error.help()))?;
+        let mut vars = Vec::new();
+        for var in &settings.vars {
+            let (name, value) = var
+                .split_once('=')
+                .ok_or_else(|| usage(format!("`--var {var}` has no value"), Some("write `--var NAME=VALUE`")))?;
+            vars.push((name.to_owned(), value.to_owned()));
+        }
+        let env = |name: &str| settings.environment.get(name);
+        let options = LoadOptions { profiles: settings.profiles.clone(), vars, env: &env, lenient };
+        let path = path.strip_prefix(&here).unwrap_or(&path);
+        let stack = config::load(path, &options)?;
+        let facts = config::image_facts(&stack);
+        let graph = Graph::build(&stack, &facts)?;
+        for warning in &stack.warnings {
+            settings.console.warning(warning.message());
+        }
+        Ok(Self { stack, graph, facts })
+    }
+
+    /// The steps that are meant.
+    pub(super) fn select(&self, steps: &Steps) -> Result<StepSet, Stop> {
+        let selection =
+            Selection { patterns: steps.steps.clone(), no_deps: steps.no_deps, downstream: steps.downstream };
+        self.graph.select(&selection).map_err(|error| unknown_step(&error))
+    }
+
+    /// The steps that are forced to run.
+    pub(super) fn forced(&self, patterns: &[String], selected: &StepSet) -> Result<Vec<StepIndex>, Stop> {
+        let mut forced = Vec::new();
+        for pattern in patterns {
+            if pattern == "*" {
+                forced.extend(selected.iter());
+            } else {
+                forced.extend(self.graph.matching(pattern).map_err(|error| unknown_step(&error))?);
+            }
+        }
+        Ok(forced)
+    }
+
+    /// The world in which these steps live. Nothing is connected yet.
+    pub(super) fn world(self, settings: &Settings, options: Options) -> Arc<World> {
+        let store = Store::beside(&self.stack.root);
+        let (state, warning) = store.read_state();
+        if let Some(warning) = warning {
+            settings.console.warning(&warning);
+        }
+        let Self { stack, graph, facts } = self;
+        Arc::new(World::new(stack, graph, facts, store, state, settings.environment.clone(), options))
+    }
+}
+
+pub(super) fn unknown_step(error: &SelectError) -> Stop {
+    Failure::new(ExitCode::Usage, error.to_string()).with_help(error.help.clone()).into()
+}
+
+/// Makes sure that what the steps need is there before the first of them starts.
+pub(super) async fn check_tools(world: &Arc<World>, selected: &StepSet) -> Result<(), Stop> {
+    let kinds: std::collections::HashSet<StepKind> =
+        selected.iter().map(|step| world.graph().id(step).kind()).collect();
+    preflight(world, &kinds).await.map_err(|error| missing(&error))
+}
+
+/// A failure outside of any step.
+pub(super) fn missing(error: &StepError) -> Stop {
+    let code = match error.class {
+        Class::Environment | Class::Transient => ExitCode::Missing,
+        Class::Input => ExitCode::Usage,
+        Class::Internal => ExitCode::StepFailed,
+    };
+    let failure = Failure::new(code, error.reason.clone());
+    match &error.diagnosis {
+        Some(diagnosis) => failure.with_details(diagnosis.clone()).into(),
+        None => failure.into(),
+    }
+}
+
+/// The failure for a lock that could not be taken.
+pub(super) fn locked(error: LockError) -> Stop {
+    match error {
+        LockError::Held(_) => Failure::new(ExitCode::Locked, error.to_string())
+            .with_help("wait for it to end, or start again with --wait")
+            .into(),
+        LockError::Io { .. } => {
+            Failure::new(ExitCode::Missing, "the folder .stack/ can't be used").with_source(error).into()
+        }
+    }
+}
+
+/// Signals as requests to stop.
+pub(super) fn stops() -> Result<Stops, Stop> {
+    watch_signals().map_err(|error| {
+        Failure::new(ExitCode::Missing, "the system refuses signal handlers").with_source(error).into()
+    })
+}
+
+/// `-j N` as the scheduler takes it.
+pub(super) fn jobs(jobs: Option<u16>) -> Option<NonZeroU32> {
+    jobs.and_then(|jobs| NonZeroU32::new(jobs.into()))
+}

@@ -1,0 +1,33 @@
+//! `stack plan`: what apply would do, and why.
+
+use std::collections::HashSet;
+
+use super::Stop;
+use super::args::{Apply, Plan, Steps};
+use super::open::{self, Opened};
+use super::settings::Settings;
+use crate::error::ExitCode;
+use crate::run::{self, Selected};
+use crate::step::Options;
+
+pub(super) async fn run(settings: &Settings, args: &Plan) -> Result<ExitCode, Stop> {
+    plan(settings, &args.steps, &[], args.exit_code).await
+}
+
+/// `stack apply --dry-run`.
+pub(super) async fn dry_run(settings: &Settings, args: &Apply) -> Result<ExitCode, Stop> {
+    plan(settings, &args.steps, &args.force, false).await
+}
+
+async fn plan(settings: &Settings, steps: &Steps, force: &[String], exit_code: bool) -> Result<ExitCode, Stop> {
+    let opened = Opened::read(settings, false)?;
+    let selected = opened.select(steps)?;
+    let force: HashSet<_> = opened.forced(force, &selected)?.into_iter().collect();
+    let world = opened.world(settings, Options { force });
+    let planned = run::plan(&world, Selected::new(world.graph(), &selected)).await;
+    settings.console.plan(&planned.report);
+    if let Some(error) = planned.errors.first() {
+        return Err(open::missing(error));
+    }
+    Ok(if exit_code && planned.report.has_changes() { ExitCode::Pending } else { ExitCode::Done })
+}

@@ -1,0 +1,175 @@
+//! Walks the graph and makes it so.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::input::{Selected, for_apply};
+use super::{RunResult, inspect, seconds_since};
+use crate::error::Class;
+use crate::event::{EventKind, Events, Outcome, RunOutcome};
+use crate::exec::{AttemptResult, ExecEvent, Runner, Stops, run};
+use crate::graph::StepIndex;
+use crate::plan::Action;
+use crate::process::Cancel;
+use crate::sched::{End, Failing, InvalidInput, StopReason, Summary};
+use crate::step::{self, Known, Speaker, StepError, World};
+
+/// How to apply.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ApplyOptions {
+    /// How many steps at the same time.
+    pub jobs: Option<NonZeroU32>,
+    /// Go on with what does not depend on a step that failed.
+    pub keep_going: bool,
+}
+
+/// Makes the selected steps hold. Everything that happens is told as events, the end included.
+///
+/// # Errors
+/// If the scheduler refuses its input, which is a mistake of `stack` itself.
+pub async fn apply(
+    world: &Arc<World>,
+    selected: Selected,
+    options: ApplyOptions,
+    stops: Stops,
+    events: &Events,
+) -> Result<RunResult, InvalidInput> {
+    let begun = Instant::now();
+    events.send(EventKind::RunStarted { stack: world.stack().name.value.clone(), steps: selected.steps().len() });
+    let failing = if options.keep_going { Failing::KeepGoing } else { Failing::Fast };
+    let input = for_apply(world, &selected, options.jobs, failing);
+    let applier = Arc::new(Applier { world: Arc::clone(world), selected, events: events.clone() });
+    let mut failures = std::collections::BTreeMap::new();
+    let report = run(input, Arc::clone(&applier), stops, |event| {
+        if let ExecEvent::Finished { step, end: End::Failed { class, .. }, .. } = &event {
+            failures.insert(applier.world.graph().id(applier.selected.step(*step)).to_string(), *class);
+        }
+        applier.tell(event);
+    })
+    .await?;
+    let Summary { done, skipped, failed, blocked, cancelled, .. } = report.summary;
+    let outcome = match (failed, report.summary.stopped) {
+        (_, Some(StopReason::Interrupt | StopReason::Kill | StopReason::Deadline)) => RunOutcome::Cancelled,
+        (0, _) => RunOutcome::Done,
+        _ => RunOutcome::Failed,
+    };
+    let count = |count: u32| count as usize;
+    events.send(EventKind::RunFinished {
+        outcome,
+        done: count(done),
+        skipped: count(skipped),
+        failed: count(failed),
+        blocked: count(blocked),
+        cancelled: count(cancelled),
+        seconds: seconds_since(begun),
+    });
+    Ok(RunResult { summary: report.summary, failures })
+}
+
+struct Applier {
+    world: Arc<World>,
+    selected: Selected,
+    events: Events,
+}
+
+impl Applier {
+    async fn attempt(&self, step: StepIndex, attempt: u32, cancel: &Cancel) -> Result<AttemptResult, StepError> {
+        let world = &self.world;
+        let id = world.graph().id(step);
+        let inspection = inspect(world, step).await?;
+        let forced = world.is_forced(step);
+        let reason = match inspection.decision.action {
+            Action::Skip if !forced => {
+                world.keep_manifest(id, inspection.manifest.recorded());
+                world.set_output(step, inspection.output);
+                return Ok(AttemptResult::skipped(inspection.decision.reason));
+            }
+            Action::Skip => "forced".to_owned(),
+            Action::Run => inspection.decision.reason.clone(),
+            Action::Unknown | Action::Blocked => {
+                // Everything selected that it needs has run, so what is missing was left out with --no-deps.
+                let reason = format!("{}; it was left out of this run", inspection.decision.reason);
+                return Err(StepError::new(Class::Input, reason).with_diagnosis("try again without --no-deps"));
+            }
+        };
+        let speaker = Speaker::new(id.clone(), self.events.clone(), world.redactor().clone());
+        for sentence in inspection.manifest.unknowable() {
+            speaker.warn(sentence);
+        }
+        speaker.started(attempt, &reason);
+        let manifest = inspection.manifest.recorded();
+        let finished = step::execute(world, step, inspection, &speaker, cancel).await?;
+        world.keep_manifest(id, manifest);
+        world.set_output(step, Known::Yes(finished.output));
+        let result = AttemptResult::done(reason);
+        Ok(match finished.note {
+            Some(note) => result.with_note(note),
+            None => result,
+        })
+    }
+
+    fn tell(&self, event: ExecEvent) {
+        let id = |step: u32| self.world.graph().id(self.selected.step(step)).clone();
+        match event {
+            ExecEvent::Retry { step, attempt, reason, delay } => self.events.send(EventKind::StepRetry {
+                step: id(step),
+                attempt,
+                reason,
+                delay_seconds: delay.as_secs_f64(),
+            }),
+            ExecEvent::Finished { step, end, result, took } => {
+                let AttemptResult { reason, note, diagnosis, .. } =
+                    result.unwrap_or_else(|| AttemptResult::skipped(String::new()));
+                let (outcome, reason, class) = match end {
+                    End::Done => (Outcome::Done, reason, None),
+                    End::Skipped => (Outcome::Skipped, reason, None),
+                    End::Failed { class, .. } => (Outcome::Failed, reason, Some(class)),
+                    End::Blocked { by } => (Outcome::Blocked, format!("blocked by {}", id(by)), None),
+                    End::Cancelled { reason, by } => (Outcome::Cancelled, stopped(reason, by.map(id)), None),
+                };
+                if outcome == Outcome::Done {
+                    let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+                    self.world.state().durations.insert(id(step).to_string(), millis);
+                }
+                self.world.state().outcomes.insert(id(step).to_string(), outcome.into());
+                self.events.send(EventKind::StepFinished {
+                    step: id(step),
+                    outcome,
+                    reason,
+                    class,
+                    diagnosis,
+                    note,
+                    seconds: took.as_secs_f64(),
+                });
+            }
+        }
+    }
+}
+
+fn stopped(reason: StopReason, by: Option<crate::graph::StepId>) -> String {
+    match (reason, by) {
+        (StopReason::FailFast, Some(step)) => format!("not started, since {step} failed"),
+        (StopReason::FailFast, None) => "not started, since a step failed".to_owned(),
+        (StopReason::Deadline, _) => "the run took longer than its deadline".to_owned(),
+        (StopReason::Interrupt | StopReason::Kill, _) => "interrupted".to_owned(),
+    }
+}
+
+impl Runner for Applier {
+    async fn run(self: Arc<Self>, number: u32, attempt: u32, cancel: Cancel) -> AttemptResult {
+        let step = self.selected.step(number);
+        match self.attempt(step, attempt, &cancel).await {
+            Ok(result) => result,
+            Err(error) => {
+                let redactor = self.world.redactor();
+                StepError {
+                    class: error.class,
+                    reason: redactor.text(&error.reason),
+                    diagnosis: error.diagnosis.map(|text| redactor.text(&text)),
+                }
+                .into()
+            }
+        }
+    }
+}

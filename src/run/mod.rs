@@ -1,0 +1,73 @@
+//! Puts a run together: the selected steps for the scheduler, the world for the steps, the events for the reporter.
+//!
+//! Owns the translation between the graph's numbers (all steps) and the scheduler's (the selected ones), and the two ways
+//! to walk the graph: to apply, and only to plan. Decides nothing itself.
+
+mod apply;
+mod destroy;
+mod explain;
+mod input;
+mod plan;
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+pub use apply::{ApplyOptions, apply};
+pub use destroy::destroy;
+pub use explain::{Explained, ExplainedInput, explain};
+pub use input::{Pool, Selected};
+pub use plan::{Planned, plan};
+
+use crate::exec::AttemptResult;
+use crate::graph::StepIndex;
+use crate::step::{self, Inspection, Known, StepError, World};
+
+/// What a run came to.
+#[derive(Debug)]
+pub struct RunResult {
+    /// How many steps ended how.
+    pub summary: crate::sched::Summary,
+    /// The classes of all failures.
+    pub failures: BTreeMap<String, crate::error::Class>,
+}
+
+impl From<StepError> for AttemptResult {
+    fn from(error: StepError) -> Self {
+        let StepError { class, reason, diagnosis } = error;
+        let result = Self::failed(class, reason);
+        match diagnosis {
+            Some(diagnosis) => result.with_diagnosis(diagnosis),
+            None => result,
+        }
+    }
+}
+
+/// Inspects a step, after those of its needs that are left out of the run: their outputs are needed all the same, and
+/// nobody else will find them.
+async fn inspect(world: &Arc<World>, step: StepIndex) -> Result<Inspection, StepError> {
+    let graph = world.graph();
+    let mut missing = HashSet::new();
+    let mut todo = vec![step];
+    while let Some(next) = todo.pop() {
+        let unknown = graph.needs(next).iter().filter(|&&need| world.output_of(need).is_none());
+        todo.extend(unknown.filter(|&&need| missing.insert(need)));
+    }
+    if !missing.is_empty() {
+        for &need in graph.order().iter().filter(|need| missing.contains(need)) {
+            let inspection = step::inspect(world, need).await?;
+            world.set_output(need, inspection.output);
+        }
+    }
+    step::inspect(world, step).await
+}
+
+/// What is not known before a step has run is known to be its own doing.
+fn pending(world: &World, step: StepIndex) -> Known<step::Output> {
+    Known::After(world.graph().id(step).clone())
+}
+
+/// Seconds since a moment.
+fn seconds_since(moment: Instant) -> f64 {
+    moment.elapsed().as_secs_f64()
+}

@@ -1,0 +1,290 @@
+//! `build:NAME`: an image exists in the engine that was built from exactly these inputs.
+//!
+//! The engine itself is the index: an image built from inputs with key `K` has the tag `k-<16 digits of K>`. It counts
+//! only if the same image also has the tag of its own ID, `<12 digits>`, which is what gets deployed: a tag that was moved
+//! by hand to another image is thereby noticed. Both tags are given only after the inputs were read a second time and
+//! found unchanged.
+
+use std::path::Path;
+
+use secrecy::ExposeSecret;
+use tokio::task::block_in_place;
+
+use super::output::{Known, Output, deploy_tag};
+use super::{Finished, Inspection, Speaker, StepError, World, stopped, values};
+use crate::config::{Image as Spec, SecretSource, Value};
+use crate::error::Class;
+use crate::event::Stream;
+use crate::graph::{StepId, StepKind};
+use crate::key::context::{Context, ContextReader, ContextSpec, Scope};
+use crate::key::{Group, Manifest, SecretDigest, files};
+use crate::plan::{Effect, by_effect};
+use crate::process::{Cancel, CancelLevel};
+use crate::tools::docker::{Build, BuildEvent, BuildSecret, DockerError, Engine};
+
+/// How often a build is begun anew because its inputs changed under it.
+const CHASES: u32 = 3;
+
+/// What `inspect` leaves to `execute`.
+#[derive(Debug)]
+pub(super) struct Work {
+    name: String,
+    inputs: Option<Inputs>,
+}
+
+/// Everything that a build gets, read once: what is hashed is what is built.
+#[derive(Debug)]
+struct Inputs {
+    manifest: Manifest,
+    build: Build,
+}
+
+fn of_docker(error: DockerError) -> StepError {
+    StepError::of(&error, error.class(), error.help())
+}
+
+fn spec<'w>(world: &'w World, name: &str) -> Result<&'w Spec, StepError> {
+    let found = world.stack().images.get(name);
+    found.ok_or_else(|| StepError::new(Class::Internal, format!("there is no image {name}")))
+}
+
+pub(super) async fn inspect(world: &World, name: &str) -> Result<Inspection, StepError> {
+    let spec = spec(world, name)?;
+    let engine = world.engine().await?;
+    let (manifest, build) = read(world, name, spec, engine).await?;
+    let step = StepId::new(StepKind::Build, name);
+    let last = world.last_manifest(&step);
+    let repository = &spec.repository.value;
+    let (effect, output) = match (manifest.key(), manifest.waits_for()) {
+        (Some(key), _) => {
+            let was_there = last.as_ref().is_some_and(|last| last.key == key);
+            match engine.image(&key_tag(repository, key.short())).await.map_err(of_docker)? {
+                Some(image) if image.tags.contains(&id_tag(repository, &image.id)) => {
+                    let seen = format!("{} is built from these inputs", id_tag(repository, &image.id));
+                    let output = Output::Image { repository: repository.clone(), id: image.id };
+                    (Effect::Intact(seen), Known::Yes(output))
+                }
+                Some(_) => (Effect::wrong("the image was retagged by hand"), Known::After(step)),
+                None if was_there => (Effect::wrong("image is gone from the Docker engine"), Known::After(step)),
+                None => (Effect::wrong("not built from these inputs yet"), Known::After(step)),
+            }
+        }
+        (None, Some(because)) => (Effect::Unknown { because: because.clone() }, Known::After(step)),
+        (None, None) => return Err(StepError::new(Class::Internal, "an image without a key waits for nothing")),
+    };
+    let decision = by_effect(&manifest, last.as_ref(), &effect);
+    let inputs = build.map(|build| Inputs { manifest: manifest.clone(), build });
+    let work = Work { name: name.to_owned(), inputs };
+    Ok(Inspection { decision, manifest, output, work: super::Work::Build(Box::new(work)) })
+}
+
+fn key_tag(repository: &str, key: &str) -> String {
+    format!("{repository}:k-{key}")
+}
+
+fn id_tag(repository: &str, id: &str) -> String {
+    format!("{repository}:{}", deploy_tag(id))
+}
+
+/// Reads all inputs. The build is absent while an argument waits for another step.
+async fn read(world: &World, name: &str, spec: &Spec, engine: &Engine) -> Result<(Manifest, Option<Build>), StepError> {
+    let mut manifest = Manifest::new("build");
+    let dockerfile = std::fs::read(&spec.dockerfile.absolute).map_err(|error| {
+        StepError::new(Class::Input, format!("can't read the Dockerfile {}: {error}", spec.dockerfile.text))
+    })?;
+    manifest.text(Group::Setting, "target", spec.target.as_deref().unwrap_or_default());
+    manifest.text(Group::Setting, "platform", spec.platform.as_deref().unwrap_or_default());
+
+    let mut complete = true;
+    let mut args = Vec::new();
+    for (arg, value) in &spec.args {
+        match values::add(world, &mut manifest, Group::Arg, arg, value) {
+            Some(resolved) => args.push((arg.clone(), resolved.exposed_text().expose_secret().to_owned())),
+            None => complete = false,
+        }
+    }
+    let mut labels = Vec::new();
+    for (label, value) in &spec.labels {
+        match values::add(world, &mut manifest, Group::Setting, &format!("label {label}"), value) {
+            Some(resolved) => labels.push((label.clone(), resolved.exposed_text().expose_secret().to_owned())),
+            None => complete = false,
+        }
+    }
+    let mut outputs = Vec::new();
+    spec.args.values().for_each(|value: &Value| value.each_output(&mut |output| outputs.push(output)));
+    values::add_images(world, &mut manifest, outputs.into_iter());
+    let secrets = secrets(world, spec, &mut manifest)?;
+    bases(world, name, engine, &mut manifest).await?;
+
+    let context = block_in_place(|| context(world, spec))?;
+    if let Scope::Whole { reason } = &context.scope {
+        manifest.note(format!("depends on every file of its context: {reason}"));
+    }
+    for file in context.files() {
+        manifest.digest(Group::File, file.path, file.value);
+    }
+    manifest.digest(Group::File, &spec.dockerfile.text, files::digest_bytes(&dockerfile));
+    let ignore = context.ignore.as_ref().map(|(path, bytes)| {
+        let shown = path.strip_prefix(&world.stack().root).unwrap_or(path).display().to_string();
+        manifest.digest(Group::File, shown, files::digest_bytes(bytes));
+        bytes::Bytes::from(bytes.clone())
+    });
+
+    let build = Build {
+        ignore,
+        args,
+        target: spec.target.clone(),
+        platform: spec.platform.clone(),
+        secrets,
+        labels,
+        redactor: world.redactor().clone(),
+        ..Build::new(context.tree, dockerfile)
+    };
+    Ok((manifest, complete.then_some(build)))
+}
+
+fn context(world: &World, spec: &Spec) -> Result<Context, StepError> {
+    let (digests, _) = world.digests();
+    let spec = ContextSpec {
+        root: spec.context.absolute.clone(),
+        dockerfile: spec.dockerfile.absolute.clone(),
+        scope: Scope::Whole { reason: "its Dockerfile is not read yet".to_owned() },
+    };
+    ContextReader::new(digests).read(&spec).map_err(|error| StepError::of(&error, error.class(), error.help()))
+}
+
+/// Reads the build's secrets now, so that the key and the build see the same bytes.
+fn secrets(world: &World, spec: &Spec, manifest: &mut Manifest) -> Result<Vec<BuildSecret>, StepError> {
+    let mut secrets = Vec::new();
+    for secret in &spec.secrets {
+        let id = &secret.id;
+        let value = match &secret.source {
+            SecretSource::File(path) => read_secret(&path.absolute).map_err(|error| {
+                StepError::new(Class::Input, format!("can't read the secret {id} from {}: {error}", path.text))
+            })?,
+            SecretSource::Env(variable) => {
+                world.environment().get_os(variable).map(|value| value.as_encoded_bytes().to_vec())
+            }
+            SecretSource::Value(template) => {
+                let resolved = template.resolve(world).ok();
+                resolved.map(|resolved| resolved.exposed_text().expose_secret().as_bytes().to_vec())
+            }
+        };
+        match value {
+            Some(value) => {
+                manifest.secret(Group::Secret, id, SecretDigest::of_bytes(world.stack_name(), id, &value));
+                secrets.push(BuildSecret { id: id.clone(), value: value.into() });
+            }
+            None if secret.optional => manifest.text(Group::Secret, id, "absent"),
+            None => {
+                return Err(StepError::new(Class::Input, format!("the secret {id} is not there"))
+                    .with_diagnosis("try to say `optional = true` if the build does without it"));
+            }
+        }
+    }
+    Ok(secrets)
+}
+
+/// The content of a secret's file; nothing when there is none.
+fn read_secret(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Adds the images that the Dockerfile builds on: those of the stack by their ID, others as the engine resolves them.
+async fn bases(world: &World, name: &str, engine: &Engine, manifest: &mut Manifest) -> Result<(), StepError> {
+    for reference in world.bases(name) {
+        match engine.image(reference).await.map_err(of_docker)? {
+            Some(image) => manifest.digest(Group::Base, reference, image.id),
+            None => manifest.text(Group::Base, reference, "not there yet"),
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn execute(
+    world: &World,
+    work: Work,
+    speaker: &Speaker,
+    cancel: &Cancel,
+) -> Result<Finished, StepError> {
+    let name = &work.name;
+    let spec = spec(world, name)?;
+    let engine = world.engine().await?;
+    let mut inputs = work.inputs;
+    for _ in 0..CHASES {
+        let Some(Inputs { manifest, build }) = inputs.take() else {
+            return Err(StepError::new(Class::Internal, "a build was started before its arguments were known"));
+        };
+        let built = tokio::select! {
+            built = engine.build(&build, |event| tell(speaker, &event)) => built.map_err(of_build)?,
+            // Dropping the build closes its connections, and the engine stops building.
+            _ = cancel.raised(CancelLevel::Terminate) => return Err(stopped()),
+        };
+        let (now, again) = read(world, name, spec, engine).await?;
+        if let Some(changed) = difference(&manifest, &now) {
+            speaker.warn(&format!("{changed} changed while the image was being built; building again"));
+            inputs = again.map(|build| Inputs { manifest: now, build });
+            continue;
+        }
+        let repository = spec.repository.value.clone();
+        let key = now.key().ok_or_else(|| StepError::new(Class::Internal, "a built image has no key"))?;
+        let id = built.image.id;
+        // The key's tag comes last: whoever finds it finds the other one too.
+        for tag in [id_tag(&repository, &id), key_tag(&repository, key.short())] {
+            engine.tag(&id, &tag).await.map_err(of_docker)?;
+        }
+        world.keep_manifest(speaker.step(), now.recorded());
+        let note = Some(id_tag(&repository, &id));
+        return Ok(Finished { output: Output::Image { repository, id }, note });
+    }
+    Err(StepError::new(Class::Input, "its files kept changing while it was being built")
+        .with_diagnosis("try again when nothing writes into its context"))
+}
+
+/// The first input that differs. A base image that the build itself has fetched is no change.
+fn difference(before: &Manifest, now: &Manifest) -> Option<String> {
+    let fetched = |group, value: &crate::key::Value| {
+        group == Group::Base && *value == crate::key::Value::Text("not there yet".to_owned())
+    };
+    let mut before_inputs = before.inputs().iter();
+    let mut now_inputs = now.inputs().iter();
+    loop {
+        match (before_inputs.next(), now_inputs.next()) {
+            (None, None) => return None,
+            (Some(one), Some(other)) if one == other => {}
+            (Some(one), Some(other)) if one.name == other.name && fetched(one.group, &one.value) => {}
+            (Some(one), Some(other)) => return Some(one.name.clone().min(other.name.clone())),
+            (Some(one), None) | (None, Some(one)) => return Some(one.name.clone()),
+        }
+    }
+}
+
+/// A failed build is explained by the last lines of the command that failed.
+fn of_build(error: DockerError) -> StepError {
+    match &error {
+        DockerError::Build(failure) => {
+            StepError::new(failure.class, failure.to_string()).with_diagnosis(failure.tail.join("\n"))
+        }
+        _ => of_docker(error),
+    }
+}
+
+fn tell(speaker: &Speaker, event: &BuildEvent) {
+    match event {
+        BuildEvent::StepStarted { step } => speaker.progress(step, None, None),
+        BuildEvent::StepDone { step, cached: true, .. } => speaker.progress(&format!("{step} (cached)"), None, None),
+        BuildEvent::StepDone { step, seconds, .. } => {
+            speaker.output(Stream::Stdout, &format!("{step} {}", crate::model::quantity::seconds(*seconds)));
+        }
+        BuildEvent::StepFailed { step, error } => speaker.output(Stream::Stderr, &format!("{step} {error}")),
+        BuildEvent::Output { stderr, line, .. } => {
+            speaker.output(if *stderr { Stream::Stderr } else { Stream::Stdout }, line);
+        }
+        BuildEvent::Progress { item, current, total, .. } => speaker.progress(item, Some(*current), *total),
+        BuildEvent::Warning { message, .. } => speaker.warn(message),
+    }
+}

@@ -1,0 +1,36 @@
+//! What has to be there before the first step starts, so that nothing is half done for want of a tool.
+
+use std::collections::HashSet;
+
+use super::{StepError, World, cluster};
+use crate::config::Driver;
+use crate::graph::StepKind;
+
+/// Makes sure that Docker answers if something is built or loaded, that there is a `helm` if a chart is installed, and
+/// that a cluster which this stack may not start is running.
+///
+/// # Errors
+/// The first of these that is not so.
+pub async fn preflight(world: &World, kinds: &HashSet<StepKind>) -> Result<(), StepError> {
+    let docker = async {
+        if kinds.contains(&StepKind::Build) || kinds.contains(&StepKind::Load) {
+            world.engine().await?;
+        }
+        Ok(())
+    };
+    let helm = async {
+        if kinds.contains(&StepKind::Chart) {
+            world.helm().await?;
+        }
+        Ok(())
+    };
+    let cluster = async {
+        let foreign =
+            world.stack().cluster.as_ref().is_some_and(|spec| !spec.start || spec.driver.value == Driver::Context);
+        if foreign && kinds.contains(&StepKind::Cluster) {
+            cluster::inspect(world).await?;
+        }
+        Ok(())
+    };
+    tokio::try_join!(docker, helm, cluster).map(|_: ((), (), ())| ())
+}

@@ -1,0 +1,208 @@
+//! Taking away what a step made. What this stack did not make stays.
+
+use std::time::Duration;
+
+use super::{Speaker, StepError, World};
+use crate::error::Class;
+use crate::graph::{StepId, StepIndex, StepKind};
+use crate::process::Cancel;
+use crate::step::cluster;
+use crate::tools::docker::{DockerError, Engine, ImageFilter};
+use crate::tools::helm::{HelmError, Session};
+use crate::tools::kube::records::{self, RecordId};
+use crate::tools::kube::{Cluster, KubeError};
+
+/// How long the removal of a release, or of a namespace, may take.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// How much goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Removal {
+    /// Images, on the nodes and in the local engine.
+    pub images: bool,
+    /// The cluster.
+    pub cluster: bool,
+    /// Everything of this stack, so also the namespaces that it made and releases that have left the file.
+    pub everything: bool,
+}
+
+/// Takes away what a step made; says what went, or nothing when there was nothing.
+///
+/// # Errors
+/// When something is there that can't be taken away.
+pub async fn remove(
+    world: &World,
+    step: StepIndex,
+    removal: Removal,
+    speaker: &Speaker,
+    cancel: &Cancel,
+) -> Result<Option<String>, StepError> {
+    let id = world.graph().id(step).clone();
+    match id.kind() {
+        StepKind::Cluster => remove_cluster(world, removal, speaker, cancel).await,
+        StepKind::Build if removal.images => images(world, id.name(), world.engine().await?).await,
+        StepKind::Load if removal.images && !removal.cluster => loaded(world, id.name()).await,
+        StepKind::Chart if !removal.cluster => {
+            let Some(spec) = world.stack().charts.get(id.name()) else { return Ok(None) };
+            let record = RecordId {
+                stack: world.stack_name().to_owned(),
+                kind: StepKind::Chart.as_str().to_owned(),
+                name: id.name().to_owned(),
+                namespace: spec.namespace.clone(),
+            };
+            release(world, &record, &spec.release, speaker, cancel).await
+        }
+        StepKind::Build | StepKind::Load | StepKind::Chart | StepKind::Ready | StepKind::Task => Ok(None),
+    }
+}
+
+fn of_kube(error: KubeError) -> StepError {
+    StepError::of(&error, error.class(), error.help())
+}
+
+fn of_helm(error: HelmError) -> StepError {
+    StepError::of(&error, error.class(), error.help())
+}
+
+fn of_docker(error: DockerError) -> StepError {
+    StepError::of(&error, error.class(), error.help())
+}
+
+/// Uninstalls a release, if this stack has installed it.
+async fn release(
+    world: &World,
+    record: &RecordId,
+    name: &str,
+    speaker: &Speaker,
+    cancel: &Cancel,
+) -> Result<Option<String>, StepError> {
+    let cluster = world.cluster().await?;
+    if records::read(cluster, record).await.map_err(of_kube)?.is_none() {
+        return Ok(None);
+    }
+    let session = Session {
+        helm: world.helm().await?,
+        context: cluster.context(),
+        kubeconfig: cluster.kubeconfig(),
+        namespace: &record.namespace,
+        cancel,
+        redactor: speaker.redactor(),
+    };
+    speaker.started(1, &format!("uninstalling release {name} from namespace {}", record.namespace));
+    session.uninstall(name, PATIENCE, |stream, line| speaker.output(stream, line)).await.map_err(of_helm)?;
+    records::delete(cluster, record).await.map_err(of_kube)?;
+    Ok(Some(format!("release {name} in namespace {}", record.namespace)))
+}
+
+/// What is left when the charts of the file are gone: releases that have left the file, and namespaces; then the cluster.
+async fn remove_cluster(
+    world: &World,
+    removal: Removal,
+    speaker: &Speaker,
+    cancel: &Cancel,
+) -> Result<Option<String>, StepError> {
+    if removal.cluster {
+        speaker.started(1, "deleting the cluster");
+        return cluster::delete(world, speaker, cancel).await.map(Some);
+    }
+    if !removal.everything {
+        return Ok(None);
+    }
+    let cluster = world.cluster().await?;
+    let mut gone = Vec::new();
+    for record in orphans(world, cluster).await? {
+        let name = record.1;
+        gone.extend(release(world, &record.0, &name, speaker, cancel).await?);
+    }
+    for namespace in cluster.own_namespaces(world.stack_name()).await.map_err(of_kube)? {
+        speaker.started(1, &format!("deleting namespace {namespace}"));
+        if cluster.delete_namespace(&namespace, world.stack_name()).await.map_err(of_kube)? {
+            cluster.wait_namespace_gone(&namespace, PATIENCE).await.map_err(of_kube)?;
+            gone.push(format!("namespace {namespace}"));
+        }
+    }
+    Ok((!gone.is_empty()).then(|| gone.join(", ")))
+}
+
+/// Releases that this stack installed and whose charts are no longer in the file.
+async fn orphans(world: &World, cluster: &Cluster) -> Result<Vec<(RecordId, String)>, StepError> {
+    let records = records::list(cluster, None, world.stack_name()).await.map_err(of_kube)?;
+    let known = |id: &RecordId| {
+        let chart = world.stack().charts.get(id.name.as_str());
+        chart.is_some_and(|chart| chart.namespace == id.namespace)
+    };
+    Ok(records
+        .into_iter()
+        .filter(|record| record.id.kind == StepKind::Chart.as_str() && !known(&record.id))
+        .map(|record| {
+            let release = record.content.get("release").and_then(serde_json::Value::as_str);
+            let release = release.unwrap_or(&record.id.name).to_owned();
+            (record.id, release)
+        })
+        .collect())
+}
+
+/// Takes an image's names away from the nodes.
+async fn loaded(world: &World, name: &str) -> Result<Option<String>, StepError> {
+    let mut gone = None;
+    for node in &world.nodes().await?.stores {
+        gone = images(world, name, &node.engine).await?.or(gone);
+    }
+    Ok(gone)
+}
+
+/// Takes all names of an image of the stack away from an engine, and with them the image itself.
+async fn images(world: &World, name: &str, engine: &Engine) -> Result<Option<String>, StepError> {
+    let spec = world.stack().images.get(name);
+    let spec = spec.ok_or_else(|| StepError::new(Class::Internal, format!("there is no image {name}")))?;
+    let repository = &spec.repository.value;
+    let filter = ImageFilter { references: vec![repository.clone()], ..ImageFilter::default() };
+    let mut count = 0;
+    for image in engine.images(&filter).await.map_err(of_docker)? {
+        for tag in image.tags.iter().filter(|tag| tag.rsplit_once(':').is_some_and(|(name, _)| name == repository)) {
+            engine.untag(tag).await.map_err(of_docker)?;
+            count += 1;
+        }
+    }
+    Ok((count > 0).then(|| format!("{count} tags of {repository}")))
+}
+
+/// What would go, for the question before it does: the steps' own words are told while they go.
+pub async fn preview(world: &World, steps: &[StepId], removal: Removal) -> Vec<String> {
+    let mut lines = Vec::new();
+    let stack = world.stack();
+    if removal.cluster {
+        lines
+            .extend(stack.cluster.as_ref().map(|cluster| format!("cluster {} with everything in it", cluster.context)));
+    }
+    for id in steps {
+        match id.kind() {
+            StepKind::Chart if !removal.cluster => {
+                let chart = stack.charts.get(id.name());
+                lines.extend(chart.map(|chart| format!("release {} in namespace {}", chart.release, chart.namespace)));
+            }
+            StepKind::Build if removal.images => {
+                let image = stack.images.get(id.name());
+                lines.extend(image.map(|image| format!("images {} on the host and the nodes", image.repository.value)));
+            }
+            StepKind::Cluster if removal.everything && !removal.cluster => {
+                if let Ok(cluster) = world.cluster().await {
+                    let namespaces = cluster.own_namespaces(world.stack_name()).await.unwrap_or_default();
+                    lines.extend(namespaces.iter().map(|name| format!("namespace {name} with everything in it")));
+                    let orphans = orphans(world, cluster).await.unwrap_or_default();
+                    let left = |(id, release): &(RecordId, String)| {
+                        format!("release {release} in namespace {}, which has left the file", id.namespace)
+                    };
+                    lines.extend(orphans.iter().map(left));
+                }
+            }
+            StepKind::Cluster
+            | StepKind::Build
+            | StepKind::Load
+            | StepKind::Chart
+            | StepKind::Ready
+            | StepKind::Task => {}
+        }
+    }
+    lines
+}

@@ -1,0 +1,64 @@
+//! How a step speaks while it works: events of its own, with every secret that is known taken out.
+
+use crate::event::{EventKind, Events, Stream};
+use crate::graph::StepId;
+use crate::tools::redact::Redactor;
+
+/// Sends the events of one step. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Speaker {
+    step: StepId,
+    events: Events,
+    redactor: Redactor,
+}
+
+impl Speaker {
+    /// The voice of a step.
+    pub fn new(step: StepId, events: Events, redactor: Redactor) -> Self {
+        Self { step, events, redactor }
+    }
+
+    /// The step.
+    pub fn step(&self) -> &StepId {
+        &self.step
+    }
+
+    /// What takes secrets out of texts.
+    pub fn redactor(&self) -> &Redactor {
+        &self.redactor
+    }
+
+    /// An attempt begins.
+    pub fn started(&self, attempt: u32, reason: &str) {
+        self.events.send(EventKind::StepStarted { step: self.step.clone(), attempt, reason: self.clean(reason) });
+    }
+
+    /// A tool printed a line.
+    pub fn output(&self, stream: Stream, line: &str) {
+        self.events.send(EventKind::StepOutput { step: self.step.clone(), stream, line: self.clean(line) });
+    }
+
+    /// How far the step has come.
+    pub fn progress(&self, message: &str, done: Option<u64>, total: Option<u64>) {
+        self.events.send(EventKind::StepProgress {
+            step: self.step.clone(),
+            message: self.clean(message),
+            done,
+            total,
+        });
+    }
+
+    /// An object in the cluster changed its state.
+    pub fn transition(&self, object: String, from: String, to: String, detail: String) {
+        self.events.send(EventKind::StepTransition { step: self.step.clone(), object, from, to, detail });
+    }
+
+    /// Something to know that is no failure.
+    pub fn warn(&self, message: &str) {
+        self.events.send(EventKind::Warning { step: Some(self.step.clone()), message: self.clean(message) });
+    }
+
+    fn clean(&self, text: &str) -> String {
+        self.redactor.text(text)
+    }
+}

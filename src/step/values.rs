@@ -1,0 +1,85 @@
+//! Values of the stack file as inputs of a step: shown as they are, by keyed digest where they are secret, and unknown
+//! while they wait for the output of another step.
+
+use secrecy::SecretString;
+use serde_json::Value as Json;
+
+use super::World;
+use crate::config::{OutputRef, Resolved, Spanned, Template, Value};
+use crate::graph::{StepId, StepKind};
+use crate::key::{Group, Manifest, SecretDigest, Value as Input};
+
+/// Adds a value, and returns it resolved if it is known.
+pub(super) fn add(world: &World, manifest: &mut Manifest, group: Group, name: &str, value: &Value) -> Option<Resolved> {
+    match value.resolve(world) {
+        Ok(resolved) => {
+            manifest.push(group, name, input(world, name, &resolved));
+            Some(resolved)
+        }
+        Err(unknown) => {
+            manifest.unknown(group, name, waited_for(world, &unknown.0));
+            None
+        }
+    }
+}
+
+/// Adds a text, and returns it resolved if it is known.
+pub(super) fn add_template(
+    world: &World,
+    manifest: &mut Manifest,
+    group: Group,
+    name: &str,
+    template: &Template,
+) -> Option<Resolved> {
+    add(world, manifest, group, name, &Value::Template(template.clone()))
+}
+
+/// Adds the IDs of all images that the values refer to: a tag alone would not say that the image behind it changed.
+pub(super) fn add_images<'a>(
+    world: &World,
+    manifest: &mut Manifest,
+    outputs: impl Iterator<Item = &'a Spanned<OutputRef>>,
+) {
+    let mut seen = std::collections::BTreeSet::new();
+    for output in outputs {
+        let OutputRef::Image { name, .. } = &output.value else { continue };
+        if !seen.insert(name.clone()) {
+            continue;
+        }
+        match world.image(name) {
+            super::Known::Yes((_, id)) => manifest.digest(Group::Image, &**name, id),
+            super::Known::After(step) => manifest.unknown(Group::Image, &**name, step),
+        }
+    }
+}
+
+/// A text that has to be known and may be shown.
+pub(super) fn text(world: &World, template: &Template) -> Result<String, StepId> {
+    match template.resolve(world) {
+        Ok(resolved) => Ok(match resolved.exposed() {
+            Json::String(text) => text,
+            other => other.to_string(),
+        }),
+        Err(unknown) => Err(waited_for(world, &unknown.0)),
+    }
+}
+
+fn input(world: &World, name: &str, resolved: &Resolved) -> Input {
+    if resolved.is_secret() {
+        let secret = SecretString::from(resolved.exposed().to_string());
+        return SecretDigest::of(world.stack_name(), name, &secret).into();
+    }
+    Input::Text(match resolved.exposed() {
+        Json::String(text) => text,
+        other => other.to_string(),
+    })
+}
+
+/// The step that has to run before an output is known: the one whose output it is, or the one that it waits for.
+fn waited_for(world: &World, output: &OutputRef) -> StepId {
+    let step = World::step_of(output);
+    match world.output(step.kind(), step.name()) {
+        super::Known::After(step) => step,
+        super::Known::Yes(_) => StepId::new(StepKind::Cluster, ""),
+    }
+}

@@ -1,0 +1,330 @@
+//! What all steps of a run share: the stack, the clients of tools (connected when first needed), and the outputs of the
+//! steps that have been inspected or carried out.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use secrecy::ExposeSecret;
+use serde_json::Value as Json;
+use tokio::sync::OnceCell;
+
+use super::output::{Known, Output, deploy_tag};
+use super::{StepError, nodes::Nodes};
+use crate::config::{ChartField, ImageField, OutputRef, Outputs, StackFile};
+use crate::error::Class;
+use crate::graph::{Graph, ImageFacts, StepId, StepIndex, StepKind};
+use crate::key::RecordedManifest;
+use crate::key::context::DigestCache;
+use crate::process::Cancel;
+use crate::store::{State, Store};
+use crate::tools::docker::Engine;
+use crate::tools::helm::Helm;
+use crate::tools::kube::Cluster;
+use crate::tools::redact::Redactor;
+
+/// What the environment of the process says, read once at the start.
+#[derive(Debug, Clone, Default)]
+pub struct Environment {
+    variables: BTreeMap<OsString, OsString>,
+}
+
+impl Environment {
+    /// The environment of this process.
+    pub fn of_process() -> Self {
+        Self { variables: std::env::vars_os().collect() }
+    }
+
+    /// A variable.
+    pub fn get_os(&self, name: &str) -> Option<&OsString> {
+        self.variables.get(std::ffi::OsStr::new(name))
+    }
+
+    /// A variable that is text.
+    pub fn get(&self, name: &str) -> Option<String> {
+        self.get_os(name).and_then(|value| value.to_str()).map(str::to_owned)
+    }
+}
+
+/// How a run treats its steps.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Steps that run though nothing has changed, by index.
+    pub force: std::collections::HashSet<StepIndex>,
+}
+
+/// What all steps of a run share.
+#[derive(Debug)]
+pub struct World {
+    stack: StackFile,
+    graph: Graph,
+    facts: ImageFacts,
+    store: Store,
+    environment: Environment,
+    options: Options,
+    redactor: Redactor,
+    state: Mutex<State>,
+    digests: OnceLock<(DigestCache, Option<String>)>,
+    outputs: Mutex<Vec<Option<Known<Output>>>>,
+    engine: OnceCell<Engine>,
+    cluster: OnceCell<Arc<Cluster>>,
+    nodes: OnceCell<Nodes>,
+    helm: OnceCell<Helm>,
+}
+
+impl World {
+    /// The world of a run over `graph`.
+    pub fn new(
+        stack: StackFile,
+        graph: Graph,
+        facts: ImageFacts,
+        store: Store,
+        state: State,
+        environment: Environment,
+        options: Options,
+    ) -> Self {
+        let outputs = Mutex::new(vec![None; graph.len()]);
+        let redactor = Redactor::new(stack.secrets.iter().map(ExposeSecret::expose_secret));
+        Self {
+            stack,
+            graph,
+            facts,
+            store,
+            environment,
+            options,
+            redactor,
+            state: Mutex::new(state),
+            digests: OnceLock::new(),
+            outputs,
+            engine: OnceCell::new(),
+            cluster: OnceCell::new(),
+            nodes: OnceCell::new(),
+            helm: OnceCell::new(),
+        }
+    }
+
+    /// The stack file.
+    pub fn stack(&self) -> &StackFile {
+        &self.stack
+    }
+
+    /// The stack's name.
+    pub fn stack_name(&self) -> &str {
+        &self.stack.name.value
+    }
+
+    /// The graph of all steps.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// The folder `.stack/`.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// What the environment says.
+    pub fn environment(&self) -> &Environment {
+        &self.environment
+    }
+
+    /// What takes the stack's secrets out of texts.
+    pub fn redactor(&self) -> &Redactor {
+        &self.redactor
+    }
+
+    /// Whether a step runs though nothing has changed.
+    pub fn is_forced(&self, step: StepIndex) -> bool {
+        self.options.force.contains(&step)
+    }
+
+    /// The hints of earlier runs.
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        // A panic elsewhere can't have left half a hint: every change is one insertion.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The manifest with which a step last succeeded on this machine.
+    pub fn last_manifest(&self, step: &StepId) -> Option<RecordedManifest> {
+        self.state().manifests.get(&step.to_string()).cloned()
+    }
+
+    /// Keeps the manifest with which a step succeeded.
+    pub fn keep_manifest(&self, step: &StepId, manifest: Option<RecordedManifest>) {
+        if let Some(manifest) = manifest {
+            self.state().manifests.insert(step.to_string(), manifest);
+        }
+    }
+
+    /// The images that an image's Dockerfile builds on.
+    pub(super) fn bases(&self, image: &str) -> &[String] {
+        self.facts.from.get(image).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// The digests of files, remembered by what the system says of the files; with a warning when they were damaged.
+    pub fn digests(&self) -> &(DigestCache, Option<String>) {
+        self.digests.get_or_init(|| DigestCache::open(self.store.path("digests")))
+    }
+
+    /// Keeps what was learned for the next run. Losing it costs time, nothing else.
+    ///
+    /// # Errors
+    /// When the folder can't be written to.
+    pub fn keep(&self) -> std::io::Result<()> {
+        let state = self.state().clone();
+        self.store.write_state(&state)?;
+        match self.digests.get() {
+            Some((digests, _)) => digests.save(),
+            None => Ok(()),
+        }
+    }
+
+    /// The Docker engine that builds.
+    pub async fn engine(&self) -> Result<&Engine, StepError> {
+        let connect = || async { Engine::local(|name| self.environment.get(name)).await };
+        self.engine.get_or_try_init(connect).await.map_err(|error| StepError::of(&error, error.class(), error.help()))
+    }
+
+    /// The cluster, which has to answer.
+    pub async fn cluster(&self) -> Result<&Arc<Cluster>, StepError> {
+        let connect = || async {
+            let cluster = self.connect_cluster().await?;
+            cluster.identity().await.map_err(|error| StepError::of(&error, error.class(), error.help()))?;
+            Ok(cluster)
+        };
+        self.cluster.get_or_try_init(connect).await
+    }
+
+    /// Reads the kubeconfig anew and prepares a connection; nothing is sent.
+    pub(super) async fn connect_cluster(&self) -> Result<Arc<Cluster>, StepError> {
+        let spec =
+            self.stack.cluster.as_ref().ok_or_else(|| {
+                StepError::new(Class::Input, "the stack file has no [cluster], and this step needs one")
+            })?;
+        let kubeconfig: Option<OsString> = match &spec.kubeconfig {
+            Some(path) => Some(path.absolute.clone().into_os_string()),
+            None => self.environment.get_os("KUBECONFIG").cloned(),
+        };
+        match Cluster::connect(Some(&spec.context), kubeconfig.as_deref()).await {
+            Ok(cluster) => Ok(Arc::new(cluster)),
+            Err(error) => Err(StepError::of(&error, error.class(), error.help())),
+        }
+    }
+
+    /// The nodes' image stores.
+    pub(super) async fn nodes(&self) -> Result<&Nodes, StepError> {
+        self.nodes.get_or_try_init(|| Nodes::find(self)).await
+    }
+
+    /// The user's `helm`. Its version is asked once and then kept until the program changes.
+    pub async fn helm(&self) -> Result<&Helm, StepError> {
+        let find = || async {
+            let path = Helm::locate(self.environment.get_os("PATH").map(OsString::as_os_str))?;
+            let name = format!("helm {}", path.display());
+            let known = self.state().tools.get(&name).and_then(|json| serde_json::from_value(json.clone()).ok());
+            if let Some(helm) = known.filter(Helm::is_still) {
+                return Ok(helm);
+            }
+            let helm = Helm::ask(&path, &Cancel::never()).await?;
+            if let Ok(json) = serde_json::to_value(&helm) {
+                self.state().tools.insert(name, json);
+            }
+            Ok(helm)
+        };
+        let found = self.helm.get_or_try_init(find).await;
+        found.map_err(|error: crate::tools::helm::HelmError| StepError::of(&error, error.class(), error.help()))
+    }
+
+    /// Records what a step puts out.
+    pub fn set_output(&self, step: StepIndex, output: Known<Output>) {
+        if let Some(slot) = self.lock_outputs().get_mut(step.index()) {
+            *slot = Some(output);
+        }
+    }
+
+    /// What a step puts out, once it has been inspected or carried out.
+    pub fn output_of(&self, step: StepIndex) -> Option<Known<Output>> {
+        self.lock_outputs().get(step.index()).cloned().flatten()
+    }
+
+    /// What the step of a kind and name puts out; not known while it has not been reached.
+    pub(super) fn output(&self, kind: StepKind, name: &str) -> Known<Output> {
+        let id = if kind == StepKind::Cluster { StepId::cluster() } else { StepId::new(kind, name) };
+        match self.graph.find(&id).and_then(|index| self.output_of(index)) {
+            Some(output) => output,
+            None => Known::After(id),
+        }
+    }
+
+    /// An image's repository and ID.
+    pub(super) fn image(&self, name: &str) -> Known<(String, String)> {
+        match self.output(StepKind::Build, name) {
+            Known::Yes(Output::Image { repository, id }) => Known::Yes((repository, id)),
+            Known::Yes(_) => Known::After(StepId::new(StepKind::Build, name)),
+            Known::After(step) => Known::After(step),
+        }
+    }
+
+    /// The cluster's uid.
+    pub(super) fn cluster_uid(&self) -> Known<String> {
+        match self.output(StepKind::Cluster, "") {
+            Known::Yes(Output::Cluster { uid, .. }) => Known::Yes(uid),
+            Known::Yes(_) => Known::After(StepId::cluster()),
+            Known::After(step) => Known::After(step),
+        }
+    }
+
+    /// The step whose output a reference names.
+    pub(super) fn step_of(output: &OutputRef) -> StepId {
+        match output {
+            OutputRef::Image { name, .. } => StepId::new(StepKind::Build, Arc::clone(name)),
+            OutputRef::Chart { name, .. } => StepId::new(StepKind::Chart, Arc::clone(name)),
+            OutputRef::Task { name } => StepId::new(StepKind::Task, Arc::clone(name)),
+            OutputRef::ClusterIp => StepId::cluster(),
+        }
+    }
+
+    fn lock_outputs(&self) -> MutexGuard<'_, Vec<Option<Known<Output>>>> {
+        // Every change is one assignment, so a panic elsewhere leaves nothing half-changed.
+        self.outputs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Outputs for World {
+    fn output(&self, output: &OutputRef) -> Option<Json> {
+        match output {
+            OutputRef::Image { name, field } => {
+                let spec = self.stack.images.get(name)?;
+                if let ImageField::Repository = field {
+                    return Some(Json::from(spec.repository.value.clone()));
+                }
+                let Known::Yes((repository, id)) = self.image(name) else { return None };
+                Some(Json::from(match field {
+                    ImageField::Repository => repository,
+                    ImageField::Tag => deploy_tag(&id).to_owned(),
+                    ImageField::Ref => format!("{repository}:{}", deploy_tag(&id)),
+                    ImageField::Id => id,
+                }))
+            }
+            OutputRef::Chart { name, field } => {
+                let spec = self.stack.charts.get(name)?;
+                match field {
+                    ChartField::Release => Some(Json::from(spec.release.clone())),
+                    ChartField::Namespace => Some(Json::from(spec.namespace.clone())),
+                    ChartField::Revision => match self.output(StepKind::Chart, name) {
+                        Known::Yes(Output::Release { revision }) => Some(Json::from(revision)),
+                        Known::Yes(_) | Known::After(_) => None,
+                    },
+                }
+            }
+            OutputRef::Task { name } => match self.output(StepKind::Task, name) {
+                Known::Yes(Output::Task { stdout }) => Some(Json::from(stdout)),
+                Known::Yes(_) | Known::After(_) => None,
+            },
+            OutputRef::ClusterIp => match self.output(StepKind::Cluster, "") {
+                Known::Yes(Output::Cluster { ip: Some(ip), .. }) => Some(Json::from(ip)),
+                Known::Yes(_) | Known::After(_) => None,
+            },
+        }
+    }
+}
