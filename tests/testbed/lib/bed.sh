@@ -57,6 +57,7 @@ bed_down() {
     say "stopping the cluster"
     cluster_deleted
     network_rules_removed
+    netns_folder_removed
     stop_process "$HOST" trim-logs 2
     host_images_removed
     host_engine_down

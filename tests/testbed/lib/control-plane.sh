@@ -1,7 +1,6 @@
 # shellcheck shell=bash
 # etcd, API server, controller manager and scheduler: processes in the first node's namespace.
 
-SERVICES_CIDR=10.96.0.0/16
 API_PORT=8443
 
 # The address is the node's, from everywhere: certificates and kubeconfig are the same inside and outside.

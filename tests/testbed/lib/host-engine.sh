@@ -20,7 +20,9 @@ host_engine_up() {
 
     say "Docker Engine: starting"
     stop_process "$HOST" dockerd 15
+    stop_leftovers "$HOST" "$RUN/$HOST/exec"
     mkdir -p "$HOST_DIR/docker" "$RUN/$HOST"
+    [[ -e $HOST_DIR/forward-policy ]] || iptables -S FORWARD | awk '$1 == "-P" {print $3}' >"$HOST_DIR/forward-policy"
     runtime_wrapper
     dockerd_config "$HOST" "$HOST_DIR" | write "$HOST_DIR/daemon.json"
     rm -f -- "$RUN/$HOST/docker.pid"
@@ -33,13 +35,37 @@ host_engine_up() {
 host_engine_down() {
     [[ -e $PROCS/$HOST/dockerd || -d $HOST_DIR ]] || return 0
     say "stopping our Docker Engine"
-    local ours=
-    alive "$HOST" dockerd && ours=yes
-    stop_process "$HOST" dockerd 20
-    stop_leftovers "$RUN/$HOST/exec"
-    [[ -n $ours ]] && rm -f -- "$HOST_SOCKET"
+    local ids
+    if alive "$HOST" dockerd; then
+        ids=$(docker -H "unix://$HOST_SOCKET" ps -q) || ids=
+        # shellcheck disable=SC2086 # a list of ids
+        [[ -z $ids ]] || docker -H "unix://$HOST_SOCKET" rm -f $ids >/dev/null 2>&1 || true
+        docker -H "unix://$HOST_SOCKET" network prune -f >/dev/null 2>&1 || true
+        stop_process "$HOST" dockerd 20
+        rm -f -- "$HOST_SOCKET"
+    fi
+    stop_leftovers "$HOST" "$RUN/$HOST/exec"
+    engine_network_removed
     unmount_below "$HOST_DIR" "$RUN/$HOST"
     rm -rf -- "$HOST_DIR" "${RUN:?}/$HOST"
+}
+
+# engine_network_removed : the bridge and the rules that dockerd leaves behind when it ends
+engine_network_removed() {
+    local table line
+    local -a words
+    for table in filter nat; do
+        # Rules first, in their own order, then the chains they are in.
+        while read -r line; do
+            read -ra words <<<"$line"
+            iptables -w -t "$table" "${words[@]}" 2>/dev/null || true
+        done < <(iptables -t "$table" -S | grep -E 'DOCKER|docker0' | sed -n 's/^-A/-D/p')
+        for line in $(iptables -t "$table" -S | awk '$1 == "-N" && $2 ~ /^DOCKER/ {print $2}'); do
+            iptables -w -t "$table" -F "$line" && iptables -w -t "$table" -X "$line" || true
+        done
+    done
+    ip link delete docker0 2>/dev/null || true
+    [[ ! -s $HOST_DIR/forward-policy ]] || iptables -P FORWARD "$(cat "$HOST_DIR/forward-policy")"
 }
 
 # dockerd_config OWNER FOLDER : settings that every engine of the bed has
@@ -79,27 +105,31 @@ exec runc "$@"
 WRAPPER
 }
 
-# stop_leftovers EXEC_ROOT : the containerd and the shims of an engine that was killed and could not stop them itself.
-# They are known by the engine's own folder in their arguments.
+# stop_leftovers OWNER EXEC_ROOT : what an engine that was killed could not stop itself: the processes in its containers,
+# known by their cgroup, and its containerd and shims, known by its folder in their arguments.
 stop_leftovers() {
-    local proc pid
+    local proc pid name
+    cgroup_killed "$MARK/$1"
     for proc in /proc/[0-9]*; do
+        read -r name 2>/dev/null <"$proc/comm" || continue
+        [[ $name == containerd* ]] || continue
         pid=${proc#/proc/}
-        if tr '\0' ' ' 2>/dev/null <"$proc/cmdline" | grep -qF -- "$1/"; then
-            case $(cat "$proc/comm" 2>/dev/null) in
-                containerd | containerd-shim*) kill -KILL "$pid" 2>/dev/null || true ;;
-            esac
+        if tr '\0' ' ' 2>/dev/null <"$proc/cmdline" | grep -qF -- "$2/"; then
+            kill -KILL "$pid" 2>/dev/null || true
         fi
     done
+    # dockerd would wait for that one: a killed process that nobody has reaped yet still has its pid.
+    rm -f -- "$2/containerd/containerd.pid"
 }
 
-# unmount_below FOLDER... : whatever is mounted there, deepest first
+# unmount_below FOLDER... : whatever is mounted on it or in it, last mounted first
 unmount_below() {
     local folder point
     for folder; do
-        [[ -e $folder ]] || continue
-        awk -v dir="$folder/" 'index($5, dir) == 1 {print $5}' /proc/self/mountinfo | sort -r | while read -r point; do
-            umount -- "$(printf '%b' "$point")" 2>/dev/null || umount -l -- "$(printf '%b' "$point")" 2>/dev/null || true
-        done
+        awk -v dir="$folder" '$5 == dir || index($5, dir "/") == 1 {print $5}' /proc/self/mountinfo | tac |
+            while read -r point; do
+                point=$(printf '%b' "$point") # a space is written as \040
+                umount -- "$point" 2>/dev/null || umount -l -- "$point" 2>/dev/null || true
+            done
     done
 }

@@ -4,6 +4,12 @@
 
 NODES_CIDR=10.123.0.0/16
 PODS_CIDR=10.244.0.0/16
+SERVICES_CIDR=10.96.0.0/16
+
+# What is sent to a node, pod or service that is not there (any more) must fail at once, and not leave this machine by
+# its default route, to whoever has that address out there.
+OUR_CIDRS=("$NODES_CIDR" "$PODS_CIDR" "$SERVICES_CIDR")
+ROUTE_METRIC=40961
 
 node_ip() { echo "10.123.$1.2"; }
 gateway_ip() { echo "10.123.$1.1"; }
@@ -12,13 +18,17 @@ veth_of() { echo "stb$1"; }
 
 # network_up NAME NUMBER
 network_up() {
-    local name=$1 number=$2 veth
+    local name=$1 number=$2 veth cidr
     veth=$(veth_of "$number")
     sysctl_set net.ipv4.ip_forward 1
     rule nat POSTROUTING -s "$NODES_CIDR" ! -d "$NODES_CIDR" -j MASQUERADE
     # In front of whatever Docker, with its policy of dropping, says about forwarding.
     rule filter FORWARD -s "$NODES_CIDR" -j ACCEPT
     rule filter FORWARD -d "$NODES_CIDR" -j ACCEPT
+
+    for cidr in "${OUR_CIDRS[@]}"; do
+        ip route add unreachable "$cidr" metric "$ROUTE_METRIC" 2>/dev/null || true
+    done
 
     # After a crash the name can be there without a namespace behind it.
     if ! nsenter "--net=/run/netns/$name" true 2>/dev/null; then
@@ -55,6 +65,16 @@ network_rules_removed() {
     unrule nat POSTROUTING -s "$NODES_CIDR" ! -d "$NODES_CIDR" -j MASQUERADE
     unrule filter FORWARD -s "$NODES_CIDR" -j ACCEPT
     unrule filter FORWARD -d "$NODES_CIDR" -j ACCEPT
+    local cidr
+    for cidr in "${OUR_CIDRS[@]}"; do ip route delete unreachable "$cidr" metric "$ROUTE_METRIC" 2>/dev/null || true; done
+}
+
+# `ip netns` has mounted its folder on itself.
+netns_folder_removed() {
+    rmdir /run/netns 2>/dev/null && return 0
+    [[ -z $(ls -A /run/netns 2>/dev/null) ]] || return 0
+    umount /run/netns 2>/dev/null || true
+    rmdir /run/netns 2>/dev/null || true
 }
 
 # rule TABLE CHAIN SPEC... : inserted in front, once

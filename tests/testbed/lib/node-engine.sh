@@ -12,7 +12,7 @@ node_engine_started() {
     alive "$name" dockerd && return 0
     dir=$(node_dir "$name") run=$(node_run "$name") ip=$(node_ip "$number")
     mkdir -p "$dir/docker" "$dir/certs" "$run"
-    stop_leftovers "$run/exec"
+    stop_leftovers "$name" "$run/exec"
     certificate "docker-$name" "/CN=$name" docker-server "IP:$ip,IP:127.0.0.1,DNS:localhost,DNS:$name"
     certificate docker-client /CN=stack-testbed docker-client
     # The three files that a Docker client looks for in DOCKER_CERT_PATH.

@@ -98,7 +98,7 @@ cluster_stopped() {
     control_plane_stopped "$PROFILE"
     for name in $(node_names); do
         stop_process "$name" dockerd 20
-        stop_leftovers "$(node_run "$name")/exec"
+        stop_leftovers "$name" "$(node_run "$name")/exec"
     done
 }
 
@@ -113,7 +113,6 @@ cluster_deleted() {
     for name in $(node_names); do
         network_down "$name" "$(node_number "$name")"
         unmount_below "$(node_dir "$name")" "$(node_run "$name")"
-        umount -l "$(node_dir "$name")/etcd" 2>/dev/null || true
         cgroup_removed "$MARK/$name"
         rm -rf -- "$RUN/cni/$(node_number "$name")"
         rm -rf -- "$(node_dir "$name")" "$(node_run "$name")" "${PROCS:?}/$name"
@@ -139,7 +138,7 @@ forget_lost_cluster() {
     cluster_stopped
     for name in $(node_names); do
         dir=$(node_dir "$name")
-        unmount_below "$dir/kubelet"
+        unmount_below "$dir" "$(node_run "$name")"
         rm -rf -- "$dir/kubelet" "$dir/volumes" "$dir/docker/containers" "$RUN/cni/$(node_number "$name")"
     done
     rm -f -- "$(node_dir "$PROFILE")/cluster-exists"
