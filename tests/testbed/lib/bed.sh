@@ -30,6 +30,26 @@ bed_written() {
     } | write "$STATE/bed.env"
 }
 
+# Folders outside ours that dockerd, containerd and kubelet make and cannot be told not to.
+FOREIGN_FOLDERS=(/var/log/containers /var/log/pods /etc/docker /run/docker /run/runc /run/containerd /opt/containerd)
+
+# folders_saved : which of them were there before us
+folders_saved() {
+    [[ -e $STATE/folders-before ]] && return 0
+    local folder
+    for folder in "${FOREIGN_FOLDERS[@]}"; do
+        [[ ! -d $folder ]] || echo "$folder"
+    done | write "$STATE/folders-before"
+}
+
+folders_removed() {
+    [[ -e $STATE/folders-before ]] || return 0
+    local folder
+    for folder in "${FOREIGN_FOLDERS[@]}"; do
+        grep -qxF -- "$folder" "$STATE/folders-before" || engine_answers || rm -rf -- "$folder"
+    done
+}
+
 # A checkout that uses the bed is a file in users/ that holds its path.
 user_file() { printf '%s/users/%s' "$STATE" "$(printf '%s' "$1" | sha256sum | cut -c1-16)"; }
 
@@ -63,5 +83,6 @@ bed_down() {
     host_engine_down
     cgroup_removed "$MARK"
     sysctls_restored
+    folders_removed
     rm -rf -- "$STATE" "$RUN"
 }

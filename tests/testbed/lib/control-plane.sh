@@ -37,6 +37,7 @@ control_plane_started() {
     ensure_process "$name" controller-manager "$name" "$KUBERNETES/kube-controller-manager" \
         --kubeconfig="$dir/kubeconfig" --leader-elect=false --bind-address=127.0.0.1 --profiling=false \
         --service-account-private-key-file="$PKI/sa.key" --root-ca-file="$PKI/ca.crt" \
+        --flex-volume-plugin-dir="$dir/volume-plugins" \
         --cluster-signing-cert-file="$PKI/ca.crt" --cluster-signing-key-file="$PKI/ca.key" \
         --service-cluster-ip-range="$SERVICES_CIDR" --kube-api-qps=100 --kube-api-burst=200
     ensure_process "$name" scheduler "$name" "$KUBERNETES/kube-scheduler" \

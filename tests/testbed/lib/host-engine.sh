@@ -41,7 +41,7 @@ host_engine_down() {
         # shellcheck disable=SC2086 # a list of ids
         [[ -z $ids ]] || docker -H "unix://$HOST_SOCKET" rm -f $ids >/dev/null 2>&1 || true
         docker -H "unix://$HOST_SOCKET" network prune -f >/dev/null 2>&1 || true
-        stop_process "$HOST" dockerd 20
+        stop_process "$HOST" dockerd 10
         rm -f -- "$HOST_SOCKET"
     fi
     stop_leftovers "$HOST" "$RUN/$HOST/exec"

@@ -14,6 +14,8 @@ worker_started() {
     ensure_process "$name" kubelet "$name" "$KUBERNETES/kubelet" \
         --config="$dir/kubelet.yaml" --kubeconfig="$(node_dir "$PROFILE")/kubeconfig" --root-dir="$dir/kubelet" \
         --container-runtime=docker --docker-endpoint="unix://$run/docker.sock" \
+        --container-runtime-endpoint="unix://$run/dockershim.sock" \
+        --experimental-dockershim-root-directory="$dir/dockershim" --volume-plugin-dir="$dir/volume-plugins" \
         --network-plugin=cni --cni-bin-dir="$CNI" --cni-conf-dir="$dir/cni" --cni-cache-dir="$dir/cni-cache" \
         --pod-infra-container-image="$IMAGE_PAUSE" --hostname-override="$name" --node-ip="$(node_ip "$number")" \
         --cert-dir="$dir/kubelet-certs"
@@ -55,6 +57,8 @@ resolvConf: $(node_dir "$1")/resolv.conf
 cgroupDriver: cgroupfs
 cgroupRoot: /$MARK/$1
 failSwapOn: false
+# Both have sockets in /var/lib/kubelet, wherever the kubelet's own folder is.
+featureGates: {DevicePlugins: false, KubeletPodResources: false}
 oomScoreAdj: 0
 readOnlyPort: 0
 maxPods: 110
