@@ -17,6 +17,7 @@ use serde_json::Value;
 use super::error::KubeError;
 use super::kinds::Kind;
 use super::object::Object;
+use super::watch::Feeds;
 
 // An API server on this machine or in this house answers in milliseconds; five seconds of silence is no answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -41,6 +42,7 @@ struct Inner {
     kubeconfig: Option<OsString>,
     // What a group and version serves, asked once. Never held across an await.
     discovered: Mutex<HashMap<String, Arc<Value>>>,
+    feeds: Feeds,
 }
 
 impl fmt::Debug for Cluster {
@@ -96,6 +98,7 @@ impl Cluster {
                 default_namespace,
                 kubeconfig: kubeconfig.map(OsStr::to_owned),
                 discovered: Mutex::new(HashMap::new()),
+                feeds: Feeds::default(),
             }),
         })
     }
@@ -123,6 +126,11 @@ impl Cluster {
     /// The client itself, for the few things that only it can do (watches, port-forwards).
     pub(super) fn client(&self) -> Client {
         self.inner.client.clone()
+    }
+
+    /// What is being watched.
+    pub(super) fn feeds(&self) -> &Feeds {
+        &self.inner.feeds
     }
 
     /// The uid of the namespace `kube-system`: a cluster that was deleted and made again has another.

@@ -7,7 +7,9 @@ pub mod manifest;
 mod namespaces;
 mod nodes;
 mod object;
+pub mod ready;
 pub mod records;
+mod watch;
 pub mod yaml;
 
 pub use cluster::Cluster;

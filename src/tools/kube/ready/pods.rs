@@ -1,0 +1,384 @@
+//! What keeps a pod from being ready.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+
+use super::trouble::{Cause, End, Rules, Severity, Trouble};
+use super::world::World;
+use crate::model::pod::{PodFacts, PodState};
+use crate::tools::kube::object::{Object, time_of};
+
+// A container that was started again is only believed after it ran longer than the first pauses between restarts.
+const RESTARTED_SETTLE: Duration = Duration::from_secs(10);
+
+/// The state of a pod in the model's words.
+pub(crate) fn state(pod: &Object) -> PodState {
+    let facts = PodFacts {
+        phase: pod.text("/status/phase"),
+        terminating: pod.is_terminating(),
+        crashing: containers(pod).any(|container| {
+            container.waiting() == "CrashLoopBackOff" || (container.restarts() > 0 && container.ended().is_some())
+        }),
+        cannot_start: containers(pod).any(|container| {
+            matches!(
+                container.waiting(),
+                "InvalidImageName"
+                    | "ErrImageNeverPull"
+                    | "ErrImagePull"
+                    | "ImagePullBackOff"
+                    | "CreateContainerConfigError"
+                    | "CreateContainerError"
+                    | "RunContainerError"
+                    | "StartError"
+            )
+        }),
+    };
+    PodState::of(&facts)
+}
+
+/// Whether a pod is ready, which one that has ended well counts as too.
+pub(super) fn is_ready(pod: &Object) -> bool {
+    pod.condition("Ready").is_some_and(|ready| ready.is_true()) && !pod.is_terminating()
+}
+
+/// When all of a pod's containers will have run long enough to be believed; None when they have.
+pub(super) fn settles_at(pod: &Object, rules: &Rules, now: Timestamp) -> Option<Timestamp> {
+    let probed = |name: &str| {
+        pod.list("/spec/containers").iter().any(|container| {
+            container.get("name").and_then(Value::as_str) == Some(name) && container.get("readinessProbe").is_some()
+        })
+    };
+    containers(pod)
+        .filter(|container| !container.init && !probed(container.name()))
+        .filter_map(|container| {
+            let started = container.json.pointer("/state/running/startedAt").and_then(time_of)?;
+            let needed = if container.restarts() > 0 { RESTARTED_SETTLE.max(rules.settle) } else { rules.settle };
+            started.checked_add(SignedDuration::try_from(needed).unwrap_or_default()).ok()
+        })
+        .max()
+        .filter(|at| *at > now)
+}
+
+/// Everything that keeps a pod from being ready.
+pub(super) fn troubles(pod: &Object, world: &World, rules: &Rules, now: Timestamp) -> Vec<Trouble> {
+    let mut found = containers(pod)
+        .filter_map(|container| container_trouble(&container, pod, world, rules, now))
+        .collect::<Vec<_>>();
+    if found.iter().all(|trouble| trouble.severity == Severity::Slow) {
+        found.extend(pod_trouble(pod, world));
+    }
+    for trouble in &mut found {
+        trouble.pod = Some(pod.name().to_owned());
+    }
+    found
+}
+
+/// What is wrong with the pod as a whole.
+fn pod_trouble(pod: &Object, world: &World) -> Option<Trouble> {
+    if pod.text("/status/phase") == "Failed" {
+        let words = [pod.text("/status/reason"), pod.text("/status/message")];
+        let cause = if words[0] == "Evicted" || words[0] == "NodeLost" { Cause::Evicted } else { Cause::Crash };
+        let last_end = containers(pod).find_map(|container| container.ended()).filter(|_| words[0].is_empty());
+        let mut trouble = Trouble::new(cause, Severity::AfterGrace, join(&words));
+        trouble.last_end = last_end;
+        return Some(trouble);
+    }
+    if let Some(scheduled) = pod.condition("PodScheduled").filter(|scheduled| scheduled.is_false()) {
+        let mut trouble = Trouble::new(Cause::Unschedulable, Severity::AfterRoom, scheduled.message);
+        trouble.since = scheduled.since;
+        if scheduled.message.contains("PersistentVolumeClaim") || scheduled.message.contains("persistentvolumeclaim") {
+            trouble.cause = Cause::Volume;
+        }
+        return Some(trouble);
+    }
+    let creating = containers(pod)
+        .any(|container| matches!(container.waiting(), "ContainerCreating" | "PodInitializing"))
+        || (containers(pod).next().is_none() && !pod.text("/spec/nodeName").is_empty());
+    if creating {
+        let volume = ["FailedMount", "FailedAttachVolume", "FailedMapVolume"];
+        if let Some(event) = world.event(pod, &volume) {
+            return Some(Trouble::new(Cause::Volume, Severity::AfterGrace, event.text("/message")));
+        }
+        let sandbox = ["FailedCreatePodSandBox", "FailedCreatePodContainer", "NetworkNotReady"];
+        if let Some(event) = world.event(pod, &sandbox) {
+            return Some(Trouble::new(Cause::Sandbox, Severity::AfterGrace, event.text("/message")));
+        }
+    }
+    None
+}
+
+/// What is wrong with one container.
+fn container_trouble(
+    container: &Container<'_>,
+    pod: &Object,
+    world: &World,
+    rules: &Rules,
+    now: Timestamp,
+) -> Option<Trouble> {
+    let message = container.json.pointer("/state/waiting/message").and_then(Value::as_str).unwrap_or_default();
+    let told = |cause, severity| Some(container.trouble(cause, severity, message));
+    match container.waiting() {
+        "InvalidImageName" => return told(Cause::ImageName, Severity::AtOnce),
+        "ErrImageNeverPull" => return told(Cause::ImageMissing, Severity::AtOnce),
+        "ErrImagePull" | "ImagePullBackOff" | "RegistryUnavailable" | "SignatureValidationFailed" => {
+            let own = rules.owns(container.image());
+            let cause = if own { Cause::ImageMissing } else { Cause::ImagePull };
+            let mut trouble =
+                container.trouble(cause, if own { Severity::AtOnce } else { Severity::AfterGrace }, message);
+            // "Back-off pulling image" says nothing; the event has the reason.
+            if let Some(event) = world
+                .events_of(pod)
+                .into_iter()
+                .find(|event| event.text("/reason") == "Failed" && event.text("/message").contains("pull image"))
+            {
+                trouble.message = event.text("/message").to_owned();
+            }
+            return Some(trouble);
+        }
+        "ImageInspectError" => return told(Cause::Start, Severity::AfterGrace),
+        "CreateContainerConfigError" => return told(Cause::Config, Severity::AfterGrace),
+        "CreateContainerError" | "RunContainerError" | "StartError" | "ContainerCannotRun" => {
+            return told(Cause::Start, Severity::AfterGrace);
+        }
+        "CrashLoopBackOff" => return Some(container.crash(pod, world)),
+        _ => {}
+    }
+    if let Some(end) = container.ended() {
+        let ended_well = end.exit_code == 0 && (container.init || pod.text("/spec/restartPolicy") != "Always");
+        let kept_off = pod.text("/spec/restartPolicy") == "Never" && !container.init;
+        // What a pod without restarts ended with is told by its phase, once all of its containers have ended.
+        return (!ended_well && !kept_off).then(|| container.crash(pod, world));
+    }
+    let running = container.json.pointer("/state/running")?;
+    let ready = container.json.get("ready").and_then(Value::as_bool).unwrap_or(false);
+    let ended_before = container.json.pointer("/lastState/terminated").is_some();
+    let started = running.get("startedAt").and_then(time_of);
+    let young = started.is_some_and(|started| {
+        now.duration_since(started) < SignedDuration::try_from(RESTARTED_SETTLE).unwrap_or_default()
+    });
+    if container.init {
+        return (container.restarts() > 0 && ended_before).then(|| container.crash(pod, world));
+    }
+    if ended_before && (!ready || young) {
+        return Some(container.crash(pod, world));
+    }
+    if ready {
+        return None;
+    }
+    let unhealthy = world.event(pod, &["Unhealthy"]).map_or("", |event| event.text("/message"));
+    let mut trouble = container.trouble(Cause::Probe, Severity::Slow, unhealthy);
+    trouble.since = started;
+    Some(trouble)
+}
+
+/// A container's status.
+pub(crate) struct Container<'a> {
+    /// The status.
+    pub(crate) json: &'a Value,
+    /// Whether it runs before the others.
+    pub(crate) init: bool,
+}
+
+/// The containers of a pod, those that run first coming first.
+pub(crate) fn containers(pod: &Object) -> impl Iterator<Item = Container<'_>> {
+    let init = pod.list("/status/initContainerStatuses").iter().map(|json| Container { json, init: true });
+    init.chain(pod.list("/status/containerStatuses").iter().map(|json| Container { json, init: false }))
+}
+
+impl Container<'_> {
+    fn text(&self, pointer: &str) -> &str {
+        self.json.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// Its name.
+    pub(crate) fn name(&self) -> &str {
+        self.text("/name")
+    }
+
+    fn image(&self) -> &str {
+        self.text("/image")
+    }
+
+    /// Why it waits; empty when it does not.
+    pub(crate) fn waiting(&self) -> &str {
+        self.text("/state/waiting/reason")
+    }
+
+    /// How often it was started again.
+    pub(crate) fn restarts(&self) -> i64 {
+        self.json.get("restartCount").and_then(Value::as_i64).unwrap_or(0)
+    }
+
+    /// How it ended, when it is not running now.
+    pub(crate) fn ended(&self) -> Option<End> {
+        self.json.pointer("/state/terminated").map(end)
+    }
+
+    /// How it ended last, now or before it was started again.
+    pub(crate) fn last_end(&self) -> Option<End> {
+        self.ended().or_else(|| self.json.pointer("/lastState/terminated").map(end))
+    }
+
+    fn trouble(&self, cause: Cause, severity: Severity, message: &str) -> Trouble {
+        let mut trouble = Trouble::new(cause, severity, message);
+        trouble.container = Some(self.name().to_owned());
+        trouble.restarts = self.restarts();
+        trouble.last_end = self.last_end();
+        trouble
+    }
+
+    fn crash(&self, pod: &Object, world: &World) -> Trouble {
+        let last = self.last_end();
+        let liveness = world.events_of(pod).into_iter().find(|event| {
+            event.text("/reason") == "Unhealthy" && event.text("/message").starts_with("Liveness probe failed")
+        });
+        let (cause, message) = match (&last, liveness) {
+            (Some(end), _) if end.reason == "OOMKilled" => (Cause::OutOfMemory, String::new()),
+            // Killed by the kubelet after its probe failed; a crash of its own has another exit code.
+            (Some(end), Some(event)) if matches!(end.exit_code, 0 | 137 | 143) => {
+                (Cause::Liveness, event.text("/message").to_owned())
+            }
+            _ if self.init => (Cause::Init, String::new()),
+            (Some(end), _) => (Cause::Crash, end.message.clone()),
+            (None, _) => (Cause::Crash, String::new()),
+        };
+        self.trouble(cause, Severity::AfterGrace, &message)
+    }
+}
+
+fn end(json: &Value) -> End {
+    let text = |key: &str| json.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    End {
+        reason: text("reason"),
+        exit_code: json.get("exitCode").and_then(Value::as_i64).unwrap_or(0),
+        signal: json.get("signal").and_then(Value::as_i64).filter(|signal| *signal != 0),
+        message: text("message").trim().to_owned(),
+        finished: json.get("finishedAt").and_then(time_of),
+    }
+}
+
+fn join(words: &[&str]) -> String {
+    words.iter().filter(|word| !word.is_empty()).copied().collect::<Vec<_>>().join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn pod(status: &Value) -> Object {
+        Object::new(json!({
+            "kind": "Pod", "apiVersion": "v1",
+            "metadata": {"name": "web-1", "namespace": "a", "uid": "u1"},
+            "spec": {"restartPolicy": "Always", "nodeName": "n", "containers": [{"name": "web"}]},
+            "status": status,
+        }))
+    }
+
+    fn one(state: &Value, more: &Value) -> Object {
+        let mut status =
+            json!({"name": "web", "image": "todo-web:1", "restartCount": 0, "ready": false, "state": state});
+        for (key, value) in more.as_object().unwrap() {
+            status[key] = value.clone();
+        }
+        pod(&json!({"phase": "Pending", "containerStatuses": [status]}))
+    }
+
+    fn judge(pod: &Object) -> Option<(Cause, Severity)> {
+        let rules = Rules { own_images: vec!["todo-web".into()], ..Rules::default() };
+        let now = "2026-11-23T10:00:00Z".parse().unwrap();
+        troubles(pod, &World::default(), &rules, now).first().map(|trouble| (trouble.cause, trouble.severity))
+    }
+
+    #[test]
+    fn what_containers_wait_for() {
+        let waiting =
+            |reason: &str, image: &str| judge(&one(&json!({"waiting": {"reason": reason}}), &json!({"image": image})));
+        assert_eq!(waiting("InvalidImageName", "x"), Some((Cause::ImageName, Severity::AtOnce)));
+        assert_eq!(waiting("ErrImageNeverPull", "x"), Some((Cause::ImageMissing, Severity::AtOnce)));
+        assert_eq!(waiting("ImagePullBackOff", "nginx:1"), Some((Cause::ImagePull, Severity::AfterGrace)));
+        assert_eq!(waiting("ImagePullBackOff", "todo-web:9"), Some((Cause::ImageMissing, Severity::AtOnce)));
+        assert_eq!(waiting("CreateContainerConfigError", "x"), Some((Cause::Config, Severity::AfterGrace)));
+        assert_eq!(waiting("RunContainerError", "x"), Some((Cause::Start, Severity::AfterGrace)));
+        assert_eq!(waiting("CrashLoopBackOff", "x"), Some((Cause::Crash, Severity::AfterGrace)));
+        assert_eq!(waiting("ContainerCreating", "x"), None);
+    }
+
+    #[test]
+    fn a_crash_is_seen_through_all_its_phases() {
+        let ended = json!({"terminated": {"exitCode": 1, "reason": "Error"}});
+        let recent = json!({"running": {"startedAt": "2026-11-23T09:59:58Z"}});
+        let long = json!({"running": {"startedAt": "2026-11-23T09:50:00Z"}});
+        let crash = Some((Cause::Crash, Severity::AfterGrace));
+        assert_eq!(judge(&one(&ended, &json!({}))), crash);
+        let before = json!({"restartCount": 1, "lastState": ended.clone(), "ready": true});
+        assert_eq!(judge(&one(&recent, &before)), crash, "a restarted container is ready only for the moment");
+        assert_eq!(judge(&one(&long, &before)), None);
+        let unready = json!({"restartCount": 1, "lastState": ended, "ready": false});
+        assert_eq!(judge(&one(&long, &unready)), crash);
+        assert_eq!(judge(&one(&long, &json!({"ready": true}))), None);
+        assert_eq!(judge(&one(&long, &json!({}))), Some((Cause::Probe, Severity::Slow)));
+    }
+
+    #[test]
+    fn memory_and_init_containers_are_told_apart() {
+        let ended = json!({"terminated": {"exitCode": 137, "reason": "OOMKilled"}});
+        assert_eq!(judge(&one(&ended, &json!({}))), Some((Cause::OutOfMemory, Severity::AfterGrace)));
+        let init = pod(&json!({"phase": "Pending", "initContainerStatuses": [
+            {"name": "init", "restartCount": 2, "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+             "lastState": {"terminated": {"exitCode": 2, "reason": "Error"}}}]}));
+        assert_eq!(judge(&init), Some((Cause::Init, Severity::AfterGrace)));
+        assert_eq!(state(&init), PodState::CrashLoopBackOff);
+        let done = pod(&json!({"phase": "Pending", "initContainerStatuses": [
+            {"name": "init", "restartCount": 0, "state": {"terminated": {"exitCode": 0, "reason": "Completed"}}}]}));
+        assert_eq!(judge(&done), None);
+    }
+
+    #[test]
+    fn a_liveness_probe_that_kills_is_named() {
+        let event = Object::new(json!({"kind": "Event", "reason": "Unhealthy",
+            "message": "Liveness probe failed: connection refused", "involvedObject": {"kind": "Pod", "uid": "u1"}}));
+        let world = World::new([Arc::new(event)]);
+        let ended = json!({"terminated": {"exitCode": 137, "reason": "Error"}});
+        let now = "2026-11-23T10:00:00Z".parse().unwrap();
+        let found = troubles(&one(&ended, &json!({"restartCount": 1})), &world, &Rules::default(), now);
+        assert_eq!(
+            (found[0].cause, found[0].message.as_str()),
+            (Cause::Liveness, "Liveness probe failed: connection refused")
+        );
+    }
+
+    #[test]
+    fn no_room_and_no_volume() {
+        let unscheduled = |message: &str| {
+            judge(&pod(&json!({"phase": "Pending", "conditions": [
+                {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}]})))
+        };
+        assert_eq!(
+            unscheduled("0/1 nodes are available: 1 Insufficient cpu."),
+            Some((Cause::Unschedulable, Severity::AfterRoom))
+        );
+        assert_eq!(
+            unscheduled("0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims."),
+            Some((Cause::Volume, Severity::AfterRoom))
+        );
+    }
+
+    #[test]
+    fn a_container_that_just_started_has_to_settle() {
+        let now = "2026-11-23T10:00:00Z".parse::<Timestamp>().unwrap();
+        let rules = Rules::default();
+        let started = |at: &str, restarts: i64| {
+            one(&json!({"running": {"startedAt": at}}), &json!({"ready": true, "restartCount": restarts}))
+        };
+        let at = |pod: &Object| settles_at(pod, &rules, now).map(|at| at.to_string());
+        assert_eq!(at(&started("2026-11-23T09:59:59Z", 0)).unwrap(), "2026-11-23T10:00:01Z");
+        assert_eq!(at(&started("2026-11-23T09:59:50Z", 0)), None);
+        assert_eq!(at(&started("2026-11-23T09:59:55Z", 1)).unwrap(), "2026-11-23T10:00:05Z");
+    }
+}
