@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
 use super::output::{Known, Output};
-use super::values;
 use super::{Finished, Inspection, Speaker, StepError, World, stopped};
+use super::{values, watching};
 use crate::config::{Chart as Spec, ChartSource as Source, ValuesSource};
 use crate::error::Class;
 use crate::graph::{StepId, StepKind};
@@ -24,11 +24,15 @@ use crate::model::release::{Release, ReleaseStatus};
 use crate::plan::{Decision, Effect, by_record};
 use crate::process::{Cancel, CancelLevel};
 use crate::tools::helm::{self, ChartSource, HelmError, Recovered, Session, Upgrade, releases};
+use crate::tools::kube::ready::{Assessment, Progress, ReadyOptions, Rules, observe_ready, wait_ready};
 use crate::tools::kube::records::{self, Holder, Record, RecordId};
-use crate::tools::kube::{Cluster, KubeError};
+use crate::tools::kube::{Cluster, KubeError, Object, manifest};
 
 /// How long a namespace that is being deleted, or a helm that is at the release, is waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long installing, and becoming ready, may take when the stack file says nothing.
+const TIMEOUT: Duration = Duration::from_secs(300);
 
 /// What `inspect` leaves to `execute`.
 #[derive(Debug)]
@@ -221,12 +225,13 @@ async fn observe(world: &World, name: &str, spec: &Spec) -> Result<(Seen, Option
     let (record, release) = (record.map_err(of_kube)?, release.map_err(of_helm)?);
     let seen = match release {
         None => Seen::wrong(format!("release {} is not installed", spec.release), None),
-        Some(release) => condition(cluster, spec, &release, record.as_ref()).await?,
+        Some(release) => condition(world, cluster, spec, &release, record.as_ref()).await?,
     };
     Ok((seen, record))
 }
 
 async fn condition(
+    world: &World,
     cluster: &Arc<Cluster>,
     spec: &Spec,
     release: &Release,
@@ -252,12 +257,66 @@ async fn condition(
         let sentence = format!("release was {how} by hand: revision {} became {}", content.revision, release.revision);
         return Ok(Seen::wrong(sentence, revision));
     }
-    let _ = (cluster, spec);
-    Ok(Seen {
-        effect: Effect::Intact(format!("revision {} is deployed and ready", release.revision)),
-        revision,
-        only_unready: false,
-    })
+    let objects = objects(release)?;
+    let unready = match spec.wait {
+        true => unready(world, cluster, spec, &objects).await?,
+        false => Vec::new(),
+    };
+    let only_unready = !unready.is_empty();
+    let effect = match only_unready {
+        true => Effect::Wrong(unready),
+        false => Effect::Intact(format!("revision {} is deployed and ready", release.revision)),
+    };
+    Ok(Seen { effect, revision, only_unready })
+}
+
+fn objects(release: &Release) -> Result<Vec<Object>, StepError> {
+    manifest::objects(&release.manifest, &release.namespace).map_err(|error| StepError::of(&error, error.class(), None))
+}
+
+/// What of a release is not ready now, one sentence each.
+async fn unready(world: &World, cluster: &Cluster, spec: &Spec, objects: &[Object]) -> Result<Vec<String>, StepError> {
+    let assessments = observe_ready(cluster, objects, &rules(world, spec), &spec.namespace).await.map_err(of_kube)?;
+    let sentence = |assessment: &Assessment| format!("{} is not ready: {}", assessment.object, assessment.detail);
+    Ok(assessments.iter().filter(|assessment| assessment.progress != Progress::Ready).map(sentence).collect())
+}
+
+fn rules(world: &World, spec: &Spec) -> Rules {
+    Rules {
+        grace: spec.patience.grace,
+        max_restarts: spec.patience.max_restarts.into(),
+        own_images: world.stack().images.values().map(|image| image.repository.value.clone()).collect(),
+        ..Rules::default()
+    }
+}
+
+/// Waits until everything in the release is ready.
+async fn wait(
+    world: &World,
+    cluster: &Cluster,
+    spec: &Spec,
+    release: &Release,
+    speaker: &Speaker,
+    cancel: &Cancel,
+) -> Result<(), StepError> {
+    let objects = objects(release)?;
+    let options = ReadyOptions {
+        rules: rules(world, spec),
+        timeout: spec.options.timeout.unwrap_or(TIMEOUT),
+        namespace: spec.namespace.clone(),
+    };
+    let report = wait_ready(cluster, &objects, &options, cancel, |event| watching::tell(speaker, event)).await;
+    let report = report.map_err(watching::not_ready)?;
+    for warning in &report.warnings {
+        speaker.warn(warning);
+    }
+    if let Some(expected) = spec.workloads.filter(|&expected| report.workloads < expected as usize) {
+        let found = report.workloads;
+        let reason = format!("release {} has {found} workloads, and {expected} were expected", release.name);
+        return Err(StepError::new(Class::Input, reason)
+            .with_diagnosis("try to see which values switch them off; or correct `workloads` in the stack file"));
+    }
+    Ok(())
 }
 
 pub(super) async fn execute(
@@ -291,6 +350,9 @@ pub(super) async fn execute(
     })?;
     if cancel.level() > CancelLevel::None {
         return Err(stopped());
+    }
+    if spec.wait {
+        wait(world, cluster, spec, &release, speaker, cancel).await?;
     }
     let content =
         Content { manifest: recorded, release: release.name.clone(), revision: release.revision, objects: Json::Null };
@@ -337,7 +399,7 @@ async fn upgrade(
         chart: source(spec),
         values_files: values_files(spec),
         values,
-        timeout: spec.options.timeout.unwrap_or(Duration::from_secs(300)),
+        timeout: spec.options.timeout.unwrap_or(TIMEOUT),
         post_renderer: post_renderer(world, spec)?,
         adopt: spec.adopt,
         description: Some(format!("applied by stack {}", env!("CARGO_PKG_VERSION"))),

@@ -15,6 +15,7 @@ mod ready;
 mod remove;
 mod speaker;
 mod values;
+mod watching;
 mod world;
 
 use std::fmt;
