@@ -183,11 +183,11 @@ fn check_table(
     let mut meant = Vec::new();
     for entry in entries {
         match table.keys.iter().find(|key| key.name == entry.key) {
-            // A profile within a profile has no meaning.
-            Some(key) if !(mode == Mode::Part && key.name == "profile") => {
-                check(&entry.node, &key.shape, Some(key), mode, context);
+            Some(key) if mode == Mode::Part && key.name == "profile" => {
+                context.report(profile_within_profile(entry.key_span));
             }
-            _ => meant.extend(unknown_key(title, entry, table, entries, context)),
+            Some(key) => check(&entry.node, &key.shape, Some(key), mode, context),
+            None => meant.extend(unknown_key(title, entry, table, entries, context)),
         }
     }
     if mode == Mode::Part {
@@ -227,9 +227,10 @@ fn unknown_key(
     entries: &[Entry<'_>],
     context: &mut Context<'_>,
 ) -> Option<&'static str> {
-    // What is there already was not meant.
-    let free = table.keys.iter().map(|key| key.name).filter(|name| !entries.iter().any(|entry| entry.key == *name));
-    let near = nearest(&entry.key, free);
+    // What is there already was not meant, unless it holds many things of a kind.
+    let there = |name: &str| entries.iter().any(|entry| entry.key == name);
+    let free = table.keys.iter().filter(|key| matches!(key.shape, Shape::Named(_)) || !there(key.name));
+    let near = nearest(&entry.key, free.map(|key| key.name));
     let help = match near {
         Some(name) => format!("did you mean `{name}`?"),
         None => format!("its keys are {}", all_keys(table)),
@@ -238,6 +239,11 @@ fn unknown_key(
         ConfigError::new(format!("{title} has no key `{}`", entry.key)).label(entry.key_span, "unknown key").help(help),
     );
     near
+}
+
+/// A profile cannot choose another: it would be merged under a name that nobody asked for.
+pub(super) fn profile_within_profile(at: Span) -> ConfigError {
+    ConfigError::new("a profile cannot hold profiles").label(at, "not here")
 }
 
 fn all_keys(table: &TableShape) -> String {
@@ -290,7 +296,7 @@ fn check_text(text: &str, span: Span, shape: &Shape, key: Option<&Key>, context:
 fn check_name(name: &str, span: Span, context: &mut Context<'_>) {
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     let label = match name {
-        "" => "a name cannot be empty".to_owned(),
+        "" => "expected a name".to_owned(),
         _ if name.len() > NAME_MAX => format!("longer than {NAME_MAX} characters"),
         _ if !name.chars().all(allowed) => "only a-z, 0-9 and `-`".to_owned(),
         _ if name.starts_with('-') || name.ends_with('-') => "cannot begin or end with `-`".to_owned(),
@@ -300,7 +306,8 @@ fn check_name(name: &str, span: Span, context: &mut Context<'_>) {
         name.to_lowercase().chars().map(|c| if allowed(c) { c } else { '-' }).take(NAME_MAX).collect();
     better = better.trim_matches('-').to_owned();
     let help = (!better.is_empty()).then(|| format!("write `{better}`"));
-    context.report(ConfigError::new(format!("`{name}` cannot be a name")).label(span, label).maybe_help(help));
+    let message = if name.is_empty() { "a name is empty".to_owned() } else { format!("`{name}` cannot be a name") };
+    context.report(ConfigError::new(message).label(span, label).maybe_help(help));
 }
 
 fn check_requirement(text: &str, span: Span, context: &mut Context<'_>) {

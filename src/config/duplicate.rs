@@ -5,27 +5,32 @@ use super::span::Span;
 
 /// The error for a key that was defined again at `again`.
 ///
-/// The parser says only where the second one is. When it goes on after the error the second takes the place of the
-/// first in the tree, or is dropped, so the first is looked for in the text: the nearest earlier header, or key of the
-/// same table, that is spelled the same.
-pub(super) fn explain(text: &str, again: Span) -> ConfigError {
-    let line = line_at(text, again.start());
+/// The parser says only where the second one is, so the first is looked for in the text: an earlier header, or an
+/// earlier key of the same table, that is spelled the same. After a table that is there twice the parser goes on as if
+/// it were one; keys that only clash because of that are nobody's mistake, and nothing is returned for them.
+pub(super) fn explain(text: &str, again: Span) -> Option<ConfigError> {
     let key = again.of(text);
-    let header = line.trim_start().strip_prefix('[').filter(|rest| !rest.starts_with('['));
-    let (what, first) = match header.and_then(|rest| rest.split(']').next()) {
-        Some(path) => (thing(path), first_header(text, &segments(path), again.start())),
-        None => (format!("the key `{key}`"), first_key(text, key, again.start())),
+    let header = line_at(text, again.start()).trim_start().strip_prefix('[').filter(|rest| !rest.starts_with('['));
+    let Some(path) = header.and_then(|rest| rest.split(']').next()) else {
+        let first = first_key(text, key, again.start());
+        if first.is_none() && table_is_there_twice(text, again.start()) {
+            return None;
+        }
+        let error = ConfigError::new(format!("the key `{key}` is there twice")).label(again, "again here");
+        let error = first.into_iter().fold(error, |error, first| error.label(first, "first here"));
+        return Some(error.help("keep one of them"));
     };
-    let error = ConfigError::new(format!("{what} is there twice")).label(again, "again here");
-    let error = match first {
-        Some(first) => error.label(first, "first here"),
-        None => error,
-    };
-    error.help(if header.is_some() {
-        "give one of them another name, or make them one table"
-    } else {
-        "keep one of them"
-    })
+    let error = ConfigError::new(format!("{} is there twice", thing(path))).label(again, "again here");
+    let first = first_header(text, &segments(path), again.start());
+    let error = first.into_iter().fold(error, |error, first| error.label(first, "first here"));
+    Some(error.help("give one of them another name, or make them one table"))
+}
+
+/// The table that `position` is in has a header that was there before.
+fn table_is_there_twice(text: &str, position: usize) -> bool {
+    let Some(start) = text[..position].rfind("\n[").map(|at| at + 1) else { return false };
+    let path = line_at(text, start).trim_start_matches('[').split(']').next().unwrap_or_default();
+    first_header(text, &segments(path), start).is_some()
 }
 
 /// `[image.backend]` as people say it.

@@ -168,7 +168,8 @@ pub(crate) fn nearest<'a>(written: &str, known: impl IntoIterator<Item = &'a str
             let folded = fold(name);
             let distance = strsim::damerau_levenshtein(&written, &folded);
             // A third of the letters may be wrong; a name that is only cut off or extended is near, too.
-            let near = distance <= (written.chars().count().max(folded.chars().count()) / 3).max(1);
+            let letters = written.chars().count();
+            let near = distance <= (letters.max(folded.chars().count()) / 3).max(1) && distance < letters;
             let part = written.len() >= 3 && (folded.starts_with(&written) || written.starts_with(&folded));
             (near || part).then_some((distance, name))
         })

@@ -45,7 +45,7 @@ pub(crate) use error::{meant, nearest};
 pub use find::{FindError, STACK_FILE, find};
 pub use model::*;
 pub use names::parse_step;
-pub use schema::json_schema;
+pub use schema::schema;
 pub use span::{Span, Spanned};
 pub use template::{
     ChartField, ImageField, NoOutputs, OutputRef, Outputs, Part, REDACTED, Resolved, Template, UnknownOutput, Value,
@@ -171,7 +171,7 @@ fn read(
             .collect(),
         warnings: Vec::new(),
     };
-    semantics::check(&model, &file, &mut context);
+    semantics::check(&model, &file, &tree, &mut context);
     files::check(&model, look_at_files, &mut context);
     if context.errors.is_empty() { Ok(model) } else { Err(ConfigErrors::new(shown, context.errors)) }
 }
@@ -194,11 +194,8 @@ fn choose_profiles<'t>(file: &mut DeTable<'t>, options: &LoadOptions<'_>, contex
             .collect();
         match profiles.and_then(|profiles| profiles.remove(name.as_str())).map(toml::Spanned::into_inner) {
             Some(DeValue::Table(mut profile)) => {
-                // A profile cannot choose another: it would be merged under a name that nobody asked for.
                 if let Some((key, _)) = profile.remove_entry("profile") {
-                    context.report(
-                        ConfigError::new("a profile cannot hold profiles").label(Span::from(key.span()), "not here"),
-                    );
+                    context.report(check::profile_within_profile(key.span().into()));
                 }
                 tree::merge(file, &profile);
             }

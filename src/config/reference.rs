@@ -122,6 +122,11 @@ impl Scope<'_, '_> {
         match segments.as_slice() {
             ["var", name] => match self.vars.get(*name) {
                 Some(value) => Ok(Meaning::Constant(value.clone())),
+                None if self.has("vars", name) => Err((
+                    format!("{whole} is not known here"),
+                    "declared further down".to_owned(),
+                    "a variable can refer to those above it".to_owned(),
+                )),
                 None => Err(nothing(
                     "no such variable".to_owned(),
                     meant(name, "variables", self.vars.keys().map(String::as_str)),
@@ -226,19 +231,20 @@ impl Scope<'_, '_> {
         }
     }
 
+    /// The file has a thing of this name in one of its tables.
+    fn has(&self, table: &str, name: &str) -> bool {
+        self.file.get(table).and_then(|table| table.get_ref().as_table()).is_some_and(|table| table.contains_key(name))
+    }
+
     /// What may have been meant by something that is no reference at all.
     fn guess(&self, segments: &[&str], inside: &str) -> String {
         let [first, rest @ ..] = segments else { return String::new() };
-        let has = |kind: &str| {
-            self.file
-                .get(kind)
-                .and_then(|table| table.get_ref().as_table())
-                .is_some_and(|table| table.contains_key(*first))
-        };
         if rest.is_empty() && self.vars.contains_key(*first) {
             return format!("did you mean `${{var.{first}}}`?");
         }
-        if let Some(kind) = ["image", "chart", "task"].into_iter().find(|kind| !rest.is_empty() && has(kind)) {
+        if let Some(kind) =
+            ["image", "chart", "task"].into_iter().find(|kind| !rest.is_empty() && self.has(kind, first))
+        {
             return format!("did you mean `${{{kind}.{inside}}}`?");
         }
         if !rest.is_empty()

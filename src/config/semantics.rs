@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use toml::de::DeTable;
 
 use super::context::Context;
-use super::error::{ConfigError, meant};
+use super::error::{ConfigError, nearest};
 use super::model::{ChartSource, Check, Driver, LoadMode, StackFile};
 use super::names::Names;
 use super::span::Span;
@@ -24,11 +24,11 @@ pub(super) fn check_needs(tree: &Node<'_>, names: &Names<'_>, context: &mut Cont
 }
 
 /// Reports all the rest. `file` is the raw file: the model lacks what has errors already.
-pub(super) fn check(stack: &StackFile, file: &DeTable<'_>, context: &mut Context<'_>) {
+pub(super) fn check(stack: &StackFile, file: &DeTable<'_>, tree: &Node<'_>, context: &mut Context<'_>) {
     check_cluster(stack, file, context);
     check_charts(stack, context);
     check_images(stack, context);
-    check_pools(stack, context);
+    check_pools(stack, tree, context);
     check_loads(stack, context);
 }
 
@@ -134,20 +134,18 @@ fn repository_error(repository: &str) -> Option<&'static str> {
     None
 }
 
-fn check_pools(stack: &StackFile, context: &mut Context<'_>) {
-    for (name, task) in &stack.tasks {
-        if let Some(pool) = &task.pool
-            && !stack.limits.pools.contains_key(pool)
-        {
-            context.report(
-                ConfigError::new(format!("task `{name}` takes its place in a pool that there is not: `{pool}`"))
-                    .label(task.options.span, "this task")
-                    .help(format!(
-                        "{}, or add `{pool} = 1` to `[limits.pools]`",
-                        meant(pool, "pools", stack.limits.pools.keys().map(String::as_str)).trim_end_matches('?')
-                    )),
-            );
+fn check_pools(stack: &StackFile, tree: &Node<'_>, context: &mut Context<'_>) {
+    let pools = &stack.limits.pools;
+    for entry in tree.get("task").map_or(&[][..], Node::entries) {
+        let Some(Node { kind: NodeKind::String(pool), span }) = entry.node.get("pool") else { continue };
+        if pools.contains_key(pool.as_ref()) {
+            continue;
         }
+        let help = match nearest(pool, pools.keys().map(String::as_str)) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("add it, with its number of places: `[limits.pools]` with `{pool} = 1`"),
+        };
+        context.report(ConfigError::new(format!("there is no pool `{pool}`")).label(*span, "no such pool").help(help));
     }
 }
 

@@ -108,7 +108,7 @@ impl Shape {
             | Self::Choice(_) => "a string".to_owned(),
             Self::Step => "the name of a step".to_owned(),
             Self::Scalar | Self::Constant => "a string, a number or a boolean".to_owned(),
-            Self::Value => "a value".to_owned(),
+            Self::Value => "a string, a number, a boolean, a list or a table".to_owned(),
             Self::Bool => "`true` or `false`".to_owned(),
             Self::Integer(..) => "an integer".to_owned(),
             Self::Duration => "a duration such as \"90s\" or \"2m\"".to_owned(),

@@ -76,8 +76,9 @@ pub(super) fn parse<'t>(context: &mut Context<'t>) -> DeTable<'t> {
     for error in errors {
         let span = error.span().map(Span::from).unwrap_or_default();
         if error.message() == "duplicate key" {
-            let duplicate = super::duplicate::explain(context.text, span);
-            context.report(duplicate);
+            if let Some(duplicate) = super::duplicate::explain(context.text, span) {
+                context.report(duplicate);
+            }
         } else {
             context.syntax_errors = true;
             context.report(

@@ -1,0 +1,173 @@
+//! What is said of wrong files, as people see it. Each snapshot is read by a person before it is accepted.
+
+use super::*;
+use crate::graph::{Graph, ImageFacts};
+
+const HEAD: &str = "[stack]\nname = \"todo\"\n\n[cluster]\ndriver = \"minikube\"\n\n";
+
+#[track_caller]
+fn said_of(text: &str) -> String {
+    match load_text(text) {
+        Err(errors) => render(&errors),
+        Ok(stack) => match Graph::build(&stack, &ImageFacts::default()) {
+            Err(errors) => render(&errors),
+            Ok(_) => panic!("nothing is said of\n{text}"),
+        },
+    }
+}
+
+/// Snapshots what is said of a file that begins rightly.
+macro_rules! said {
+    ($name:ident, $text:expr) => {
+        #[test]
+        fn $name() {
+            insta::assert_snapshot!(said_of(&format!("{HEAD}{}", $text)));
+        }
+    };
+}
+
+said!(
+    unknown_keys,
+    "[image.api]\ncontxt = \"api\"\ndocker-file = \"Dockerfile\"\ncolour = \"red\"\n\n[imag.web]\ncontext = \"web\"\n"
+);
+
+said!(
+    wrong_types,
+    "[image.api]\ncontext = 7\nargs = [\"A=1\"]\nplatform = [\"linux/amd64\"]\nneeds = \"task.gen\"\nretries = \"3\"\n\
+     timeout = 90\n\n[chart.api]\npath = \"c\"\nadopt = \"yes\"\nvalues = \"values.yaml\"\nset = { a = 2020-01-01 }\n"
+);
+
+said!(
+    missing_keys,
+    "[image.api]\n\n[chart.api]\nrelease = \"api\"\n\n[ready.api]\ntcp = { service = \"api\" }\n\n[task.t]\ncache = false\n"
+);
+
+said!(
+    bad_words_and_numbers,
+    "[image.api]\ncontext = \"api\"\nload = \"layer\"\ntimeout = \"five minutes\"\n\n[ready.api]\n\
+     http = { service = \"api\", port = 80000 }\n\n[limits]\njobs = 0\n\n[cache]\nregistry = \"host:5000/todo\"\nmode = \"readonly\"\n"
+);
+
+said!(
+    bad_names,
+    "[image.Back_End]\ncontext = \"a\"\n\n[chart.-x]\npath = \"c\"\nrelease = \"Todo App\"\n\n[task.\"\"]\nrun = \"true\"\n"
+);
+
+said!(
+    references_to_nothing,
+    "[vars]\nreplicas = 1\n\n[image.backend]\ncontext = \"a\"\n\n[chart.todo]\npath = \"c\"\n[chart.todo.set]\n\
+     tag = \"${image.bakend.tag}\"\nfield = \"${image.backend.tga}\"\nvar = \"${var.replica}\"\nenv = \"${env.UNSET}\"\n\
+     short = \"${backend.tag}\"\nroot = \"${imge.backend.tag}\"\nshell = \"${HOME}\"\nopen = \"a ${var.replicas b\"\n\
+     cluster = \"${cluster.nam}\"\nlong = \"${image.backend}\"\n"
+);
+
+said!(
+    needs_of_nothing,
+    "[chart.todo]\npath = \"c\"\nneeds = [\"chart.tood\", \"backend\", \"image:backend\", \"tsk.gen\", \"task.backend\", \"what\"]\n\n\
+     [image.backed]\ncontext = \"a\"\n"
+);
+
+said!(
+    a_cycle_is_the_path_that_closes_it,
+    "[image.app]\ncontext = \"a\"\nneeds = [\"task.seed\"]\n\n[chart.app]\npath = \"c\"\nset = { tag = \"${image.app.tag}\" }\n\n\
+     [ready.app]\nworkload = \"deployment/app\"\nneeds = [\"chart.app\"]\n\n[task.seed]\nrun = \"seed\"\nneeds = [\"ready.app\"]\n"
+);
+
+said!(a_step_that_needs_itself, "[task.again]\nrun = \"echo ${task.again.stdout}\"\n");
+
+said!(
+    two_of_one_name,
+    "[image.app]\ncontext = \"a\"\n\n[chart.app]\npath = \"c\"\n\n[image.app]\ncontext = \"b\"\ncontext = \"c\"\n"
+);
+
+said!(
+    two_that_are_the_same,
+    "[chart.a]\npath = \"a\"\nrelease = \"app\"\n\n[chart.b]\npath = \"b\"\nrelease = \"app\"\n\n\
+     [image.a]\ncontext = \"a\"\nrepository = \"app\"\n\n[image.b]\ncontext = \"b\"\nrepository = \"app\"\n"
+);
+
+said!(
+    paths_that_leave_the_folder,
+    "[image.app]\ncontext = \"../app\"\nsecrets = [{ id = \"ca\", src = \"/etc/ssl/cert.pem\" }]\n\n\
+     [chart.app]\npath = \"/charts/app\"\nvalues = [\"a/../../b.yaml\"]\n\n[task.t]\nrun = \"true\"\ninputs = [\"../**\"]\n"
+);
+
+said!(
+    what_excludes_each_other,
+    "[chart.a]\npath = \"a\"\nchart = \"oci://host/a\"\n\n[ready.b]\njob = \"b\"\nservice = \"b\"\n\n\
+     [image.c]\ncontext = \"c\"\nsecrets = [{ id = \"s\", src = \"s\", env = \"S\" }]\n"
+);
+
+said!(
+    what_cannot_be_known_when_the_file_is_read,
+    "[vars]\nkey = { default = \"k\", secret = true }\ntag = \"${image.app.tag}\"\n\n[image.app]\ncontext = \"${image.app.id}\"\n\
+     repository = \"${var.key}\"\n\n[chart.app]\npath = \"c\"\nworkloads = \"${chart.app.revision}\"\n"
+);
+
+said!(
+    pools_and_loads_that_are_not_there,
+    "[limits.pools]\ndatabase = 1\n\n[image.base]\ncontext = \"b\"\nload = \"none\"\n\n\
+     [task.t]\nrun = \"true\"\npool = \"databse\"\nneeds = [\"load.base\"]\n\n[chart.c]\nchart = \"oci://host/c\"\n"
+);
+
+#[test]
+fn no_cluster() {
+    insta::assert_snapshot!(said_of(
+        "[stack]\nname = \"todo\"\n\n[chart.a]\npath = \"a\"\nset = { ip = \"${cluster.ip}\" }\n"
+    ));
+}
+
+#[test]
+fn a_context_without_its_name() {
+    insta::assert_snapshot!(said_of("[stack]\nname = \"todo\"\n\n[cluster]\ndriver = \"context\"\n"));
+}
+
+#[test]
+fn the_wrong_version() {
+    insta::assert_snapshot!(said_of(
+        "[stack]\nname = \"todo\"\nrequires = \">=99\"\n[profile.a.stack]\nrequires = \"new\"\n"
+    ));
+}
+
+#[test]
+fn variables_without_a_value() {
+    insta::assert_snapshot!(said_of(
+        "[stack]\nname = \"todo\"\n\n[vars]\na = { env = \"UNSET\" }\nb = { secret = true }\nc = \"${var.d}\"\nd = \"${var.a}\"\n\n\
+         [task.t]\nrun = \"${var.a} ${var.d}\"\n"
+    ));
+}
+
+#[test]
+fn profiles() {
+    let text = "[stack]\nname = \"todo\"\n\n[profile.ci]\ncluster = { drivr = \"context\" }\n\n[profile.ci.profile.x]\n\n[profile.dev.vars]\na = 1\n";
+    insta::assert_snapshot!("profiles_not_chosen", said_of(text));
+    let options = LoadOptions { profiles: vec!["ci".to_owned(), "dve".to_owned()], ..LoadOptions::new(&no_env) };
+    insta::assert_snapshot!("profiles_chosen", render(&load_with(text, &options).unwrap_err()));
+}
+
+#[test]
+fn an_empty_file() {
+    insta::assert_snapshot!(said_of(""));
+}
+
+#[test]
+fn not_toml() {
+    insta::assert_snapshot!(said_of("[stack\nname = \"todo\"\n\n[image.app]\ncontext = app\nargs = { A = 1\n"));
+}
+
+#[test]
+fn a_place_is_found_behind_escapes_and_in_long_strings() {
+    insta::assert_snapshot!(said_of(&format!(
+        "{HEAD}[task.a]\nrun = \"\"\"\necho \\\"x\\\"\necho ${{var.x}} ${{var.x}}\n\"\"\"\n\n[task.b]\nrun = '''echo ${{var.y}}'''\n"
+    )));
+}
+
+#[test]
+fn many_errors_are_cut_off() {
+    let tasks: String = (0..200).map(|n| format!("[task.t{n}]\nrn = \"x\"\n")).collect();
+    let errors = load_text(&format!("{HEAD}{tasks}")).unwrap_err();
+    assert_eq!(errors.errors().len(), 200);
+    let said = render(&errors);
+    assert!(said.contains("has 200 errors, of which these are the first 50"), "{said}");
+    assert_eq!(said.matches("has no key `rn`").count(), 50);
+}
