@@ -45,7 +45,7 @@ pub(crate) use error::{meant, nearest};
 pub use find::{FindError, STACK_FILE, find};
 pub use model::*;
 pub use names::parse_step;
-pub use schema::schema;
+pub use schema::json_schema;
 pub use span::{Span, Spanned};
 pub use template::{
     ChartField, ImageField, NoOutputs, OutputRef, Outputs, Part, REDACTED, Resolved, Template, UnknownOutput, Value,

@@ -10,7 +10,7 @@ use super::shape::{Key, Shape, TableShape};
 const REFERENCE: &str = r"\$\{[^}]+\}";
 
 /// The schema, draft 7: what editors understand by a `#:schema` line.
-pub fn schema() -> Json {
+pub fn json_schema() -> Json {
     let mut schema = table(&keys::ROOT, Mode::Whole);
     let mut whole = Map::new();
     whole.insert("$schema".to_owned(), json!("http://json-schema.org/draft-07/schema#"));
@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn the_schema_describes_the_file() {
-        let schema = super::schema();
+        let schema = super::json_schema();
         assert_eq!(schema["properties"]["image"]["additionalProperties"]["required"], json!(["context"]));
         assert_eq!(schema["properties"]["stack"]["properties"]["allow-outside"]["default"], json!(false));
         assert_eq!(
