@@ -85,7 +85,122 @@ async fn a_failed_build_names_the_step_the_line_the_code_and_the_last_lines() {
     let error = engine.build(&build, |_| {}).await.unwrap_err();
     let DockerError::Build(failure) = error else { panic!("{error:?}") };
     assert!(failure.step.as_deref().unwrap().contains("RUN --mount=type=secret"), "{failure:?}");
+    assert_eq!(failure.line, Some(3));
     assert_eq!(failure.exit_code, Some(3));
     assert_eq!(failure.tail, ["the key is ***"]);
     assert_eq!(failure.class, Class::Input);
+}
+
+/// Whether a process with this in its command line runs anywhere on this machine.
+fn is_running(argument: &str) -> bool {
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let lines = processes.filter_map(|process| fs::read(process.path().join("cmdline")).ok());
+    let own = |line: &[u8]| String::from_utf8_lossy(line).contains("docker_build");
+    lines.filter(|line| !own(line)).any(|line| String::from_utf8_lossy(&line).contains(argument))
+}
+
+#[tokio::test]
+async fn a_build_that_is_dropped_stops_in_the_engine() {
+    let engine = engine().await;
+    let folder = tempfile::tempdir().unwrap();
+    let seconds = format!("98{}", std::process::id());
+    let mut build = Build::new(tree(folder.path()), format!("FROM busybox:stable\nRUN sleep {seconds}\n"));
+    build.no_cache = true;
+    let running = engine.build(&build, |_| {});
+    let started = async {
+        while !is_running(&seconds) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        ended = running => panic!("{ended:?}"),
+        () = started => {}
+    }
+    let stopped = async {
+        while is_running(&seconds) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(30), stopped).await.expect("the command still runs");
+}
+
+#[tokio::test]
+async fn only_changed_files_are_sent_again() {
+    let engine = engine().await;
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("big"), vec![7; 3_000_000]).unwrap();
+    fs::write(folder.path().join("small"), "one").unwrap();
+    let build = |tree| Build::new(tree, "FROM busybox:stable\nCOPY big small /\n");
+    let first = engine.build(&build(tree(folder.path())), |_| {}).await.unwrap();
+    assert_eq!(first.sent, 3_000_003);
+    fs::write(folder.path().join("small"), "three").unwrap();
+    let second = engine.build(&build(tree(folder.path())), |_| {}).await.unwrap();
+    assert_eq!(second.sent, 5);
+    assert_ne!(first.image.id, second.image.id);
+    for built in [first, second] {
+        engine.remove(&built.image.id, true).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_narrowed_context_is_enough_and_a_base_image_that_takes_more_is_noticed() {
+    let engine = engine().await;
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("app")).unwrap();
+    fs::write(folder.path().join("app/main"), "x").unwrap();
+    let mut build = Build::new(tree(folder.path()), "FROM scratch\nCOPY app /app\n");
+    build.reach = Some(vec!["app".into()]);
+    build.tags = vec!["t-docker-narrow:plain".into()];
+    let built = engine.build(&build, |_| {}).await.unwrap();
+    engine.remove(&built.image.id, true).await.unwrap();
+
+    let mut base = Build::new(tree(folder.path()), "FROM busybox:stable\nONBUILD COPY . /all\n");
+    base.tags = vec!["t-docker-onbuild:base".into()];
+    let image = engine.build(&base, |_| {}).await.unwrap().image;
+    assert_eq!(image.on_build, ["COPY . /all"]);
+    build.dockerfile = "FROM t-docker-onbuild:base\nCOPY app /app\n".into();
+    let error = engine.build(&build, |_| {}).await.unwrap_err();
+    assert!(matches!(&error, DockerError::Outgrown { path } if path == "."), "{error:?}");
+    engine.remove(&image.id, true).await.unwrap();
+}
+
+#[tokio::test]
+async fn secrets_reach_the_command_and_nothing_else() {
+    let engine = engine().await;
+    let folder = tempfile::tempdir().unwrap();
+    let secret = "hunter2-of-secrets-test";
+    let text = "FROM busybox:stable\nARG STAMP\nRUN --mount=type=secret,id=key --mount=type=secret,id=none \
+                cat /run/secrets/key && test ! -e /run/secrets/none && wc -c < /run/secrets/key > /length\n";
+    let mut build = Build::new(tree(folder.path()), text);
+    build.args = vec![("STAMP".into(), std::process::id().to_string())];
+    build.secrets = vec![BuildSecret::from_value("key", secret)];
+    assert!(!format!("{build:?}").contains(secret));
+    let mut events = Vec::new();
+    let built = engine.build(&build, |event| events.push(event)).await.unwrap();
+    assert!(lines(&events).contains(&"***".to_owned()), "{events:?}");
+    assert!(!format!("{events:?}{built:?}").contains(secret));
+    engine.remove(&built.image.id, true).await.unwrap();
+
+    // The engine's own cache looks at no secret.
+    build.no_cache = true;
+    build.secrets.clear();
+    let error = engine.build(&build, |_| {}).await.unwrap_err();
+    let DockerError::Build(failure) = error else { panic!("{error:?}") };
+    assert!(failure.tail.iter().any(|line| line.contains("/run/secrets/key")), "{failure:?}");
+}
+
+#[tokio::test]
+async fn mistakes_in_a_dockerfile_are_the_users() {
+    let engine = engine().await;
+    let folder = tempfile::tempdir().unwrap();
+    let table = [
+        ("FROM busybox:stable\nCOPY missing /\n", "missing"),
+        ("FROM busybox:stable\nNONSENSE\n", "NONSENSE"),
+        ("FROM busybox:stable AS a\nCOPY --from=nowhere /x /\n", "nowhere"),
+        ("", "empty"),
+    ];
+    for (text, part) in table {
+        let error = engine.build(&Build::new(tree(folder.path()), text), |_| {}).await.unwrap_err();
+        assert!(error.to_string().contains(part), "{error}");
+    }
 }

@@ -5,6 +5,7 @@
 //! what is built; [`Context::verify`] says afterwards whether something changed in between.
 
 mod cache;
+mod dockerfile;
 mod error;
 mod ignore;
 mod narrow;
@@ -12,6 +13,7 @@ mod read;
 mod walk;
 
 pub use cache::{Digest, DigestCache};
+pub use dockerfile::{DockerfileOptions, DockerfileReading, read_dockerfile};
 pub use error::ContextError;
 pub use ignore::{BadPattern, Ignore, Matched};
 pub use narrow::Narrow;

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bollard::grpc::BuildRef;
@@ -28,7 +28,7 @@ use super::dial;
 use super::endpoint::config_folder;
 use super::engine::{Engine, ImageInfo};
 use super::error::{BuildFailure, DockerError, is_disk_full, is_network};
-use super::filesync::{BuildFiles, MemoryFile};
+use super::filesync::{BuildFiles, MemoryFile, Told};
 use super::progress::{BuildEvent, Progress};
 use super::session::{METHODS, Session};
 use crate::error::Class;
@@ -47,6 +47,9 @@ const DOCKERFILE: &str = "Dockerfile";
 pub struct Build {
     /// The files that the build may copy: what is left after the ignore file.
     pub context: Arc<FileTree>,
+    /// What the context was narrowed to, written as sources of `COPY`; nothing when it is whole. A build that turns out
+    /// to take more ends with [`DockerError::Outgrown`].
+    pub reach: Option<Vec<String>>,
     /// The Dockerfile's content.
     pub dockerfile: Bytes,
     /// The content of the ignore file that was applied to the context, which lets the engine word its warnings.
@@ -112,6 +115,7 @@ impl Build {
     pub fn new(context: Arc<FileTree>, dockerfile: impl Into<Bytes>) -> Self {
         Self {
             context,
+            reach: None,
             dockerfile: dockerfile.into(),
             ignore: None,
             args: Vec::new(),
@@ -142,11 +146,16 @@ impl Build {
         attributes
     }
 
-    fn files(&self, sent: &Arc<AtomicU64>) -> BuildFiles {
+    fn files(&self, told: &Arc<Told>) -> BuildFiles {
         let mut files = vec![MemoryFile { name: DOCKERFILE.to_owned(), content: self.dockerfile.clone() }];
         let ignore = self.ignore.clone();
         files.extend(ignore.map(|content| MemoryFile { name: format!("{DOCKERFILE}.dockerignore"), content }));
-        BuildFiles { context: Arc::clone(&self.context), dockerfile: Arc::new(files), sent: Arc::clone(sent) }
+        BuildFiles {
+            context: Arc::clone(&self.context),
+            dockerfile: Arc::new(files),
+            reach: self.reach.clone(),
+            told: Arc::clone(told),
+        }
     }
 
     fn redactor(&self) -> Redactor {
@@ -182,10 +191,10 @@ impl Engine {
         let control_connection = dial::upgrade(self.endpoint(), &format!("/{prefix}/grpc"), &[]).await?;
         let mut control = self.control(control_connection).await?;
 
-        let sent = Arc::new(AtomicU64::new(0));
+        let told = Arc::new(Told::default());
         let folder = build.docker_config.clone().or_else(|| config_folder(|name| std::env::var(name).ok()));
         let session = Session {
-            files: build.files(&sent),
+            files: build.files(&told),
             secrets: build.secrets.iter().map(|secret| (secret.id.clone(), secret.value.clone())).collect(),
             credentials: Credentials::read(folder.as_deref()),
         };
@@ -235,9 +244,12 @@ impl Engine {
         match solved {
             Ok(answer) => {
                 let image = self.built_image(&answer, build).await?;
-                Ok(Built { image, sent: sent.load(Ordering::Relaxed) })
+                Ok(Built { image, sent: told.sent.load(Ordering::Relaxed) })
             }
-            Err(status) => Err(self.build_error(&status, &progress, &redactor)),
+            Err(_) if told.outgrown.get().is_some() => {
+                Err(DockerError::Outgrown { path: told.outgrown.get().cloned().unwrap_or_default() })
+            }
+            Err(status) => Err(self.build_error(&status, &progress, &redactor, &build.dockerfile)),
         }
     }
 
@@ -274,7 +286,13 @@ impl Engine {
         Err(DockerError::NoImage { reference, endpoint: self.endpoint().clone() })
     }
 
-    fn build_error(&self, status: &Status, progress: &Progress<'_>, redactor: &Redactor) -> DockerError {
+    fn build_error(
+        &self,
+        status: &Status,
+        progress: &Progress<'_>,
+        redactor: &Redactor,
+        dockerfile: &[u8],
+    ) -> DockerError {
         tracing::debug!(code = ?status.code(), message = status.message(), "the build failed");
         let details = Details::of(status);
         let (step, tail) = progress.failure(details.vertex.as_deref());
@@ -296,15 +314,11 @@ impl Engine {
         let message =
             said.trim_start_matches("rpc error: ").replace("failed to solve with frontend dockerfile.v0: ", "");
         let message = message.trim_start_matches("failed to solve: ");
-        Box::new(BuildFailure {
-            step,
-            line: details.line,
-            exit_code: exit_code(said),
-            message: redactor.text(message),
-            tail,
-            class,
-        })
-        .into()
+        let dockerfile = redactor.text(&String::from_utf8_lossy(dockerfile));
+        let line = details.line.or_else(|| line_in_message(said));
+        let line = line.or_else(|| line_of_step(step.as_deref()?, &dockerfile));
+        Box::new(BuildFailure { step, line, exit_code: exit_code(said), message: redactor.text(message), tail, class })
+            .into()
     }
 }
 
@@ -385,4 +399,46 @@ impl Details {
 fn exit_code(message: &str) -> Option<i32> {
     let after = message.rsplit_once("exit code: ")?.1;
     after.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+/// `dockerfile parse error line 2: …`, `Dockerfile:2`
+fn line_in_message(message: &str) -> Option<u32> {
+    let after = message.split_once("parse error line ").or_else(|| message.split_once("parse error on line "))?.1;
+    after.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+/// The line whose instruction is the step `[runtime 3/5] RUN pip install …`, if exactly one can be. Engines before 23
+/// do not tell it.
+fn line_of_step(step: &str, dockerfile: &str) -> Option<u32> {
+    let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let instruction = step.strip_prefix('[').and_then(|rest| rest.split_once("] ")).map_or(step, |(_, rest)| rest);
+    let instruction = words(instruction);
+    let starts = |line: &&str| {
+        let line = words(line.trim_end().trim_end_matches(['\\', '`']));
+        line.len() > 1 && instruction.starts_with(&line)
+    };
+    let mut found = dockerfile.lines().enumerate().filter(|(_, line)| starts(line));
+    let (index, _) = found.next()?;
+    found.next().is_none().then(|| u32::try_from(index + 1).ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_is_found_in_its_dockerfile_when_only_one_line_can_be_it() {
+        let text = "FROM a AS x\nRUN one && \\\n    two\nRUN same\nFROM b\nRUN same\nRUN one\n";
+        assert_eq!(line_of_step("[x 2/3] RUN one &&     two", text), Some(2));
+        assert_eq!(line_of_step("[stage-1 2/3] RUN same", text), None);
+        assert_eq!(line_of_step("[stage-1 3/3] RUN one", text), Some(7));
+        assert_eq!(line_of_step("exporting to image", text), None);
+    }
+
+    #[test]
+    fn codes_and_lines_are_read_from_messages() {
+        assert_eq!(exit_code("process \"x\" did not complete successfully: exit code: 127: not found"), Some(127));
+        assert_eq!(exit_code("not found"), None);
+        assert_eq!(line_in_message("dockerfile parse error line 12: unknown instruction: X"), Some(12));
+    }
 }

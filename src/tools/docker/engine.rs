@@ -70,6 +70,8 @@ pub struct ImageInfo {
     pub os: String,
     /// Its labels.
     pub labels: HashMap<String, String>,
+    /// Instructions that a build which starts from it carries out first.
+    pub on_build: Vec<String>,
 }
 
 /// A line of the engine's list of images.
@@ -248,6 +250,7 @@ fn not_reached(endpoint: &Endpoint, error: &BollardError) -> DockerError {
 }
 
 fn image_info(image: ImageInspect) -> ImageInfo {
+    let config = image.config.unwrap_or_default();
     ImageInfo {
         id: image.id.unwrap_or_default(),
         tags: image.repo_tags.unwrap_or_default(),
@@ -257,7 +260,8 @@ fn image_info(image: ImageInspect) -> ImageInfo {
         layers: image.root_fs.and_then(|root| root.layers).unwrap_or_default(),
         architecture: image.architecture.unwrap_or_default(),
         os: image.os.unwrap_or_default(),
-        labels: image.config.and_then(|config| config.labels).unwrap_or_default(),
+        labels: config.labels.unwrap_or_default(),
+        on_build: config.on_build.unwrap_or_default(),
     }
 }
 

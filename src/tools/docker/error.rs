@@ -67,6 +67,12 @@ pub enum DockerError {
     /// A build failed.
     #[error(transparent)]
     Build(#[from] Box<BuildFailure>),
+    /// The build reaches more of the context than it was said to; build again with the whole context.
+    #[error("the build takes `{path}` from its context, which was not expected from its Dockerfile")]
+    Outgrown {
+        /// What it takes.
+        path: String,
+    },
     /// An image did not arrive at a node as it is on the host.
     #[error(transparent)]
     Load(#[from] Box<LoadFailure>),
@@ -166,6 +172,7 @@ impl DockerError {
             Self::Refused { status, message, .. } => refusal_class(*status, message),
             Self::NoImage { .. } => Class::Environment,
             Self::Build(failure) => failure.class,
+            Self::Outgrown { .. } => Class::Internal,
             Self::Load(failure) => match failure.reason {
                 LoadFault::DiskFull(_) => Class::Environment,
                 LoadFault::Source(_) | LoadFault::NodeGone(_) | LoadFault::Missing => Class::Transient,
@@ -202,7 +209,13 @@ impl DockerError {
                 _ => return None,
             },
             Self::Secret { .. } => "create the file, or mark the secret `optional = true`".into(),
-            Self::Broken { .. } | Self::Refused { .. } | Self::NoImage { .. } | Self::Build(_) => return None,
+            Self::Broken { .. }
+            | Self::Refused { .. }
+            | Self::NoImage { .. }
+            | Self::Build(_)
+            | Self::Outgrown { .. } => {
+                return None;
+            }
         })
     }
 }

@@ -8,8 +8,8 @@ use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bollard_buildkit_proto::fsutil::types::packet::PacketType;
 use bollard_buildkit_proto::fsutil::types::{Packet, Stat};
@@ -40,8 +40,18 @@ pub(super) struct MemoryFile {
 pub(super) struct BuildFiles {
     pub(super) context: Arc<FileTree>,
     pub(super) dockerfile: Arc<Vec<MemoryFile>>,
+    /// What the context was narrowed to, if it was.
+    pub(super) reach: Option<Vec<String>>,
+    pub(super) told: Arc<Told>,
+}
+
+/// What is learned while files are served.
+#[derive(Debug, Default)]
+pub(super) struct Told {
     /// Bytes of context files that were sent.
-    pub(super) sent: Arc<AtomicU64>,
+    pub(super) sent: AtomicU64,
+    /// What the engine wanted of the context beyond what it was narrowed to.
+    pub(super) outgrown: OnceLock<String>,
 }
 
 type Packets = Pin<Box<dyn Stream<Item = Result<Packet, Status>> + Send>>;
@@ -56,7 +66,14 @@ impl FileSync for BuildFiles {
         let follow = FollowPaths::new(&option(request.metadata(), "followpaths"));
         tracing::debug!(%folder, ?follow, "the engine asks for files");
         let source = match folder.as_str() {
-            "context" => Source::tree(Arc::clone(&self.context), &follow, Arc::clone(&self.sent)),
+            "context" => {
+                if let Some(path) = self.reach.as_ref().and_then(|reach| follow.outside(reach)) {
+                    let status = Status::failed_precondition(format!("{path} is outside of the narrowed context"));
+                    let _ = self.told.outgrown.set(path);
+                    return Err(status);
+                }
+                Source::tree(Arc::clone(&self.context), &follow, Arc::clone(&self.told))
+            }
             "dockerfile" => Source::Memory(Arc::clone(&self.dockerfile)),
             other => return Err(Status::not_found(format!("no folder named {other:?} is part of this build"))),
         };
@@ -98,14 +115,14 @@ fn unescape(text: &str) -> String {
 }
 
 enum Source {
-    Tree { tree: Arc<FileTree>, wanted: Vec<u32>, sent: Arc<AtomicU64> },
+    Tree { tree: Arc<FileTree>, wanted: Vec<u32>, told: Arc<Told> },
     Memory(Arc<Vec<MemoryFile>>),
 }
 
 impl Source {
-    fn tree(tree: Arc<FileTree>, follow: &FollowPaths, sent: Arc<AtomicU64>) -> Self {
+    fn tree(tree: Arc<FileTree>, follow: &FollowPaths, told: Arc<Told>) -> Self {
         let wanted = follow.select(&tree.entries);
-        Self::Tree { tree, wanted, sent }
+        Self::Tree { tree, wanted, told }
     }
 
     fn len(&self) -> usize {
@@ -141,7 +158,7 @@ impl Source {
                     }
                 }
             }
-            Self::Tree { tree, wanted, sent } => {
+            Self::Tree { tree, wanted, told } => {
                 let entry = wanted.get(number).and_then(|&index| tree.entries.get(index as usize));
                 let path = file_path(tree, entry.ok_or_else(|| unknown(number))?)?;
                 let gone = |error| Status::aborted(format!("{} changed during the build: {error}", path.display()));
@@ -150,7 +167,7 @@ impl Source {
                     let mut piece = vec![0; PIECE];
                     let size = file.read(&mut piece).map_err(gone)?;
                     piece.truncate(size);
-                    sent.fetch_add(size as u64, Ordering::Relaxed);
+                    told.sent.fetch_add(size as u64, Ordering::Relaxed);
                     if size == 0 || !packet(piece) {
                         break;
                     }

@@ -23,6 +23,19 @@ impl FollowPaths {
         Self { patterns: if paths.is_empty() || everything { None } else { Some(patterns) } }
     }
 
+    /// The first wanted path that is in none of these sources; `.` for everything. The ignore file is always asked for,
+    /// whether the build needs it or not.
+    pub(super) fn outside(&self, sources: &[String]) -> Option<String> {
+        let sources: Vec<Vec<String>> = sources.iter().map(|source| parts(source)).collect();
+        let Some(patterns) = &self.patterns else {
+            return (!sources.iter().any(Vec::is_empty)).then(|| ".".to_owned());
+        };
+        let covered = |pattern: &Vec<String>| {
+            pattern.as_slice() == [".dockerignore"] || sources.iter().any(|source| pattern.starts_with(source))
+        };
+        patterns.iter().find(|pattern| !covered(pattern)).map(|pattern| pattern.join("/"))
+    }
+
     /// The positions of the wanted entries: each path itself, all below it, the folders above it, and the same for
     /// what a symbolic link on the way points to.
     pub(super) fn select(&self, entries: &[FileEntry]) -> Vec<u32> {
@@ -49,8 +62,9 @@ impl FollowPaths {
         all.filter(|&index| {
             let entry = &entries[index as usize];
             let path: Vec<&str> = entry.path.split('/').collect();
-            let is_file = entry.kind == FileKind::File;
-            patterns.iter().any(|pattern| fits(pattern, &path) && !(is_file && path.len() < pattern.len()))
+            // A file above a wanted path has the name of a folder that is not there.
+            let leads = entry.kind != FileKind::File;
+            patterns.iter().any(|pattern| fits(pattern, &path) && (leads || path.len() >= pattern.len()))
         })
         .collect()
     }
@@ -120,14 +134,7 @@ mod tests {
     #[test]
     fn a_path_brings_what_is_above_and_below_it() {
         assert_eq!(selected(&["app/deep"]), ["app", "app/deep", "app/deep/x.txt"]);
-        assert_eq!(
-            selected(&["/app/*.py"]),
-            ["app", "app/deep", "app/deep/x.txt", "app/main.py"][..1]
-                .iter()
-                .chain(&["app/main.py"])
-                .copied()
-                .collect::<Vec<_>>()
-        );
+        assert_eq!(selected(&["/app/*.py"]), ["app", "app/main.py"]);
         assert_eq!(selected(&["nothing"]), Vec::<String>::new());
     }
 
@@ -136,6 +143,19 @@ mod tests {
         for paths in [&[][..], &["."], &["/"], &["**/x.txt"]] {
             assert_eq!(selected(paths).len(), tree().len(), "{paths:?}");
         }
+    }
+
+    #[test]
+    fn what_is_wanted_beyond_the_sources_is_named() {
+        let outside = |wanted: &[&str], sources: &[&str]| {
+            let owned = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect::<Vec<_>>();
+            FollowPaths::new(&owned(wanted)).outside(&owned(sources))
+        };
+        assert_eq!(outside(&["/app", "/web/*.js"], &["./app/", "web/*.js"]), None);
+        assert_eq!(outside(&["/app/main.py", ".dockerignore"], &["app"]), None);
+        assert_eq!(outside(&["/app"], &["app/main.py"]), Some("app".into()));
+        assert_eq!(outside(&[], &["app"]), Some(".".into()));
+        assert_eq!(outside(&[], &[]), Some(".".into()));
     }
 
     #[test]

@@ -1,0 +1,204 @@
+//! A Dockerfile's instructions: directives, comments, continuation lines and here-documents taken apart.
+
+/// One instruction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Instruction {
+    /// The line it starts on, counted from 1.
+    pub(super) line: u32,
+    /// Its name in capitals.
+    pub(super) name: String,
+    /// `--name=value` words before the rest; a flag without a value has an empty one.
+    pub(super) flags: Vec<(String, String)>,
+    /// Everything behind the flags, continuation lines joined.
+    pub(super) rest: String,
+}
+
+/// A Dockerfile taken apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Lines {
+    /// `# syntax=…`
+    pub(super) syntax: Option<String>,
+    /// The character that continues a line and takes away the meaning of the next one.
+    pub(super) escape: char,
+    pub(super) instructions: Vec<Instruction>,
+}
+
+/// A here-document that an instruction announces.
+struct HereDocument {
+    name: String,
+    /// `<<-`: tabs before the end are ignored.
+    tabs: bool,
+}
+
+impl Lines {
+    pub(super) fn of(text: &str) -> Self {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let raw: Vec<&str> = text.split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line)).collect();
+        let mut lines = Self { syntax: None, escape: '\\', instructions: Vec::new() };
+        for line in &raw {
+            let Some((name, value)) = directive(line) else { break };
+            match name.as_str() {
+                "syntax" => lines.syntax = Some(value.to_owned()),
+                "escape" if value == "`" => lines.escape = '`',
+                _ => {}
+            }
+        }
+        let mut at = 0;
+        while at < raw.len() {
+            let start = at;
+            let mut joined = String::new();
+            let mut open = false;
+            while at < raw.len() {
+                let line = raw[at];
+                at += 1;
+                let trimmed = line.trim_start();
+                // Comments and empty lines may stand between continued lines.
+                if trimmed.starts_with('#') || trimmed.is_empty() {
+                    if open {
+                        continue;
+                    }
+                    break;
+                }
+                let piece = if open { line } else { trimmed };
+                match continued(piece, lines.escape) {
+                    Some(piece) => {
+                        joined.push_str(piece);
+                        open = true;
+                    }
+                    None => {
+                        joined.push_str(piece);
+                        break;
+                    }
+                }
+            }
+            if joined.trim().is_empty() {
+                continue;
+            }
+            let first = raw[start..at].iter().position(|line| !is_blank(line)).unwrap_or(0);
+            let instruction = instruction(&joined, u32::try_from(start + first + 1).unwrap_or(u32::MAX));
+            for document in here_documents(&instruction) {
+                while at < raw.len() {
+                    let line = raw[at];
+                    at += 1;
+                    if (if document.tabs { line.trim_start_matches('\t') } else { line }) == document.name {
+                        break;
+                    }
+                }
+            }
+            lines.instructions.push(instruction);
+        }
+        lines
+    }
+}
+
+fn is_blank(line: &str) -> bool {
+    let line = line.trim_start();
+    line.is_empty() || line.starts_with('#')
+}
+
+/// `# name=value` at the top of the file.
+fn directive(line: &str) -> Option<(String, &str)> {
+    let (name, value) = line.trim().strip_prefix('#')?.split_once('=')?;
+    let name = name.trim().to_ascii_lowercase();
+    let known = matches!(name.as_str(), "syntax" | "escape" | "check");
+    known.then(|| (name, value.trim()))
+}
+
+/// The line without the character that continues it.
+fn continued(line: &str, escape: char) -> Option<&str> {
+    line.trim_end_matches([' ', '\t']).strip_suffix(escape)
+}
+
+fn instruction(text: &str, line: u32) -> Instruction {
+    let text = text.trim();
+    let (name, mut rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+    let mut flags = Vec::new();
+    loop {
+        rest = rest.trim_start();
+        if !rest.starts_with("--") {
+            break;
+        }
+        let end = rest.find(char::is_whitespace).unwrap_or(rest.len());
+        let flag = &rest[2..end];
+        rest = &rest[end..];
+        if flag.is_empty() {
+            break;
+        }
+        let (name, value) = flag.split_once('=').unwrap_or((flag, ""));
+        flags.push((name.to_owned(), value.to_owned()));
+    }
+    Instruction { line, name: name.to_ascii_uppercase(), flags, rest: rest.trim().to_owned() }
+}
+
+/// The here-documents that follow an instruction. Docker knows them behind `RUN`, `COPY` and `ADD`.
+fn here_documents(instruction: &Instruction) -> Vec<HereDocument> {
+    if !matches!(instruction.name.as_str(), "RUN" | "COPY" | "ADD") {
+        return Vec::new();
+    }
+    instruction.rest.split_whitespace().filter_map(here_document).collect()
+}
+
+/// `<<NAME`, `<<-NAME`, `3<<"NAME"`.
+fn here_document(word: &str) -> Option<HereDocument> {
+    let (number, rest) = word.split_once("<<")?;
+    if !number.chars().all(|c| c.is_ascii_digit()) || rest.contains('<') {
+        return None;
+    }
+    let (tabs, rest) = rest.strip_prefix('-').map_or((false, rest), |rest| (true, rest));
+    let name: String = rest.chars().filter(|c| !matches!(c, '"' | '\'')).collect();
+    (!name.is_empty()).then_some(HereDocument { name, tabs })
+}
+
+/// Whether a source of `COPY` or `ADD` is a here-document.
+pub(super) fn is_here_document(word: &str) -> bool {
+    here_document(word).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(text: &str) -> Vec<(u32, String, String)> {
+        Lines::of(text).instructions.into_iter().map(|one| (one.line, one.name, one.rest)).collect()
+    }
+
+    fn line(line: u32, name: &str, rest: &str) -> (u32, String, String) {
+        (line, name.to_owned(), rest.to_owned())
+    }
+
+    #[test]
+    fn continued_lines_are_joined_over_comments_and_empty_lines() {
+        let text = "# a comment\n\nfrom x\nRUN a \\\n  # inside\n\n  b \\  \n c\nCOPY d e\\\n";
+        assert_eq!(told(text), [line(3, "FROM", "x"), line(4, "RUN", "a   b  c"), line(9, "COPY", "d e")]);
+    }
+
+    #[test]
+    fn directives_stand_at_the_top_only() {
+        let lines = Lines::of("# Syntax = docker/dockerfile:1\n# escape=`\nFROM x\nRUN a `\n b\\\nRUN c");
+        assert_eq!((lines.syntax.as_deref(), lines.escape), (Some("docker/dockerfile:1"), '`'));
+        assert_eq!(lines.instructions.len(), 3);
+        assert_eq!(Lines::of("# hello\n# syntax=x\nFROM y").syntax, None);
+    }
+
+    #[test]
+    fn here_documents_are_no_instructions() {
+        let text =
+            "FROM x\nRUN <<EOF bash\nCOPY not this\nEOF\nCOPY <<-A <<\"B\" /to/\nFROM no\n\tA\nFROM no\nB\nUSER me\n";
+        let expected = [
+            line(1, "FROM", "x"),
+            line(2, "RUN", "<<EOF bash"),
+            line(5, "COPY", "<<-A <<\"B\" /to/"),
+            line(10, "USER", "me"),
+        ];
+        assert_eq!(told(text), expected);
+    }
+
+    #[test]
+    fn flags_are_taken_off() {
+        let lines = Lines::of("COPY --from=a --link --chown=1:2 b c\r\n");
+        let [copy] = &lines.instructions[..] else { panic!("{lines:?}") };
+        let flag = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(copy.flags, [flag("from", "a"), flag("link", ""), flag("chown", "1:2")]);
+        assert_eq!(copy.rest, "b c");
+    }
+}

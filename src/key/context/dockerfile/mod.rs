@@ -1,0 +1,533 @@
+//! Reads a Dockerfile as far as it says what its build depends on: base images, the part of the context that is
+//! reached, secrets, and what nobody can know before the build.
+//!
+//! It never refuses a Dockerfile: the engine does that, in its own words. Where the text does not tell for certain, the
+//! whole context is taken, and the reason is told.
+
+mod lines;
+mod words;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use lines::{Instruction, Lines, is_here_document};
+use words::{Unsure, Variables, expand, list, quoted_words};
+
+use super::narrow::Narrow;
+use super::read::Scope;
+
+/// What is given to a build beside its Dockerfile.
+#[derive(Debug, Clone, Default)]
+pub struct DockerfileOptions<'a> {
+    /// Build arguments.
+    pub args: BTreeMap<&'a str, &'a str>,
+    /// The stage to build; the last one when there is none.
+    pub target: Option<&'a str>,
+    /// The platform to build for, `linux/amd64`, when it is known.
+    pub platform: Option<&'a str>,
+}
+
+/// What a build depends on, as its Dockerfile tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DockerfileReading {
+    /// The images it starts from or copies from, variables put in; each once, in byte order.
+    pub bases: Vec<String>,
+    /// The image of the frontend that `# syntax=` names.
+    pub frontend: Option<String>,
+    /// What it reaches of the context.
+    pub scope: Scope,
+    /// The ids of the secrets that it mounts; each once, in byte order.
+    pub secrets: Vec<String>,
+    /// What cannot be known before the build, each told in a sentence: a download without a checksum.
+    pub unknowable: Vec<String>,
+}
+
+/// Reads a Dockerfile.
+pub fn read_dockerfile(text: &str, options: &DockerfileOptions<'_>) -> DockerfileReading {
+    let lines = Lines::of(text);
+    let mut reader = Reader {
+        options,
+        escape: lines.escape,
+        globals: Variables::new(),
+        stages: Vec::new(),
+        bases: BTreeSet::new(),
+        sources: BTreeSet::new(),
+        secrets: BTreeSet::new(),
+        unknowable: Vec::new(),
+        whole: None,
+    };
+    reader.platform_variables();
+    reader.split(&lines.instructions);
+    if let Some(frontend) = lines.syntax.as_deref().filter(|frontend| !is_dockers_own(frontend)) {
+        reader.whole(format!("`# syntax={frontend}` reads the Dockerfile in its own way"));
+    }
+    reader.follow();
+    let scope = match reader.whole {
+        Some(reason) => Scope::Whole { reason },
+        None => match Narrow::new(reader.sources.iter().map(String::as_str)) {
+            Some(narrow) => Scope::Narrowed(narrow),
+            None => Scope::Whole { reason: "everything is copied".to_owned() },
+        },
+    };
+    DockerfileReading {
+        bases: reader.bases.into_iter().collect(),
+        frontend: lines.syntax,
+        scope,
+        secrets: reader.secrets.into_iter().collect(),
+        unknowable: reader.unknowable,
+    }
+}
+
+impl DockerfileReading {
+    /// Takes into account the `ONBUILD` instructions of a base image, which the engine knows and the Dockerfile does
+    /// not tell: they may copy anything.
+    #[must_use]
+    pub fn with_on_build(mut self, base: &str, triggers: &[String]) -> Self {
+        let copies = |trigger: &String| {
+            let name = trigger.split_whitespace().next().unwrap_or_default();
+            !["ENV", "LABEL", "USER", "WORKDIR", "EXPOSE", "ARG", "CMD"]
+                .iter()
+                .any(|one| name.eq_ignore_ascii_case(one))
+        };
+        if let Some(trigger) = triggers.iter().find(|trigger| copies(trigger))
+            && matches!(self.scope, Scope::Narrowed(_))
+        {
+            self.scope = Scope::Whole { reason: format!("the base image {base} brings along `ONBUILD {trigger}`") };
+        }
+        self
+    }
+}
+
+/// Docker's own frontends understand the language that is read here.
+fn is_dockers_own(frontend: &str) -> bool {
+    let name = frontend.strip_prefix("docker.io/").unwrap_or(frontend);
+    let name = name.split(['@', ':']).next().unwrap_or(name);
+    matches!(name, "docker/dockerfile" | "docker/dockerfile-upstream")
+}
+
+struct Stage<'a> {
+    name: Option<String>,
+    /// The line of its `FROM`.
+    line: u32,
+    /// What it starts from, variables put in.
+    base: Result<String, Unsure>,
+    instructions: Vec<&'a Instruction>,
+}
+
+struct Reader<'a> {
+    options: &'a DockerfileOptions<'a>,
+    escape: char,
+    globals: Variables,
+    stages: Vec<Stage<'a>>,
+    bases: BTreeSet<String>,
+    sources: BTreeSet<String>,
+    secrets: BTreeSet<String>,
+    unknowable: Vec<String>,
+    whole: Option<String>,
+}
+
+impl<'a> Reader<'a> {
+    fn whole(&mut self, reason: String) {
+        self.whole.get_or_insert(reason);
+    }
+
+    /// The variables that every build has for the platform that it builds for.
+    fn platform_variables(&mut self) {
+        let Some(platform) = self.options.platform else { return };
+        let mut parts = platform.split('/');
+        let names = ["TARGETOS", "TARGETARCH", "TARGETVARIANT"];
+        self.globals.insert("TARGETPLATFORM".to_owned(), platform.to_owned());
+        for name in names {
+            self.globals.insert(name.to_owned(), parts.next().unwrap_or_default().to_owned());
+        }
+    }
+
+    /// Splits the instructions into stages, putting variables into the `FROM` lines.
+    fn split(&mut self, instructions: &'a [Instruction]) {
+        for instruction in instructions {
+            match instruction.name.as_str() {
+                "FROM" => {
+                    let words: Vec<&str> = instruction.rest.split_whitespace().collect();
+                    let name = match words.as_slice() {
+                        [_, keyword, name, ..] if keyword.eq_ignore_ascii_case("as") => Some(name.to_lowercase()),
+                        _ => None,
+                    };
+                    let base = expand(words.first().unwrap_or(&""), &self.globals, self.escape);
+                    self.stages.push(Stage { name, line: instruction.line, base, instructions: Vec::new() });
+                }
+                "ARG" if self.stages.is_empty() => {
+                    let mut globals = std::mem::take(&mut self.globals);
+                    let declared = Variables::new();
+                    if let Err(unsure) = self.argument(instruction, &mut globals, &declared) {
+                        self.whole(told(instruction, &unsure));
+                    }
+                    self.globals = globals;
+                }
+                _ => match self.stages.last_mut() {
+                    Some(stage) => stage.instructions.push(instruction),
+                    // The engine refuses this; nothing can be told of it.
+                    None => self.whole(format!("line {} stands before the first FROM", instruction.line)),
+                },
+            }
+        }
+    }
+
+    /// Goes through the stages that the target needs.
+    fn follow(&mut self) {
+        let Some(target) = self.target() else {
+            self.whole("there is no such target".to_owned());
+            return;
+        };
+        let mut waiting = vec![target];
+        let mut seen = BTreeSet::new();
+        let mut left: HashMap<usize, Variables> = HashMap::new();
+        let mut needed = Vec::new();
+        while let Some(index) = waiting.pop() {
+            if !seen.insert(index) {
+                continue;
+            }
+            needed.push(index);
+            waiting.extend(self.needs(index));
+        }
+        // A stage starts with the variables of the stage that it starts from, which stands before it.
+        needed.sort_unstable();
+        for index in needed {
+            let inherited = self.base_stage(index).and_then(|base| left.get(&base).cloned()).unwrap_or_default();
+            let variables = self.stage(index, inherited);
+            left.insert(index, variables);
+        }
+    }
+
+    fn target(&self) -> Option<usize> {
+        match self.options.target.filter(|target| !target.is_empty()) {
+            None => self.stages.len().checked_sub(1),
+            Some(name) => self
+                .named(name, self.stages.len())
+                .or_else(|| name.parse().ok().filter(|index| *index < self.stages.len())),
+        }
+    }
+
+    /// The last stage of that name among the first `before`.
+    fn named(&self, name: &str, before: usize) -> Option<usize> {
+        let name = name.to_lowercase();
+        self.stages[..before].iter().rposition(|stage| stage.name.as_deref() == Some(&name))
+    }
+
+    fn base_stage(&self, index: usize) -> Option<usize> {
+        let base = self.stages[index].base.as_ref().ok()?;
+        self.named(base, index)
+    }
+
+    /// The stages that this one starts from, copies from or mounts.
+    fn needs(&self, index: usize) -> Vec<usize> {
+        let mut needs: Vec<usize> = self.base_stage(index).into_iter().collect();
+        for instruction in &self.stages[index].instructions {
+            needs.extend(sources_from(instruction).into_iter().filter_map(|name| self.other_stage(&name, index)));
+        }
+        needs
+    }
+
+    /// `--from=NAME` or `--from=NUMBER`.
+    fn other_stage(&self, name: &str, before: usize) -> Option<usize> {
+        self.named(name, before).or_else(|| name.parse().ok().filter(|index| *index < before))
+    }
+
+    /// Reads one stage; gives the variables at its end.
+    fn stage(&mut self, index: usize, mut variables: Variables) -> Variables {
+        let line = self.stages[index].line;
+        match self.stages[index].base.clone() {
+            Ok(base) if base.is_empty() => self.whole(format!("line {line} names no base image")),
+            Ok(base) if base == "scratch" => {}
+            Ok(base) => {
+                if let Some(stage) = self.named(&base, index) {
+                    let triggers = self.stages[stage].instructions.iter().any(|one| one.name == "ONBUILD");
+                    if triggers {
+                        self.whole(format!("line {line} starts from a stage with ONBUILD instructions"));
+                    }
+                } else {
+                    self.bases.insert(base);
+                }
+            }
+            Err(unsure) => {
+                self.unknowable.push(format!("line {line}: the base image depends on {}", unsure.told()));
+                self.whole(format!("the base image of line {line} is not known"));
+            }
+        }
+        let globals = self.globals.clone();
+        for instruction in self.stages[index].instructions.clone() {
+            for name in sources_from(instruction) {
+                if name.contains('$') {
+                    self.whole(format!("line {} takes its source from a variable", instruction.line));
+                } else if self.other_stage(&name, index).is_none() && name != "scratch" {
+                    self.bases.insert(name);
+                }
+            }
+            let done = match instruction.name.as_str() {
+                "ARG" => self.argument(instruction, &mut variables, &globals),
+                "ENV" => {
+                    self.environment(instruction, &mut variables);
+                    Ok(())
+                }
+                "COPY" | "ADD" => self.copy(instruction, &variables),
+                "RUN" => self.mounts(instruction),
+                _ => Ok(()),
+            };
+            if let Err(unsure) = done {
+                self.whole(told(instruction, &unsure));
+            }
+        }
+        variables
+    }
+
+    /// `ARG A B=default`: a build argument wins over the default, and an `ARG` before the first `FROM` gives its value
+    /// to one without a default.
+    fn argument(
+        &mut self,
+        instruction: &Instruction,
+        variables: &mut Variables,
+        globals: &Variables,
+    ) -> Result<(), Unsure> {
+        for word in quoted_words(&instruction.rest, self.escape) {
+            let (name, default) = match word.split_once('=') {
+                Some((name, default)) => (name.to_owned(), Some(expand(default, variables, self.escape))),
+                None => (word, None),
+            };
+            let value = match (self.options.args.get(name.as_str()), default) {
+                (Some(given), _) => (*given).to_owned(),
+                (None, Some(default)) => default?,
+                (None, None) => match globals.get(&name) {
+                    Some(value) => value.clone(),
+                    // Declared without any value: not set, unless something before did.
+                    None => continue,
+                },
+            };
+            variables.insert(name, value);
+        }
+        Ok(())
+    }
+
+    /// `ENV A=1 B=2`: every value sees the variables as they were before the instruction.
+    fn environment(&self, instruction: &Instruction, variables: &mut Variables) {
+        let before = variables.clone();
+        let words = quoted_words(&instruction.rest, self.escape);
+        let mut set = |name: &str, value: &str| match expand(value, &before, self.escape) {
+            Ok(value) => drop(variables.insert(name.to_owned(), value)),
+            // It does no harm until it is used: then the variable is not known.
+            Err(_) => drop(variables.remove(name)),
+        };
+        match words.first() {
+            // The old form: `ENV NAME all the rest`.
+            Some(first) if !first.contains('=') => {
+                set(first, instruction.rest.strip_prefix(first.as_str()).unwrap_or_default().trim());
+            }
+            Some(_) | None => {
+                words.iter().filter_map(|word| word.split_once('=')).for_each(|(name, value)| set(name, value));
+            }
+        }
+    }
+
+    fn copy(&mut self, instruction: &Instruction, variables: &Variables) -> Result<(), Unsure> {
+        if instruction.flags.iter().any(|(name, _)| name == "from") {
+            return Ok(());
+        }
+        let words = list(&instruction.rest);
+        let checked = instruction.flags.iter().any(|(name, value)| name == "checksum" && !value.is_empty());
+        let Some((_, sources)) = words.split_last() else { return Ok(()) };
+        for source in sources.iter().filter(|source| !is_here_document(source)) {
+            let source = expand(source, variables, self.escape)?;
+            if instruction.name == "ADD" && is_remote(&source) {
+                if !checked {
+                    let sentence = format!("line {}: `ADD {source}` has no checksum", instruction.line);
+                    self.unknowable.push(sentence);
+                }
+            } else {
+                self.source(&source, instruction.line);
+            }
+        }
+        Ok(())
+    }
+
+    fn source(&mut self, source: &str, line: u32) {
+        match Narrow::new([source]) {
+            Some(_) => drop(self.sources.insert(source.to_owned())),
+            None => self.whole(format!("line {line} takes everything (`{source}`)")),
+        }
+    }
+
+    /// `RUN --mount=type=bind,source=…` and `RUN --mount=type=secret,id=…`.
+    fn mounts(&mut self, instruction: &Instruction) -> Result<(), Unsure> {
+        for mount in mounts(instruction) {
+            let get = |names: &[&str]| names.iter().find_map(|name| mount.get(name).copied());
+            match get(&["type"]).unwrap_or("bind") {
+                "bind" if mount.contains_key("from") => {}
+                "bind" => {
+                    let source = get(&["source", "src"]).unwrap_or(".");
+                    if source.contains('$') {
+                        return Err(Unsure::Form(source.to_owned()));
+                    }
+                    self.source(source, instruction.line);
+                }
+                "secret" => {
+                    let named = get(&["id"]).or_else(|| get(&["target", "dst", "destination"])?.rsplit('/').next());
+                    self.secrets.extend(named.map(str::to_owned));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Unsure {
+    fn told(&self) -> String {
+        match self {
+            Self::Variable(name) => format!("`${name}`, which the Dockerfile does not set"),
+            Self::Form(text) => format!("`{text}`"),
+        }
+    }
+}
+
+fn told(instruction: &Instruction, unsure: &Unsure) -> String {
+    format!("line {} depends on {}", instruction.line, unsure.told())
+}
+
+/// The options of each `--mount`, a list between commas.
+fn mounts(instruction: &Instruction) -> Vec<HashMap<&str, &str>> {
+    let values = instruction.flags.iter().filter(|(name, _)| name == "mount").map(|(_, value)| value);
+    values
+        .map(|value| value.split(',').map(|option| option.split_once('=').unwrap_or((option, ""))).collect())
+        .collect()
+}
+
+/// The stages or images that an instruction copies from or mounts.
+fn sources_from(instruction: &Instruction) -> Vec<String> {
+    match instruction.name.as_str() {
+        "COPY" | "ADD" => {
+            let from = instruction.flags.iter().filter(|(name, value)| name == "from" && !value.is_empty());
+            from.map(|(_, value)| value.clone()).collect()
+        }
+        "RUN" => {
+            mounts(instruction).iter().filter_map(|mount| mount.get("from")).map(|from| (*from).to_owned()).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// What `ADD` fetches instead of copying.
+fn is_remote(source: &str) -> bool {
+    let schemes = ["http://", "https://", "ftp://", "git://", "ssh://", "git@"];
+    schemes.iter().any(|scheme| source.starts_with(scheme))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> DockerfileReading {
+        read_dockerfile(text, &DockerfileOptions::default())
+    }
+
+    fn sources(reading: &DockerfileReading) -> Vec<String> {
+        match &reading.scope {
+            Scope::Narrowed(narrow) => narrow.sources().collect(),
+            Scope::Whole { reason } => vec![format!("whole: {reason}")],
+        }
+    }
+
+    const STAGES: &str = r#"# syntax=docker/dockerfile:1
+ARG PYTHON=3.11
+ARG BASE=python:${PYTHON}-slim
+FROM ${BASE} AS Builder
+ARG SRC=app
+COPY requirements.txt ./
+RUN --mount=type=secret,id=ca,target=/ca.pem --mount=type=cache,target=/root/.cache pip install -r requirements.txt
+COPY ["$SRC/main file.py", "./"]
+
+FROM node:22 AS unused
+COPY web /web
+
+FROM debian:bookworm-slim AS runtime
+COPY --from=builder /app /app
+COPY --from=busybox:stable /bin/sh /sh
+RUN --mount=from=tools:1,target=/t --mount=target=/src,source=scripts /src/run.sh
+ADD --checksum=sha256:1234 https://example.org/a.tgz /a
+ADD https://example.org/b.tgz conf/ /b/
+COPY <<EOF /etc/x
+FROM nothing
+EOF
+"#;
+
+    #[test]
+    fn only_what_the_target_needs_is_told() {
+        let reading = read(STAGES);
+        assert_eq!(reading.bases, ["busybox:stable", "debian:bookworm-slim", "python:3.11-slim", "tools:1"]);
+        assert_eq!(sources(&reading), ["app/main file.py", "conf", "requirements.txt", "scripts"]);
+        assert_eq!(reading.secrets, ["ca"]);
+        assert_eq!(reading.frontend.as_deref(), Some("docker/dockerfile:1"));
+        assert_eq!(reading.unknowable, ["line 18: `ADD https://example.org/b.tgz` has no checksum"]);
+
+        let args = BTreeMap::from([("PYTHON", "3.12"), ("SRC", "src")]);
+        let builder =
+            read_dockerfile(STAGES, &DockerfileOptions { args, target: Some("BUILDER"), ..Default::default() });
+        assert_eq!(builder.bases, ["python:3.12-slim"]);
+        assert_eq!(sources(&builder), ["requirements.txt", "src/main file.py"]);
+        let by_number = read_dockerfile(STAGES, &DockerfileOptions { target: Some("1"), ..Default::default() });
+        assert_eq!((by_number.bases, by_number.secrets), (vec!["node:22".to_owned()], vec![]));
+    }
+
+    #[test]
+    fn what_is_not_certain_takes_the_whole_context_and_says_why() {
+        let table = [
+            ("FROM a\nCOPY . /app", "line 2 takes everything (`.`)"),
+            ("FROM a\nCOPY x ./ y/.. /app", "line 2 takes everything (`./`)"),
+            ("FROM a\nCOPY **/x /app", "line 2 takes everything (`**/x`)"),
+            ("FROM a\nRUN --mount=target=/src make", "line 2 takes everything (`.`)"),
+            ("FROM a\nCOPY $WHO /app", "line 2 depends on `$WHO`, which the Dockerfile does not set"),
+            ("FROM a\nENV X=1\nENV X=$NONE\nCOPY $X /app", "line 4 depends on `$X`, which the Dockerfile does not set"),
+            ("FROM $NONE\nCOPY a b", "the base image of line 1 is not known"),
+            ("FROM a AS b\nONBUILD COPY . /\nFROM b", "line 3 starts from a stage with ONBUILD instructions"),
+            ("# syntax=me/mine\nFROM a", "`# syntax=me/mine` reads the Dockerfile in its own way"),
+            ("FROM a\nCOPY --from=$X a b", "line 2 takes its source from a variable"),
+            ("RUN x", "line 1 stands before the first FROM"),
+            ("", "there is no such target"),
+        ];
+        for (text, reason) in table {
+            assert_eq!(read(text).scope, Scope::Whole { reason: reason.to_owned() }, "{text}");
+        }
+    }
+
+    #[test]
+    fn variables_come_from_arguments_defaults_and_stages_below() {
+        let text = "ARG V=1\nFROM a:$V AS base\nARG V\nENV DIR=src/$V\nENV OLD some $V\nFROM base\nCOPY $DIR /x\n";
+        assert_eq!(sources(&read(text)), ["src/1"]);
+        let args = BTreeMap::from([("V", "2")]);
+        let reading = read_dockerfile(text, &DockerfileOptions { args, ..Default::default() });
+        assert_eq!((sources(&reading), reading.bases), (vec!["src/2".to_owned()], vec!["a:2".to_owned()]));
+
+        let text = "FROM --platform=$BUILDPLATFORM a-$TARGETARCH\n";
+        assert_eq!(read(text).unknowable.len(), 1);
+        let options = DockerfileOptions { platform: Some("linux/arm64"), ..Default::default() };
+        assert_eq!(read_dockerfile(text, &options).bases, ["a-arm64"]);
+    }
+
+    #[test]
+    fn a_base_image_may_bring_copies_along() {
+        let reading = read("FROM a\nCOPY x y");
+        assert_eq!(sources(&reading.clone().with_on_build("a", &["ENV A=1".into()])), ["x"]);
+        let whole = reading.with_on_build("a", &["COPY . /app".into()]);
+        assert_eq!(sources(&whole), ["whole: the base image a brings along `ONBUILD COPY . /app`"]);
+    }
+
+    #[test]
+    fn a_build_without_context_reaches_nothing() {
+        assert_eq!(sources(&read("FROM scratch\nCOPY --from=a /x /y")), Vec::<String>::new());
+    }
+
+    #[test]
+    fn noise_is_read_without_a_panic() {
+        let mut text = STAGES.to_owned();
+        while text.pop().is_some() {
+            let _ = read(&text);
+            let _ = read(&text.replace("from", "$").replace('"', "\\"));
+        }
+    }
+}
