@@ -6,6 +6,7 @@
 
 mod build;
 mod chart;
+mod check;
 mod cluster;
 mod load;
 mod nodes;

@@ -1,7 +1,28 @@
 //! `ready:NAME`: a check passes now. Nothing is recorded: the check itself is the proof.
+//!
+//! When something that it needs is about to change, its passing now says nothing: then it is not known.
 
-use super::{Finished, Inspection, Speaker, StepError, World};
-use crate::process::Cancel;
+use std::time::Duration;
+
+use secrecy::ExposeSecret;
+use serde_json::Value as Json;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::check::{self, Verdict};
+use super::output::{Known, Output};
+use super::{Finished, Inspection, Speaker, StepError, World, stopped, values};
+use crate::config::{Check, Ready as Spec};
+use crate::error::Class;
+use crate::graph::{StepId, StepKind};
+use crate::key::{Group, Manifest};
+use crate::plan::{Effect, by_effect};
+use crate::process::{Cancel, CancelLevel};
+
+/// How long a check may take in all when the stack file says nothing.
+const TIMEOUT: Duration = Duration::from_secs(300);
+
+/// How long one look may take while it is only to be decided whether there is anything to do.
+const LOOK: Duration = Duration::from_secs(10);
 
 /// What `inspect` leaves to `execute`.
 #[derive(Debug)]
@@ -9,15 +30,115 @@ pub(super) struct Work {
     name: String,
 }
 
-pub(super) async fn inspect(_world: &World, _name: &str) -> Result<Inspection, StepError> {
-    Err(StepError::new(crate::error::Class::Internal, "later"))
+fn spec<'w>(world: &'w World, name: &str) -> Result<&'w Spec, StepError> {
+    let found = world.stack().ready.get(name);
+    found.ok_or_else(|| StepError::new(Class::Internal, format!("there is no check {name}")))
+}
+
+pub(super) async fn inspect(world: &World, name: &str) -> Result<Inspection, StepError> {
+    let spec = spec(world, name)?;
+    let step = StepId::new(StepKind::Ready, name);
+    let manifest = inputs(world, spec);
+    let effect = match waits_for(world, &step) {
+        Some(because) => Effect::Unknown { because },
+        None => match look(world, spec).await? {
+            Verdict::Passes(seen) => Effect::Intact(seen),
+            Verdict::NotYet(why) | Verdict::Never(why) => Effect::wrong(why),
+        },
+    };
+    let decision = by_effect(&manifest, None, &effect);
+    let work = super::Work::Ready(Box::new(Work { name: name.to_owned() }));
+    Ok(Inspection { decision, manifest, output: Known::Yes(Output::None), work })
+}
+
+/// The first step that it needs and that is about to change something.
+fn waits_for(world: &World, step: &StepId) -> Option<StepId> {
+    let index = world.graph().find(step)?;
+    world.graph().needs(index).iter().find_map(|&need| match world.output_of(need) {
+        Some(Known::Yes(_)) => None,
+        Some(Known::After(step)) => Some(step),
+        None => Some(world.graph().id(need).clone()),
+    })
+}
+
+/// What is checked, for `why`.
+fn inputs(world: &World, spec: &Spec) -> Manifest {
+    let mut manifest = Manifest::new("ready");
+    values::add_template(world, &mut manifest, Group::Target, "namespace", &spec.namespace);
+    manifest.text(Group::Setting, "check", check::describe(world, &spec.check));
+    manifest
+}
+
+async fn look(world: &World, spec: &Spec) -> Result<Verdict, StepError> {
+    // A command may have effects of its own, so it is not run only to look.
+    if let Check::Run { .. } = spec.check {
+        return Ok(Verdict::NotYet("a command is run in every apply".to_owned()));
+    }
+    let deadline = Instant::now() + LOOK;
+    match timeout_at(deadline, check::once(world, spec, &Cancel::never(), &mut |_, _| {})).await {
+        Ok(verdict) => verdict,
+        Err(_) => Ok(Verdict::NotYet(format!("no answer within {} s", LOOK.as_secs()))),
+    }
 }
 
 pub(super) async fn execute(
-    _world: &World,
-    _work: Work,
-    _speaker: &Speaker,
-    _cancel: &Cancel,
+    world: &World,
+    work: Work,
+    speaker: &Speaker,
+    cancel: &Cancel,
 ) -> Result<Finished, StepError> {
-    Err(StepError::new(crate::error::Class::Internal, "later"))
+    let spec = spec(world, &work.name)?;
+    if check::is_watched(&spec.check) {
+        let note = check::watch(world, spec, speaker, cancel).await?;
+        return Ok(Finished { output: Output::None, note: Some(note) });
+    }
+    let limit = spec.options.timeout.unwrap_or(TIMEOUT);
+    let deadline = Instant::now() + limit;
+    let mut last = String::new();
+    loop {
+        let mut told = |stream, line: &str| speaker.output(stream, line);
+        let verdict = tokio::select! {
+            verdict = timeout_at(deadline, check::once(world, spec, cancel, &mut told)) => verdict,
+            _ = cancel.raised(CancelLevel::Terminate) => return Err(stopped()),
+        };
+        match verdict {
+            Ok(Ok(Verdict::Passes(seen))) => return Ok(Finished { output: Output::None, note: Some(seen) }),
+            Ok(Ok(Verdict::Never(why))) => return Err(StepError::new(Class::Input, why)),
+            Ok(Ok(Verdict::NotYet(why))) => {
+                if why != last {
+                    speaker.progress(&why, None, None);
+                    last = why;
+                }
+            }
+            // The cluster may be away for a moment; what is wrong with the question itself stays wrong.
+            Ok(Err(error)) if error.class == Class::Transient || error.class == Class::Environment => {
+                last = error.reason;
+            }
+            Ok(Err(error)) => return Err(error),
+            Err(_) => {}
+        }
+        if Instant::now() + spec.interval >= deadline {
+            let reason = format!("not ready after {} s: {last}", limit.as_secs());
+            let error = StepError::new(Class::Environment, reason);
+            return Err(match check::diagnose(world, spec).await {
+                Some(diagnosis) => error.with_diagnosis(diagnosis),
+                None => error,
+            });
+        }
+        tokio::select! {
+            () = sleep(spec.interval) => {}
+            _ = cancel.raised(CancelLevel::Terminate) => return Err(stopped()),
+        }
+    }
+}
+
+/// A template's text in a run, secrets included.
+pub(super) fn text(world: &World, template: &crate::config::Template) -> Result<String, StepError> {
+    match template.resolve(world) {
+        Ok(resolved) => Ok(match resolved.exposed() {
+            Json::String(text) => text,
+            _ => resolved.exposed_text().expose_secret().to_owned(),
+        }),
+        Err(unknown) => Err(StepError::new(Class::Internal, unknown.to_string())),
+    }
 }

@@ -34,6 +34,17 @@ impl Kind {
         })
     }
 
+    /// A kind that ships with Kubernetes, by its name or plural in any case. In the version that has been stable longest.
+    pub(super) fn named(name: &str, group: Option<&str>) -> Option<Self> {
+        let is_it = |known: &&(&str, &str, &str, bool)| {
+            group.is_none_or(|group| known.0 == group)
+                && (known.1.eq_ignore_ascii_case(name) || known.2.eq_ignore_ascii_case(name))
+        };
+        let (group, kind, ..) = KNOWN.iter().find(is_it)?;
+        let api_version = if group.is_empty() { "v1".to_owned() } else { format!("{group}/v1") };
+        Self::known(&api_version, kind)
+    }
+
     /// Finds a kind in the answer to a discovery request for one group and version.
     pub(super) fn discovered(api_version: &str, kind: &str, resources: &Value) -> Option<Self> {
         resources.get("resources")?.as_array()?.iter().find_map(|resource| {

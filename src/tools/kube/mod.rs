@@ -2,11 +2,13 @@
 
 mod cluster;
 mod error;
+mod find;
 mod kinds;
 pub mod manifest;
 mod namespaces;
 mod nodes;
 mod object;
+pub mod probe;
 pub mod ready;
 pub mod records;
 mod watch;

@@ -1,0 +1,285 @@
+//! The kinds of checks of `[ready.NAME]`: one look, or a wait by watches where the cluster tells of changes.
+
+use std::time::Duration;
+
+use serde_json::{Value as Json, json};
+
+use super::ready::text;
+use super::{Speaker, StepError, World, watching};
+use crate::config::{Check, ConditionField, HttpCheck, HttpTarget, Ready as Spec, Run, Template};
+use crate::error::Class;
+use crate::event::Stream;
+use crate::process::{self, Cancel, Command, ProcessError};
+use crate::tools::kube::probe::{ProbeError, ServicePort};
+use crate::tools::kube::ready::{Progress, ReadyOptions, Rules, diagnose_now, observe_ready, wait_ready};
+use crate::tools::kube::{KubeError, Object};
+
+/// How long a watched check may take when the stack file says nothing.
+const TIMEOUT: Duration = Duration::from_secs(300);
+
+/// What one look at a check came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It passes; the sentence says what was seen.
+    Passes(String),
+    /// It does not pass yet.
+    NotYet(String),
+    /// It never will.
+    Never(String),
+}
+
+fn of_kube(error: KubeError) -> StepError {
+    StepError::of(&error, error.class(), error.help())
+}
+
+/// What is checked, in words.
+pub(super) fn describe(_world: &World, check: &Check) -> String {
+    match check {
+        Check::Workload(name) => format!("workload {name}"),
+        Check::Job(name) => format!("job {name}"),
+        Check::Service(name) => format!("service {name}"),
+        Check::Http(HttpCheck { target: HttpTarget::Service { service, port, path }, status, .. }) => {
+            format!("http {service}:{port}{path} answers {status}")
+        }
+        Check::Http(HttpCheck { target: HttpTarget::Url(url), status, .. }) => format!("{url} answers {status}"),
+        Check::Tcp { service, port } => format!("tcp {service}:{port}"),
+        Check::Condition(check) => format!("condition of {}", check.resource),
+        Check::Run { run: Run::Argv(argv), .. } => argv.iter().map(Template::to_string).collect::<Vec<_>>().join(" "),
+        Check::Run { run: Run::Shell(line), .. } => line.to_string(),
+    }
+}
+
+/// Whether the cluster tells of changes, so that nothing has to be tried again and again.
+pub(super) fn is_watched(check: &Check) -> bool {
+    match check {
+        Check::Workload(_) | Check::Job(_) | Check::Service(_) => true,
+        Check::Http(_) | Check::Tcp { .. } | Check::Condition(_) | Check::Run { .. } => false,
+    }
+}
+
+/// Looks once.
+pub(super) async fn once(
+    world: &World,
+    spec: &Spec,
+    cancel: &Cancel,
+    on_line: &mut (dyn FnMut(Stream, &str) + Send),
+) -> Result<Verdict, StepError> {
+    match &spec.check {
+        Check::Workload(_) | Check::Job(_) | Check::Service(_) => watched_once(world, spec).await,
+        Check::Http(http) => http_once(world, spec, http).await,
+        Check::Tcp { service, port } => {
+            let to =
+                ServicePort { service: text(world, service)?, namespace: text(world, &spec.namespace)?, port: *port };
+            let connected = world.cluster().await?.tcp_connect(&to).await;
+            probed(connected.map(|()| Verdict::Passes(format!("{}:{port} accepts connections", to.service))))
+        }
+        Check::Condition(check) => {
+            let (kind, name) = resource(world, &check.resource).await?;
+            let namespace = text(world, &spec.namespace)?;
+            let found = world.cluster().await?.get(&kind, &namespace, &name).await.map_err(of_kube)?;
+            let Some(object) = found else {
+                return Ok(Verdict::NotYet(format!("there is no {} {name}", kind.kind)));
+            };
+            let wanted = check.value.resolve(world);
+            let wanted = wanted.map_err(|error| StepError::new(Class::Internal, error.to_string()))?.exposed();
+            let (field, now) = match &check.field {
+                ConditionField::Type(condition) => {
+                    (condition.clone(), object.condition(condition).map(|found| json!(found.status)))
+                }
+                ConditionField::Path(path) => (path.clone(), object.at(&pointer(path)).cloned()),
+            };
+            Ok(match now {
+                Some(now) if same(&now, &wanted) => Verdict::Passes(format!("{field} of {name} is {}", plain(&now))),
+                Some(now) => Verdict::NotYet(format!("{field} of {name} is {}, not {}", plain(&now), plain(&wanted))),
+                None => Verdict::NotYet(format!("{name} has no {field}")),
+            })
+        }
+        Check::Run { run, env } => {
+            let mut command = match run {
+                Run::Argv(argv) => {
+                    let argv = argv.iter().map(|word| text(world, word)).collect::<Result<Vec<_>, _>>()?;
+                    let mut words = argv.into_iter();
+                    Command::new(words.next().unwrap_or_default()).args(words)
+                }
+                Run::Shell(line) => Command::shell(text(world, line)?),
+            };
+            command = command.cwd(&world.stack().root);
+            for (name, value) in env {
+                let value = value.resolve(world).map_err(|error| StepError::new(Class::Internal, error.to_string()))?;
+                command = command.env(name, secrecy::ExposeSecret::expose_secret(&value.exposed_text()).to_owned());
+            }
+            match process::run(&command, cancel, on_line).await {
+                Ok(_) => Ok(Verdict::Passes("the command ended well".to_owned())),
+                Err(error @ ProcessError::Exit { .. }) => Ok(Verdict::NotYet(error.to_string())),
+                Err(error) => Err(StepError::of(&error, error.class(), None)),
+            }
+        }
+    }
+}
+
+async fn http_once(world: &World, spec: &Spec, http: &HttpCheck) -> Result<Verdict, StepError> {
+    let headers = http.headers.iter().map(|(name, value)| Ok((name.clone(), text(world, value)?)));
+    let headers = headers.collect::<Result<Vec<_>, StepError>>()?;
+    let (answer, shown) = match &http.target {
+        HttpTarget::Service { service, port, path } => {
+            let path = text(world, path)?;
+            let to =
+                ServicePort { service: text(world, service)?, namespace: text(world, &spec.namespace)?, port: *port };
+            let shown = format!("{}:{port}{path}", to.service);
+            (world.cluster().await?.http_get(&to, &path, &headers, http.tls).await, shown)
+        }
+        HttpTarget::Url(url) => {
+            let url = text(world, url)?;
+            (crate::tools::kube::probe::get(&url, &headers).await, url)
+        }
+    };
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(error) => return probed(Err(error)),
+    };
+    if answer.status != http.status {
+        return Ok(Verdict::NotYet(format!("{shown} answers {}, not {}", answer.status, http.status)));
+    }
+    if let Some(wanted) = &http.contains {
+        let wanted = text(world, wanted)?;
+        if !answer.body.contains(&wanted) {
+            return Ok(Verdict::NotYet(format!("the answer of {shown} does not hold {wanted:?}")));
+        }
+    }
+    Ok(Verdict::Passes(format!("{shown} answers {}", answer.status)))
+}
+
+/// What is missing now may come; what the cluster refuses is an error.
+fn probed(result: Result<Verdict, ProbeError>) -> Result<Verdict, StepError> {
+    match result {
+        Ok(verdict) => Ok(verdict),
+        Err(
+            error @ (ProbeError::NoService { .. }
+            | ProbeError::NoPod { .. }
+            | ProbeError::NoAnswer { .. }
+            | ProbeError::NoServer { .. }),
+        ) => Ok(Verdict::NotYet(error.to_string())),
+        Err(error @ (ProbeError::NoPort { .. } | ProbeError::Request(_))) => Ok(Verdict::Never(error.to_string())),
+        Err(ProbeError::Kube(error)) => Err(of_kube(error)),
+    }
+}
+
+/// The object that a watched check is about.
+async fn watched(world: &World, spec: &Spec) -> Result<Option<(Object, ReadyOptions)>, StepError> {
+    let (kind, name) = match &spec.check {
+        Check::Workload(name) => resource(world, name).await?,
+        Check::Job(name) => {
+            (world.cluster().await?.kind("batch/v1", "Job").await.map_err(of_kube)?, text(world, name)?)
+        }
+        Check::Service(name) => {
+            (world.cluster().await?.kind("v1", "Service").await.map_err(of_kube)?, text(world, name)?)
+        }
+        Check::Http(_) | Check::Tcp { .. } | Check::Condition(_) | Check::Run { .. } => return Ok(None),
+    };
+    let namespace = text(world, &spec.namespace)?;
+    let object = Object::new(json!({
+        "apiVersion": kind.api_version,
+        "kind": kind.kind,
+        "metadata": {"name": name, "namespace": namespace},
+    }));
+    let rules = Rules {
+        grace: spec.patience.grace,
+        max_restarts: spec.patience.max_restarts.into(),
+        own_images: world.stack().images.values().map(|image| image.repository.value.clone()).collect(),
+        ..Rules::default()
+    };
+    let timeout = spec.options.timeout.unwrap_or(TIMEOUT);
+    Ok(Some((object, ReadyOptions { rules, timeout, namespace })))
+}
+
+async fn watched_once(world: &World, spec: &Spec) -> Result<Verdict, StepError> {
+    let Some((object, options)) = watched(world, spec).await? else {
+        return Err(StepError::new(Class::Internal, "this check is not watched"));
+    };
+    let cluster = world.cluster().await?;
+    let objects = std::slice::from_ref(&object);
+    let found = observe_ready(cluster, objects, &options.rules, &options.namespace).await.map_err(of_kube)?;
+    let unready = found.iter().find(|assessment| assessment.progress != Progress::Ready);
+    Ok(match unready {
+        Some(assessment) => Verdict::NotYet(format!("{} is not ready: {}", assessment.object, assessment.detail)),
+        None => Verdict::Passes(format!("{} is ready", object.reference())),
+    })
+}
+
+/// Waits for a watched check.
+pub(super) async fn watch(world: &World, spec: &Spec, speaker: &Speaker, cancel: &Cancel) -> Result<String, StepError> {
+    let Some((object, options)) = watched(world, spec).await? else {
+        return Err(StepError::new(Class::Internal, "this check is not watched"));
+    };
+    let cluster = world.cluster().await?;
+    let objects = std::slice::from_ref(&object);
+    let waited = wait_ready(cluster, objects, &options, cancel, |event| watching::tell(speaker, event)).await;
+    waited.map_err(watching::not_ready)?;
+    Ok(format!("{} is ready", object.reference()))
+}
+
+/// What is wrong with the workloads behind a Service that does not answer.
+pub(super) async fn diagnose(world: &World, spec: &Spec) -> Option<String> {
+    let service = match &spec.check {
+        Check::Http(HttpCheck { target: HttpTarget::Service { service, .. }, .. }) | Check::Tcp { service, .. } => {
+            service
+        }
+        _ => return None,
+    };
+    let cluster = world.cluster().await.ok()?;
+    let namespace = text(world, &spec.namespace).ok()?;
+    let name = text(world, service).ok()?;
+    let object = Object::new(json!({
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": name, "namespace": namespace},
+    }));
+    let found = diagnose_now(cluster, std::slice::from_ref(&object), &Rules::default(), &namespace).await.ok()?;
+    let said = found.to_string();
+    (!said.trim().is_empty()).then(|| said.trim_end().to_owned())
+}
+
+/// `KIND/NAME`, or `KIND.GROUP/NAME`, as the cluster knows it.
+async fn resource(world: &World, template: &Template) -> Result<(crate::tools::kube::Kind, String), StepError> {
+    let shown = text(world, template)?;
+    let Some((kind, name)) = shown.split_once('/') else {
+        return Err(StepError::new(Class::Input, format!("`{shown}` names no object; write KIND/NAME")));
+    };
+    let kind = world.cluster().await?.find_kind(kind).await.map_err(of_kube)?;
+    Ok((kind, name.to_owned()))
+}
+
+/// `.status.phase` as a JSON pointer; `[0]` and `.0` both name an element.
+fn pointer(path: &str) -> String {
+    let parts = path.split(['.', '[', ']']).filter(|part| !part.is_empty());
+    parts.map(|part| format!("/{}", part.replace('~', "~0").replace('/', "~1"))).collect()
+}
+
+fn same(now: &Json, wanted: &Json) -> bool {
+    now == wanted || plain(now) == plain(wanted)
+}
+
+fn plain(value: &Json) -> String {
+    match value {
+        Json::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_of_fields_as_people_write_them() {
+        assert_eq!(pointer(".status.phase"), "/status/phase");
+        assert_eq!(pointer("spec.ports[0].name"), "/spec/ports/0/name");
+        assert_eq!(pointer(".metadata.labels.a/b"), "/metadata/labels/a~1b");
+    }
+
+    #[test]
+    fn a_number_equals_its_text() {
+        assert!(same(&json!(3), &json!("3")) && same(&json!("True"), &json!("True")));
+        assert!(!same(&json!(3), &json!("4")));
+    }
+}
