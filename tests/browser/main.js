@@ -36,16 +36,17 @@ const browser = await chromium.launch({
 let passed = 0;
 const failed = [];
 for (const [name, { options, run }] of Object.entries(checks)) {
-  const visitor = await Visitor.arrive(browser, url, shots, options);
   const started = performance.now();
+  const visitor = await Visitor.arrive(browser, url, shots, options);
   try {
+    await visitor.open();
     await run(visitor);
     visitor.assertNothingOdd();
     passed += 1;
     console.log(`ok    ${name} (${Math.round(performance.now() - started)} ms)`);
   } catch (error) {
     failed.push(name);
-    const picture = await visitor.shoot(`failed-${name.replaceAll(/\W+/g, "-")}`).catch(() => "no picture");
+    const picture = await visitor.shoot(`failed-${name.replaceAll(/\W+/g, "-")}`).catch(() => "none");
     console.log(`FAIL  ${name}\n${indent(error.message)}\n      picture: ${picture}`);
   } finally {
     await visitor.leave();

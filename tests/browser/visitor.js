@@ -20,15 +20,15 @@ export class Visitor {
     visitor.context.setDefaultTimeout(TIMEOUT_MS);
     visitor.page = await visitor.context.newPage();
     visitor.#watch();
-    await visitor.open();
     return visitor;
   }
 
   /** Loads the page, and waits until the list has come. */
   async open() {
-    const listed = this.page.waitForResponse((response) => response.url().endsWith("/api/todos"));
-    await this.page.goto(this.url);
-    await listed;
+    await Promise.all([
+      this.page.waitForResponse((response) => response.url().endsWith("/api/todos")),
+      this.page.goto(this.url),
+    ]);
   }
 
   /** A title that nobody else has. */
