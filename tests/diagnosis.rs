@@ -243,7 +243,7 @@ fn broken() -> Vec<Broken> {
                 "volumes: [{name: v, secret: {secretName: absent}}]",
             ),
             cause: Cause::Volume,
-            says: &["volume", "absent"],
+            says: &["Secret absent, which a volume of it needs, does not exist"],
             shows: &[],
         },
         Broken {
@@ -254,7 +254,7 @@ fn broken() -> Vec<Broken> {
                 "volumes: [{name: v, persistentVolumeClaim: {claimName: absent}}]",
             ),
             cause: Cause::Volume,
-            says: &["\"absent\" not found"],
+            says: &["PersistentVolumeClaim absent, which a volume of it needs, does not exist"],
             shows: &[],
         },
         Broken {
@@ -347,7 +347,7 @@ spec:
                 &format!("{SERVE}\nreadinessProbe: {{exec: {{command: [busybox, \"false\"]}}}}"),
                 "",
             )
-            .replace("progressDeadlineSeconds: 600", "progressDeadlineSeconds: 3"),
+            .replace("progressDeadlineSeconds: 600", "progressDeadlineSeconds: 15"),
             cause: Cause::Probe,
             says: &["readiness probe"],
             shows: &[],
@@ -379,8 +379,9 @@ async fn each_broken_object_is_named_by_its_cause() {
     let mut failures = Vec::new();
     // A node with two cores starts only so many containers at a time: what is measured is ours, not its queue.
     for group in cases.chunks(8) {
-        let runs = group.iter().map(|case| async {
-            let (result, told, took) = wait(&space, &case.yaml, Duration::from_secs(45)).await;
+        let space = &space;
+        let runs = group.iter().map(|case| async move {
+            let (result, told, took) = wait(space, &case.yaml, Duration::from_secs(45)).await;
             (case, result, told, took)
         });
         for (case, result, told, took) in join_all(runs).await {

@@ -1,6 +1,7 @@
 //! The Kubernetes API: connection, reading a release's objects, watching them until they are ready.
 
 mod cluster;
+pub mod drift;
 mod error;
 mod find;
 mod kinds;
@@ -9,6 +10,7 @@ mod namespaces;
 mod nodes;
 mod object;
 pub mod probe;
+mod observe;
 pub mod ready;
 pub mod records;
 mod watch;
@@ -20,6 +22,7 @@ pub use kinds::Kind;
 pub use namespaces::NamespaceState;
 pub use nodes::Node;
 pub use object::{Condition, Object, ObjectRef};
+pub use observe::{Observation, observe};
 
 /// The label that names who made an object.
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";

@@ -6,12 +6,15 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::trouble::{Cause, End, Rules, Severity, Trouble};
-use super::world::World;
+use super::world::{World, event_time};
 use crate::model::pod::{PodFacts, PodState};
 use crate::tools::kube::object::{Object, time_of};
 
 // A container that was started again is only believed after it ran longer than the first pauses between restarts.
 const RESTARTED_SETTLE: Duration = Duration::from_secs(10);
+
+// How long the first answer of a liveness probe is waited for at most.
+const LIVENESS_SETTLE: Duration = Duration::from_secs(5);
 
 /// The state of a pod in the model's words.
 pub(crate) fn state(pod: &Object) -> PodState {
@@ -45,16 +48,22 @@ pub(super) fn is_ready(pod: &Object) -> bool {
 
 /// When all of a pod's containers will have run long enough to be believed; None when they have.
 pub(super) fn settles_at(pod: &Object, rules: &Rules, now: Timestamp) -> Option<Timestamp> {
-    let probed = |name: &str| {
-        pod.list("/spec/containers").iter().any(|container| {
-            container.get("name").and_then(Value::as_str) == Some(name) && container.get("readinessProbe").is_some()
-        })
+    let probe = |name: &str, probe: &str| {
+        let containers = pod.list("/spec/containers").iter();
+        let mut named = containers.filter(|container| container.get("name").and_then(Value::as_str) == Some(name));
+        named.find_map(|container| container.get(probe))
     };
     containers(pod)
-        .filter(|container| !container.init && !probed(container.name()))
+        .filter(|container| !container.init && probe(container.name(), "readinessProbe").is_none())
         .filter_map(|container| {
             let started = container.json.pointer("/state/running/startedAt").and_then(time_of)?;
-            let needed = if container.restarts() > 0 { RESTARTED_SETTLE.max(rules.settle) } else { rules.settle };
+            let mut needed = if container.restarts() > 0 { RESTARTED_SETTLE.max(rules.settle) } else { rules.settle };
+            if let Some(liveness) = probe(container.name(), "livenessProbe") {
+                // Only its first answer tells whether the container will be left alone.
+                let seconds = |key: &str, default| liveness.get(key).and_then(Value::as_u64).unwrap_or(default);
+                let first = seconds("initialDelaySeconds", 0) + seconds("periodSeconds", 10) + 1;
+                needed = needed.max(Duration::from_secs(first).min(LIVENESS_SETTLE));
+            }
             started.checked_add(SignedDuration::try_from(needed).unwrap_or_default()).ok()
         })
         .max()
@@ -165,7 +174,9 @@ fn container_trouble(
         return Some(container.crash(pod, world));
     }
     if ready {
-        return None;
+        // Unhealthy for its liveness probe, it will be killed as soon as that has failed often enough.
+        let dying = liveness_event(pod, world).filter(|event| event_time(event) >= started)?;
+        return Some(container.trouble(Cause::Liveness, Severity::AfterGrace, dying.text("/message")));
     }
     let unhealthy = world.event(pod, &["Unhealthy"]).map_or("", |event| event.text("/message"));
     let mut trouble = container.trouble(Cause::Probe, Severity::Slow, unhealthy);
@@ -231,9 +242,7 @@ impl Container<'_> {
 
     fn crash(&self, pod: &Object, world: &World) -> Trouble {
         let last = self.last_end();
-        let liveness = world.events_of(pod).into_iter().find(|event| {
-            event.text("/reason") == "Unhealthy" && event.text("/message").starts_with("Liveness probe failed")
-        });
+        let liveness = liveness_event(pod, world);
         let (cause, message) = match (&last, liveness) {
             (Some(end), _) if end.reason == "OOMKilled" => (Cause::OutOfMemory, String::new()),
             // Killed by the kubelet after its probe failed; a crash of its own has another exit code.
@@ -246,6 +255,13 @@ impl Container<'_> {
         };
         self.trouble(cause, Severity::AfterGrace, &message)
     }
+}
+
+fn liveness_event<'w>(pod: &Object, world: &'w World) -> Option<&'w Object> {
+    let events = world.events_of(pod).into_iter().map(AsRef::as_ref);
+    events.into_iter().find(|event: &&Object| {
+        event.text("/reason") == "Unhealthy" && event.text("/message").starts_with("Liveness probe failed")
+    })
 }
 
 fn end(json: &Value) -> End {

@@ -53,7 +53,7 @@ pub(super) fn what(trouble: &Trouble, pod: Option<&Object>) -> String {
             format!("its liveness probe fails, so that it is started again and again: {}", probe_words(message))
         }
         Cause::Unschedulable => unschedulable(message, pod),
-        Cause::Volume => with_message("its volume is not there".to_owned()),
+        Cause::Volume => volume(object_kind(trouble), message),
         Cause::Sandbox => with_message("its sandbox or network cannot be made".to_owned()),
         Cause::Evicted => with_message("it was removed from its node".to_owned()),
         Cause::Quota => quota(message),
@@ -110,6 +110,9 @@ pub(super) fn suggestion(object: &ObjectRef, trouble: &Trouble, pod: Option<&Obj
             format!("does the program listen where its {kind} asks{where_to}? Does it need longer to start (initialDelaySeconds, startupProbe)?")
         }
         Cause::Unschedulable => "ask for less (resources.requests), free some room, or give the cluster more".to_owned(),
+        Cause::Volume if ["secret \"", "configmap \""].iter().any(|word| trouble.message.contains(word)) => {
+            "create what is missing, or correct the name in the chart".to_owned()
+        }
         Cause::Volume => format!("kubectl -n {namespace} get pvc,pv; kubectl get storageclass"),
         Cause::Sandbox | Cause::Create | Cause::Deadline => format!("kubectl -n {namespace} describe {} {}", object.kind.to_lowercase(), object.name),
         Cause::Evicted => "kubectl describe nodes shows what the node is short of".to_owned(),
@@ -127,6 +130,30 @@ pub(super) fn spec_of<'a>(pod: &'a Object, container: Option<&str>) -> Option<&'
     let container = container?;
     let all = pod.list("/spec/initContainers").iter().chain(pod.list("/spec/containers"));
     all.into_iter().find(|spec| spec.get("name").and_then(Value::as_str) == Some(container))
+}
+
+/// Whether a trouble with a volume is about a pod that wants it, or about the claim itself.
+fn object_kind(trouble: &Trouble) -> &'static str {
+    if trouble.pod.is_some() { "Pod" } else { "PersistentVolumeClaim" }
+}
+
+/// Why a volume is not there.
+fn volume(kind: &str, message: &str) -> String {
+    for (word, name) in
+        [("secret", "Secret"), ("configmap", "ConfigMap"), ("persistentvolumeclaim", "PersistentVolumeClaim")]
+    {
+        if let Some((_, rest)) = message.split_once(&format!("{word} \""))
+            && let Some((missing, rest)) = rest.split_once('"')
+            && rest.trim_start().starts_with("not found")
+        {
+            return format!("{name} {missing}, which a volume of it needs, does not exist");
+        }
+    }
+    if message.contains("unbound immediate PersistentVolumeClaims") {
+        return "a claim that it needs is not bound to a volume yet".to_owned();
+    }
+    let words = if kind == "Pod" { "a volume of it cannot be mounted" } else { "no volume is bound to it" };
+    if message.is_empty() { words.to_owned() } else { format!("{words}: {}", first_line(message)) }
 }
 
 fn plain(value: &Value) -> String {

@@ -1,0 +1,207 @@
+//! Drift: where the live objects of a release are not what its manifest says.
+//!
+//! See `docs/decisions/drift.md` for why the comparison is with the manifest and goes by subset.
+
+mod compare;
+mod quantity;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::cluster::Cluster;
+use super::error::KubeError;
+use super::kinds::Kind;
+use super::object::{Object, ObjectRef};
+
+pub use compare::{Difference, Known, compare};
+
+/// An object that is not as it was applied.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Drift {
+    /// Which object.
+    pub object: ObjectRef,
+    /// What happened to it.
+    #[serde(flatten)]
+    pub change: Change,
+}
+
+/// What happened to an object.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "change", content = "fields")]
+pub enum Change {
+    /// It is gone.
+    Deleted,
+    /// It is being deleted.
+    Terminating,
+    /// These fields are not what was applied.
+    Edited(Vec<Difference>),
+}
+
+impl fmt::Display for Drift {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.change {
+            Change::Deleted => write!(f, "{} is gone from the cluster", self.object),
+            Change::Terminating => write!(f, "{} is being deleted", self.object),
+            Change::Edited(fields) => {
+                write!(f, "{} was edited in the cluster: ", self.object)?;
+                for (at, field) in fields.iter().take(3).enumerate() {
+                    write!(f, "{}{field}", if at > 0 { ", " } else { "" })?;
+                }
+                match fields.len().saturating_sub(3) {
+                    0 => Ok(()),
+                    more => write!(f, " and {more} more"),
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let live = self.live.as_ref().map_or_else(|| "nothing".to_owned(), short);
+        write!(f, "{} {} -> {live}", self.path, short(&self.wanted))
+    }
+}
+
+/// A value that fits into a sentence.
+fn short(value: &Value) -> String {
+    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let line = text.lines().next().unwrap_or_default();
+    let cut = line.char_indices().nth(60).map_or(line.len(), |(at, _)| at);
+    if cut < text.len() { format!("{}…", &line[..cut]) } else { text }
+}
+
+/// The live objects that belong to a manifest.
+#[derive(Debug)]
+pub struct Live {
+    objects: Vec<(ObjectRef, Option<Object>)>,
+    autoscaled: Vec<(String, String, String)>,
+}
+
+// So many objects of a kind are asked for by name; of more, all of the kind are listed at once.
+const BY_NAME: usize = 3;
+
+impl Live {
+    /// Reads the live objects of a manifest: a few lists at the same time, however many objects there are.
+    pub async fn read(cluster: &Cluster, manifest: &[Object], namespace: &str) -> Result<Self, KubeError> {
+        let mut wanted: BTreeMap<(Kind, String), Vec<usize>> = BTreeMap::new();
+        let mut references = Vec::new();
+        for (at, object) in manifest.iter().enumerate() {
+            let mut reference = object.reference();
+            // A kind that the cluster no longer knows took its objects with it.
+            match cluster.kind(&reference.api_version, &reference.kind).await {
+                Ok(kind) => {
+                    if kind.namespaced && reference.namespace.is_empty() {
+                        reference.namespace = namespace.to_owned();
+                    }
+                    wanted.entry((kind, reference.namespace.clone())).or_default().push(at);
+                }
+                Err(KubeError::UnknownKind { .. }) => {}
+                Err(error) => return Err(error),
+            }
+            references.push(reference);
+        }
+        let has_scalable =
+            wanted.keys().any(|(kind, _)| matches!(kind.kind.as_str(), "Deployment" | "StatefulSet" | "ReplicaSet"));
+        let lists = wanted.iter().map(|((kind, namespace), members)| {
+            let names = members.iter().filter_map(|at| manifest.get(*at)).map(Object::name).collect::<Vec<_>>();
+            list(cluster, kind, namespace, names)
+        });
+        let autoscalers = async {
+            if has_scalable {
+                autoscaled(cluster, wanted.keys().map(|(_, namespace)| namespace.as_str())).await
+            } else {
+                Vec::new()
+            }
+        };
+        let (found, autoscaled) = tokio::join!(futures::future::try_join_all(lists), autoscalers);
+        let mut found = found?.into_iter().flatten().map(Some).collect::<Vec<_>>();
+        let objects = references
+            .into_iter()
+            .map(|reference| {
+                let live = found.iter_mut().find(|live| {
+                    live.as_ref()
+                        .is_some_and(|live| live.name() == reference.name && live.reference().same_as(&reference))
+                });
+                (reference, live.and_then(Option::take))
+            })
+            .collect();
+        Ok(Self { objects, autoscaled })
+    }
+
+    /// What is not as the manifest says. The manifest has to be the one that this was read for.
+    pub fn drift(&self, manifest: &[Object]) -> Vec<Drift> {
+        let pairs = manifest.iter().zip(&self.objects);
+        pairs
+            .filter_map(|(wanted, (reference, live))| {
+                let change = match live {
+                    None => Change::Deleted,
+                    Some(live) if live.is_terminating() => Change::Terminating,
+                    Some(live) => {
+                        let known = Known { autoscaled: self.is_autoscaled(reference) };
+                        let fields = compare(wanted, live, known);
+                        if fields.is_empty() {
+                            return None;
+                        }
+                        Change::Edited(fields)
+                    }
+                };
+                Some(Drift { object: reference.clone(), change })
+            })
+            .collect()
+    }
+
+    /// The live objects that there are.
+    pub fn objects(&self) -> impl Iterator<Item = &Object> {
+        self.objects.iter().filter_map(|(_, live)| live.as_ref())
+    }
+
+    /// Which objects were looked for.
+    pub(super) fn references(&self) -> impl Iterator<Item = &ObjectRef> {
+        self.objects.iter().map(|(reference, _)| reference)
+    }
+
+    fn is_autoscaled(&self, object: &ObjectRef) -> bool {
+        self.autoscaled.iter().any(|(namespace, kind, name)| {
+            *namespace == object.namespace && *kind == object.kind && *name == object.name
+        })
+    }
+}
+
+/// What is not as the manifest says.
+pub async fn observe_drift(cluster: &Cluster, manifest: &[Object], namespace: &str) -> Result<Vec<Drift>, KubeError> {
+    Ok(Live::read(cluster, manifest, namespace).await?.drift(manifest))
+}
+
+async fn list(cluster: &Cluster, kind: &Kind, namespace: &str, names: Vec<&str>) -> Result<Vec<Object>, KubeError> {
+    let namespace = Some(namespace).filter(|namespace| !namespace.is_empty());
+    if names.len() <= BY_NAME {
+        let gets = names.iter().map(|name| cluster.get(kind, namespace.unwrap_or_default(), name));
+        let found = futures::future::try_join_all(gets).await?;
+        return Ok(found.into_iter().flatten().map(|object| object.of_kind(&kind.api_version, &kind.kind)).collect());
+    }
+    // Helm keeps whole manifests in Secrets: they outweigh everything else in a namespace.
+    let fields = (kind.kind == "Secret").then_some("type!=helm.sh/release.v1,type!=stack.dev/record.v1");
+    cluster.list(kind, namespace, None, fields).await
+}
+
+/// The workloads that autoscalers look after: namespace, kind and name.
+async fn autoscaled<'a>(cluster: &Cluster, namespaces: impl Iterator<Item = &'a str>) -> Vec<(String, String, String)> {
+    let Some(kind) = Kind::known("autoscaling/v1", "HorizontalPodAutoscaler") else { return Vec::new() };
+    let mut namespaces = namespaces.filter(|namespace| !namespace.is_empty()).collect::<Vec<_>>();
+    namespaces.sort_unstable();
+    namespaces.dedup();
+    let lists = namespaces.iter().map(|namespace| cluster.list(&kind, Some(namespace), None, None));
+    // Who may not see autoscalers sees their work as drift; there is no better answer.
+    let found = futures::future::join_all(lists).await;
+    let target = |object: &Object, field: &str| object.text(&format!("/spec/scaleTargetRef/{field}")).to_owned();
+    found
+        .into_iter()
+        .flat_map(Result::unwrap_or_default)
+        .map(|object| (object.namespace().to_owned(), target(&object, "kind"), target(&object, "name")))
+        .collect()
+}

@@ -1,0 +1,77 @@
+//! Everything about a release's objects that decides whether an apply has something to do, read in one go.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::cluster::Cluster;
+use super::drift::{Drift, Live};
+use super::error::KubeError;
+use super::kinds::Kind;
+use super::object::Object;
+use super::ready::{Assessment, Progress, Rules, World, assess, observe_ready, takes_time};
+
+/// What there is of a release's objects.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Observation {
+    /// What is not as it was applied.
+    pub drift: Vec<Drift>,
+    /// How far each object that takes time has come.
+    pub assessments: Vec<Assessment>,
+}
+
+impl Observation {
+    /// Whether there is nothing to do: all objects are as applied, and ready.
+    pub fn is_settled(&self) -> bool {
+        self.drift.is_empty() && self.unready().next().is_none()
+    }
+
+    /// What is not ready.
+    pub fn unready(&self) -> impl Iterator<Item = &Assessment> {
+        self.assessments.iter().filter(|assessment| assessment.progress != Progress::Ready)
+    }
+}
+
+/// Compares the objects of a manifest with the live ones, and says whether those are ready. The manifest is what the
+/// release's record says; `namespace` is the release's. When all is well this is a handful of requests at the same time.
+pub async fn observe(
+    cluster: &Cluster,
+    manifest: &[Object],
+    rules: &Rules,
+    namespace: &str,
+) -> Result<Observation, KubeError> {
+    let (live, endpoints) = tokio::join!(Live::read(cluster, manifest, namespace), endpoints(cluster, manifest));
+    let live = live?;
+    let drift = live.drift(manifest);
+    // Counters alone say whether workloads are ready; pods and events only matter when they are not.
+    let mut world = World::new(live.objects().cloned().chain(endpoints?).map(Arc::new));
+    world.expect(manifest);
+    let now = Timestamp::now();
+    let subjects = live.references().filter(|reference| takes_time(reference));
+    let assessments = subjects.map(|reference| assess(reference, &world, rules, now)).collect::<Vec<_>>();
+    let settled = assessments.iter().all(|assessment| assessment.progress == Progress::Ready);
+    let assessments = if settled { assessments } else { observe_ready(cluster, manifest, rules, namespace).await? };
+    Ok(Observation { drift, assessments })
+}
+
+/// The endpoints of the manifest's services.
+async fn endpoints(cluster: &Cluster, manifest: &[Object]) -> Result<Vec<Object>, KubeError> {
+    let Some(kind) = Kind::known("v1", "Endpoints") else { return Ok(Vec::new()) };
+    let services = manifest.iter().filter(|object| object.kind() == "Service" && object.at("/spec/selector").is_some());
+    let services = services.collect::<Vec<_>>();
+    let mut namespaces = services.iter().map(|service| service.namespace()).collect::<Vec<_>>();
+    namespaces.sort_unstable();
+    namespaces.dedup();
+    let lists = namespaces.into_iter().map(|namespace| {
+        let names = services.iter().filter(move |service| service.namespace() == namespace).collect::<Vec<_>>();
+        let kind = &kind;
+        async move {
+            match names.as_slice() {
+                [one] => Ok(cluster.get(kind, namespace, one.name()).await?.into_iter().collect()),
+                _ => cluster.list(kind, Some(namespace), None, None).await,
+            }
+        }
+    });
+    let found = futures::future::try_join_all(lists).await?;
+    Ok(found.into_iter().flatten().map(|object: Object| object.of_kind("v1", "Endpoints")).collect())
+}
