@@ -414,8 +414,11 @@ fn line_of_step(step: &str, dockerfile: &str) -> Option<u32> {
     let instruction = step.strip_prefix('[').and_then(|rest| rest.split_once("] ")).map_or(step, |(_, rest)| rest);
     let instruction = words(instruction);
     let starts = |line: &&str| {
-        let line = words(line.trim_end().trim_end_matches(['\\', '`']));
-        line.len() > 1 && instruction.starts_with(&line)
+        let shown = line.trim_end();
+        let begun = words(shown.trim_end_matches(['\\', '`']));
+        // Only a line that goes on says less than the whole step.
+        let goes_on = shown.ends_with(['\\', '`']) || shown.contains("<<");
+        begun.len() > 1 && if goes_on { instruction.starts_with(&begun) } else { instruction == begun }
     };
     let mut found = dockerfile.lines().enumerate().filter(|(_, line)| starts(line));
     let (index, _) = found.next()?;
