@@ -24,9 +24,9 @@ use crate::model::release::{Release, ReleaseStatus};
 use crate::plan::{Decision, Effect, by_record};
 use crate::process::{Cancel, CancelLevel};
 use crate::tools::helm::{self, ChartSource, HelmError, Recovered, Session, Upgrade, releases};
-use crate::tools::kube::ready::{Assessment, Progress, ReadyOptions, Rules, observe_ready, wait_ready};
+use crate::tools::kube::ready::{ReadyOptions, Rules, wait_ready};
 use crate::tools::kube::records::{self, Holder, Record, RecordId};
-use crate::tools::kube::{Cluster, KubeError, Object, manifest};
+use crate::tools::kube::{self, Cluster, KubeError, Object, manifest};
 
 /// How long a namespace that is being deleted, or a helm that is at the release, is waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -258,27 +258,22 @@ async fn condition(
         return Ok(Seen::wrong(sentence, revision));
     }
     let objects = objects(release)?;
-    let unready = match spec.wait {
-        true => unready(world, cluster, spec, &objects).await?,
-        false => Vec::new(),
-    };
-    let only_unready = !unready.is_empty();
-    let effect = match only_unready {
-        true => Effect::Wrong(unready),
-        false => Effect::Intact(format!("revision {} is deployed and ready", release.revision)),
+    let seen = kube::observe(cluster, &objects, &rules(world, spec), &spec.namespace).await.map_err(of_kube)?;
+    let edited = seen.drift.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let unready = seen.unready().filter(|_| spec.wait);
+    let unready = unready.map(|one| format!("{} is not ready: {}", one.object, one.detail)).collect::<Vec<_>>();
+    // What was edited is repaired by an upgrade; what is only not ready is waited for.
+    let only_unready = edited.is_empty() && !unready.is_empty();
+    let effect = match (edited.is_empty(), unready.is_empty()) {
+        (false, _) => Effect::Wrong(edited),
+        (true, false) => Effect::Wrong(unready),
+        (true, true) => Effect::Intact(format!("revision {} is deployed and ready", release.revision)),
     };
     Ok(Seen { effect, revision, only_unready })
 }
 
 fn objects(release: &Release) -> Result<Vec<Object>, StepError> {
     manifest::objects(&release.manifest, &release.namespace).map_err(|error| StepError::of(&error, error.class(), None))
-}
-
-/// What of a release is not ready now, one sentence each.
-async fn unready(world: &World, cluster: &Cluster, spec: &Spec, objects: &[Object]) -> Result<Vec<String>, StepError> {
-    let assessments = observe_ready(cluster, objects, &rules(world, spec), &spec.namespace).await.map_err(of_kube)?;
-    let sentence = |assessment: &Assessment| format!("{} is not ready: {}", assessment.object, assessment.detail);
-    Ok(assessments.iter().filter(|assessment| assessment.progress != Progress::Ready).map(sentence).collect())
 }
 
 fn rules(world: &World, spec: &Spec) -> Rules {

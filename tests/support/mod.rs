@@ -112,7 +112,9 @@ impl Project {
 
     /// A folder whose stack is removed from the cluster, the node and the host when the test is over.
     pub fn on_the_bed(tag: &str) -> Self {
-        Self { clean: true, ..Self::empty(tag) }
+        let mut project = Self::empty(tag);
+        project.clean = true;
+        project
     }
 
     /// Its folder.
