@@ -23,12 +23,13 @@ export class Visitor {
     return visitor;
   }
 
-  /** Loads the page, and waits until the list has come. */
+  /** Loads the page, and waits until the list is shown. */
   async open() {
     await Promise.all([
       this.page.waitForResponse((response) => response.url().endsWith("/api/todos")),
       this.page.goto(this.url),
     ]);
+    await this.page.getByText("Loading…").waitFor({ state: "detached" });
   }
 
   /** A title that nobody else has. */

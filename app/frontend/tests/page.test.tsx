@@ -134,6 +134,23 @@ it("keeps what was typed when the backend fails, and recovers", async () => {
   await waitFor(() => expect(screen.queryByRole("alert")).toBeNull());
 });
 
+it("keeps showing a problem when something older succeeds", async () => {
+  let deliver = (_: Response) => {};
+  const list = new Promise<Response>((resolve) => {
+    deliver = resolve;
+  });
+  vi.stubGlobal("fetch", (url: string, init?: RequestInit) =>
+    init?.method === "GET" ? list : backend.fetch(url, init),
+  );
+  backend.broken = 503;
+  render(<TodoApp apiUrl="/some/api" />);
+  await user.type(newTodo(), "milk{Enter}");
+  await screen.findByRole("alert");
+  deliver(Response.json([{ id: 1, title: "bread", done: false, created_at: "2026-11-23T10:00:00Z" }]));
+  await checkbox("bread");
+  screen.getByRole("alert");
+});
+
 it("shows a chat answer and the list that came with it", async () => {
   await open();
   await user.type(message(), "add something{Enter}");

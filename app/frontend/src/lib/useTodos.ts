@@ -19,17 +19,24 @@ export type Todos = {
 /** The list on the page. The server's word is what is shown; nothing is changed here before it has answered. */
 export function useTodos(api: Api): Todos {
   const [all, setAll] = useState<Todo[] | null>(null);
-  const [problem, setProblem] = useState<string | null>(null);
+  const [problem, setProblem] = useState<{ text: string; attempt: number } | null>(null);
   // A list that was asked for before a change must not undo it when it arrives late.
   const changes = useRef(0);
+  const attempts = useRef(0);
 
   const attempt = useCallback(async (work: () => Promise<void>): Promise<boolean> => {
+    attempts.current += 1;
+    const mine = attempts.current;
     try {
       await work();
-      setProblem(null);
+      // What began before the problem did says nothing about it.
+      setProblem((problem) => (problem && problem.attempt > mine ? problem : null));
       return true;
     } catch (error) {
-      setProblem(error instanceof ApiError ? error.message : "Something went wrong.");
+      setProblem({
+        text: error instanceof ApiError ? error.message : "Something went wrong.",
+        attempt: mine,
+      });
       return false;
     }
   }, []);
@@ -80,7 +87,7 @@ export function useTodos(api: Api): Todos {
 
   const replace = useCallback((todos: Todo[]) => change(() => todos), [change]);
 
-  return { all, problem, refresh, add, setDone, remove, replace };
+  return { all, problem: problem?.text ?? null, refresh, add, setDone, remove, replace };
 }
 
 /** null when somebody else has deleted it meanwhile: then it only has to leave this list too. */
