@@ -7,7 +7,7 @@ mod support;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use support::{Bed, Project, host_docker, succeed, with_outcome};
+use support::{Bed, Project, checkout, host_docker, succeed, with_outcome};
 
 /// The real input in a folder of its own, under names of its own.
 fn todo(bed: &Bed, tag: &str) -> Project {
@@ -79,6 +79,9 @@ fn the_todo_stack_comes_up_stays_put_and_goes() {
     }
     assert!(curl(&[&format!("{address}/api/todos")]).contains("outlive the pods"));
 
+    // A person at a browser gets along with it.
+    succeed(Command::new(checkout().join("tests/browser/run.sh")).arg(&address));
+
     // Nothing to do: at once, after touching every file, and without the local folder.
     let text = project.stack(&["apply"]).expect_code(0);
     assert!(text.stdout.contains("done:0 ") && text.stdout.contains("failed:0"), "{}", text.stdout);
@@ -90,9 +93,9 @@ fn the_todo_stack_comes_up_stays_put_and_goes() {
     assert_all_skipped(&project, "removing .stack");
 
     // One byte of one source.
-    project.append("app/backend/app/main.py", "\n");
+    project.append("app/backend/todo_backend/app.py", "\n");
     let plan = project.plan();
-    assert_eq!(plan["build:backend"], ("run".to_owned(), "~ app/main.py".to_owned()));
+    assert_eq!(plan["build:backend"], ("run".to_owned(), "~ todo_backend/app.py".to_owned()));
     assert_eq!(plan["load:backend"].0, "unknown");
     assert_eq!(plan["chart:todo"].0, "unknown");
     let ran = project.apply();
