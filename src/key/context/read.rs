@@ -335,7 +335,8 @@ mod tests {
         fs::set_permissions(other.path("run.sh"), fs::Permissions::from_mode(0o600)).unwrap();
         assert_eq!(other.read().digest(), base);
 
-        let edits: [(&str, fn(&Fixture)); 9] = [
+        type Edit = fn(&Fixture);
+        let edits: [(&str, Edit); 9] = [
             ("content", |f| f.write("app/main.py", "print(2)")),
             ("new file", |f| f.write("app/new.py", "")),
             ("removed", |f| fs::remove_file(f.path("app/util.py")).unwrap()),

@@ -69,6 +69,8 @@ pub(super) struct Progress<'a> {
     emit: &'a mut (dyn FnMut(BuildEvent) + Send),
     redactor: Redactor,
     steps: HashMap<String, Step>,
+    /// What was last told of each item: it is told again only when it has moved.
+    items: HashMap<(String, String), i64>,
     /// The step that failed first; BuildKit then cancels the others, which says nothing.
     failed: Option<String>,
 }
@@ -84,7 +86,7 @@ struct Step {
 
 impl<'a> Progress<'a> {
     pub(super) fn new(redactor: Redactor, emit: &'a mut (dyn FnMut(BuildEvent) + Send)) -> Self {
-        Self { emit, redactor, steps: HashMap::new(), failed: None }
+        Self { emit, redactor, steps: HashMap::new(), items: HashMap::new(), failed: None }
     }
 
     pub(super) fn update(&mut self, status: StatusResponse) {
@@ -208,6 +210,10 @@ impl<'a> Progress<'a> {
     }
 
     fn status(&mut self, status: VertexStatus) {
+        let item = (status.vertex.clone(), status.id.clone());
+        if self.items.insert(item, status.current) == Some(status.current) {
+            return;
+        }
         let step = Arc::clone(&self.step(&status.vertex, "").name);
         let item = if status.name.is_empty() { status.id } else { status.name };
         let current = u64::try_from(status.current).unwrap_or_default();
