@@ -1,11 +1,6 @@
 # shellcheck shell=bash
 # The bed as a whole: which profile it has, which checkouts use it, how it ends.
 
-# bed.env is read by `env` and by the stand-in minikube, in plain sh.
-if [[ -r $STATE/bed.env ]]; then
-    # shellcheck disable=SC1091
-    . "$STATE/bed.env"
-fi
 PROFILE=${BED_PROFILE:-${STACK_TESTBED_PROFILE:-stack-testbed}}
 
 # bed_checked : what is there was made by scripts like these
@@ -25,6 +20,7 @@ bed_written() {
         echo "BED_KUBERNETES_VERSION=v$KUBERNETES_VERSION"
         if alive "$HOST" dockerd; then echo "BED_HOST_ENGINE=ours"; else echo "BED_HOST_ENGINE=found"; fi
         printf 'BED_DOCKER_HOST=%q\n' "${DOCKER_HOST:-}"
+        echo "BED_CACHE=$CACHE"
         echo "BED_HELM3=$HELM3/helm"
         echo "BED_HELM4=$HELM4/helm"
     } | write "$STATE/bed.env"

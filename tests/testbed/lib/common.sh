@@ -5,10 +5,16 @@
 TESTBED_DIR=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 CHECKOUT=$(cd "$TESTBED_DIR/../.." && pwd -P)
 
-# Heavy things that can be made again: one folder each, named by version.
-CACHE=${STACK_TESTBED_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/stack-testbed}
 # What must outlive a process: data of daemons and of the cluster, certificates, logs. One bed for each machine.
 STATE=/var/lib/stack-testbed
+# bed.env says what bed is there; it is read by `env` and by the stand-in minikube, too, in plain sh.
+if [[ -r $STATE/bed.env ]]; then
+    # shellcheck disable=SC1091
+    . "$STATE/bed.env"
+fi
+# Heavy things that can be made again: one folder each, named by version. A bed that is there has its programs in the
+# cache that it was brought up with, whatever HOME the next caller has.
+CACHE=${STACK_TESTBED_CACHE:-${BED_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/stack-testbed}}
 # What dies with the machine: pids, sockets, locks.
 RUN=/run/stack-testbed
 LOGS=$STATE/logs
