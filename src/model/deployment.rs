@@ -73,3 +73,19 @@ pub struct Deployment {
     /// The state in words: `1 of 2 new pods ready`.
     pub detail: String,
 }
+
+/// Another object that takes time to become ready, as `status` shows it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Workload {
+    /// `StatefulSet`, `Job`, `PersistentVolumeClaim`, …
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// `Ready`, `Progressing` or `Failed`.
+    pub state: String,
+    /// The state in words.
+    pub detail: String,
+}

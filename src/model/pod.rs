@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::machine::Machine;
@@ -53,6 +54,37 @@ impl fmt::Display for PodState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self, f)
     }
+}
+
+/// A pod as `status` shows it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Pod {
+    /// Its name.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// What made it: `Deployment todo-backend`.
+    pub owner: String,
+    /// Its state.
+    pub state: PodState,
+    /// How many of its containers are ready.
+    pub ready: usize,
+    /// How many containers it has.
+    pub containers: usize,
+    /// How often its containers were started again.
+    pub restarts: i64,
+    /// The node that it is on.
+    pub node: String,
+    /// Its address.
+    pub ip: String,
+    /// The images of its containers.
+    pub images: Vec<String>,
+    /// When it was made.
+    pub created: Option<Timestamp>,
+    /// What is wrong with it, in plain words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
 }
 
 /// What a pod's state follows from.

@@ -13,6 +13,7 @@ mod observe;
 pub mod probe;
 pub mod ready;
 pub mod records;
+mod view;
 mod watch;
 pub mod yaml;
 
@@ -23,6 +24,7 @@ pub use namespaces::NamespaceState;
 pub use nodes::Node;
 pub use object::{Condition, Object, ObjectRef};
 pub use observe::{Observation, observe};
+pub use view::{ClusterView, View, view};
 
 /// The label that names who made an object.
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";

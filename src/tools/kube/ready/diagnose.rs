@@ -229,7 +229,7 @@ pub(super) fn newest_pods<'w>(object: &ObjectRef, world: &'w World) -> Vec<&'w O
 }
 
 /// All pods of a workload, those on their way out too.
-pub(super) fn all_pods<'w>(object: &ObjectRef, world: &'w World) -> Vec<&'w Object> {
+pub(crate) fn all_pods<'w>(object: &ObjectRef, world: &'w World) -> Vec<&'w Object> {
     let Some(found) = world.find(object) else { return Vec::new() };
     match object.kind.as_str() {
         "Deployment" => {
@@ -327,7 +327,16 @@ fn events(world: &World, object: &ObjectRef, pod: Option<&Object>, said: &str) -
     told
 }
 
-/// The pod's state in the model's words, for those who list pods.
-pub(crate) fn pod_state(pod: &Object) -> crate::model::pod::PodState {
-    pods::state(pod)
+/// What is wrong with one pod, in plain words, for those who list pods.
+pub(crate) fn pod_trouble(
+    pod: &Object,
+    world: &World,
+    rules: &super::trouble::Rules,
+    now: jiff::Timestamp,
+) -> Option<String> {
+    if pod.is_terminating() {
+        return None;
+    }
+    let found = pods::troubles(pod, world, rules, now);
+    found.iter().min_by_key(|trouble| rank(trouble)).map(|trouble| words::what(trouble, Some(pod)))
 }

@@ -15,3 +15,8 @@ pub use judge::{Judge, Sighting, Verdict};
 pub use trouble::{Cause, End, Rules, Severity, Trouble};
 pub use wait::{NotReady, ReadyEvent, ReadyOptions, ReadyReport, diagnose_now, observe_ready, wait_ready};
 pub use world::World;
+
+pub(crate) use assess::{endpoints, selector_text};
+pub(crate) use diagnose::{all_pods, pod_trouble};
+pub(crate) use pods::{containers as pod_containers, state as pod_state};
+pub(crate) use wait::observe_world;

@@ -218,9 +218,20 @@ pub async fn observe_ready(
     rules: &Rules,
     namespace: &str,
 ) -> Result<Vec<Assessment>, KubeError> {
+    Ok(observe_world(cluster, objects, rules, namespace).await?.1)
+}
+
+/// The same, with all that it was judged by.
+pub(crate) async fn observe_world(
+    cluster: &Cluster,
+    objects: &[Object],
+    rules: &Rules,
+    namespace: &str,
+) -> Result<(World, Vec<Assessment>), KubeError> {
     let subjects = subjects(cluster, objects, namespace, Instant::now()).await?;
     let world = world_now(cluster, &subjects, objects).await?;
-    Ok(judged(&subjects, &world, rules, Timestamp::now()))
+    let assessments = judged(&subjects, &world, rules, Timestamp::now());
+    Ok((world, assessments))
 }
 
 /// What is wrong with the objects of a manifest now, in words.
@@ -230,9 +241,7 @@ pub async fn diagnose_now(
     rules: &Rules,
     namespace: &str,
 ) -> Result<Diagnosis, KubeError> {
-    let subjects = subjects(cluster, objects, namespace, Instant::now()).await?;
-    let world = world_now(cluster, &subjects, objects).await?;
-    let assessments = judged(&subjects, &world, rules, Timestamp::now());
+    let (world, assessments) = observe_world(cluster, objects, rules, namespace).await?;
     Ok(diagnose(cluster, &world, assessments).await)
 }
 
