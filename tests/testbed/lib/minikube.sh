@@ -95,7 +95,7 @@ require_bed() {
 }
 
 start() {
-    local dir new=
+    local dir new='' number
     require_bed
     [[ $profile == "$PROFILE" ]] ||
         fail 80 GUEST_PROVISION "this stand-in has only the profile \"$PROFILE\", not \"$profile\""
@@ -109,7 +109,7 @@ start() {
     fi
     [[ -z $runtime || $runtime == docker || $runtime == auto ]] ||
         fail 14 MK_USAGE "Invalid Container Runtime for this stand-in: \"$runtime\". Valid runtimes are: [docker]"
-    [[ -z $nodes || $nodes == 1 ]] || fail 14 MK_USAGE "this stand-in has one node, not $nodes"
+    [[ -z $nodes || $nodes =~ ^[1-9]$ ]] || fail 14 MK_USAGE "invalid number of nodes: $nodes"
     case $version in
         '' | stable | latest | "v$KUBERNETES_VERSION" | "$KUBERNETES_VERSION") ;;
         *) echo "! this stand-in has Kubernetes v$KUBERNETES_VERSION only, not $version" >&2 ;;
@@ -133,6 +133,11 @@ start() {
         step 1 'Selecting Driver' 'Using the docker driver based on existing profile'
         step 3 'Starting Node' "Starting \"$profile\" primary control-plane node in \"$profile\" cluster"
     fi
+    node_declared "$PROFILE"
+    # As minikube, which takes the number only for a new cluster.
+    if [[ -n $new && -n $nodes ]]; then
+        for ((number = 2; number <= nodes; number++)); do node_declared "$PROFILE-$(printf 'm%02d' "$number")"; done
+    fi
     step 11 'Preparing Kubernetes' "Preparing Kubernetes v$KUBERNETES_VERSION on Docker ..."
     echo running | write "$STATE/intent"
     # Its progress is for the log; `minikube` has its own words.
@@ -147,7 +152,7 @@ stop() {
     step 0 Stopping "Stopping node \"$profile\"  ..."
     echo stopped | write "$STATE/intent"
     cluster_stopped 2>>"$LOGS/minikube.log"
-    step 3 Done '1 node stopped.'
+    step 3 Done "$(node_names | wc -l) node stopped."
 }
 
 delete() {
@@ -171,20 +176,31 @@ image() {
             [[ -n $name ]] || fail 14 MK_USAGE "Please provide an image in your local daemon to load into minikube via <minikube image load IMAGE_NAME>"
             image_load "$name"
             ;;
-        rm | remove) node_docker "$PROFILE" image rm "$name" >/dev/null || true ;;
+        rm | remove) on_every_node image rm "$name" ;;
         *) fail 14 MK_USAGE "this stand-in has: image ls, image load, image rm" ;;
     esac
 }
 
+# on_every_node DOCKER_ARGUMENT... : what goes wrong on one is only logged, as minikube does
+on_every_node() {
+    local name
+    for name in $(node_names); do
+        node_docker "$name" "$@" >/dev/null || echo "! $name: failed: docker $*" >&2
+    done
+}
+
+# One list for all nodes, merged by id: as with minikube, it proves nothing about one of them.
 image_list() {
-    local ids list='[]'
-    mapfile -t ids < <(node_docker "$PROFILE" images --no-trunc --quiet | sort -u)
-    # minikube writes names in full and leaves the digest's algorithm out of the id.
-    ((${#ids[@]} == 0)) || list=$(node_docker "$PROFILE" image inspect "${ids[@]}" | jq -c 'map({
-        id: (.Id | ltrimstr("sha256:")), repoDigests: (.RepoDigests // []),
-        repoTags: [(.RepoTags // [])[] |
+    local ids list name
+    list=$(for name in $(node_names); do
+        mapfile -t ids < <(node_docker "$name" images --no-trunc --quiet | sort -u)
+        ((${#ids[@]} == 0)) || node_docker "$name" image inspect "${ids[@]}"
+    done | jq -cs 'add // [] | group_by(.Id) | map({
+        # minikube leaves the digest algorithm out of the id and writes names in full.
+        id: (.[0].Id | ltrimstr("sha256:")), repoDigests: (map(.RepoDigests // []) | add | unique),
+        repoTags: [map(.RepoTags // []) | add | unique[] |
             if test("^[^/]*[.:][^/]*/") then . elif contains("/") then "docker.io/\(.)" else "docker.io/library/\(.)" end],
-        size: (.Size | tostring)})')
+        size: (.[0].Size | tostring)})')
     case $format in
         json) echo "$list" ;;
         short | '') jq -r '.[].repoTags[]' <<<"$list" | sort -r ;;
@@ -197,7 +213,7 @@ image_list() {
 image_load() {
     local archive
     if [[ -f $1 ]]; then
-        node_docker "$PROFILE" load --input "$1" >/dev/null || echo "! Failed to load image $1" >&2
+        on_every_node load --input "$1"
         return 0
     fi
     archive=$(mktemp)
@@ -205,7 +221,34 @@ image_load() {
     trap "rm -f -- '$archive'" EXIT
     docker save --output "$archive" "$1" 2>/dev/null ||
         fail 80 GUEST_IMAGE_LOAD "Failed to load image: save to dir: caching images: caching image \"$1\": not found in the local daemon"
-    node_docker "$PROFILE" load --input "$archive" >/dev/null || echo "! Failed to load image $1" >&2
+    on_every_node load --input "$archive"
+}
+
+node() {
+    local name number
+    case ${words[1]:-} in
+        list) for name in $(node_names); do printf '%s\t%s\n' "$name" "$(node_ip "$(node_number "$name")")"; done ;;
+        add)
+            lock
+            number=2
+            while [[ -e $(node_dir "$PROFILE-$(printf 'm%02d' "$number")")/number ]]; do number=$((number + 1)); done
+            name=$(printf 'm%02d' "$number")
+            step 0 'Starting Node' "Adding node $name to cluster $profile as [worker]"
+            node_declared "$PROFILE-$name"
+            strictly cluster_up 2>>"$LOGS/minikube.log" || fail 80 GUEST_NODE_ADD "see $LOGS/minikube.log"
+            step 1 Done "Successfully added $name to $profile!"
+            ;;
+        delete)
+            name=${words[2]:-}
+            name=$PROFILE-${name#"$PROFILE-"}
+            [[ -e $(node_dir "$name")/number ]] || fail 80 GUEST_NODE_DELETE "retrieve: Could not find node ${words[2]:-}"
+            lock
+            step 0 Deleting "Deleting node ${words[2]} from cluster $profile"
+            strictly node_deleted "$name" >>"$LOGS/minikube.log" 2>&1 || fail 80 GUEST_NODE_DELETE "see $LOGS/minikube.log"
+            step 1 Done "Node ${words[2]} was successfully deleted."
+            ;;
+        *) fail 14 MK_USAGE "this stand-in has: node list, node add, node delete" ;;
+    esac
 }
 
 service() {
@@ -221,12 +264,12 @@ case ${words[0]} in
     stop) stop ;;
     delete) delete ;;
     image) image ;;
-    node) printf '%s\t%s\n' "$PROFILE" "$(node_ip 0)" ;;
+    node) node ;;
     service) service ;;
     update-context) cp -f "$(node_dir "$PROFILE")/kubeconfig" "$STATE/kubeconfig" ;;
     kubectl)
         ((${#behind[@]})) || behind=("${words[@]:1}")
-        exec "$STATE/bin/kubectl" --kubeconfig "$(node_dir "$PROFILE")/kubeconfig" "${behind[@]}"
+        kubectl_bed "${behind[@]}"
         ;;
     *) fail 14 MK_USAGE "this stand-in does not have: ${words[*]}" ;;
 esac

@@ -53,7 +53,19 @@ network_up() {
     node_rule "$name" filter FORWARD -d "$PODS_CIDR" -j ACCEPT
 }
 
-# network_down NAME NUMBER
+# pod_routes COUNT NUMBER_FILE... : with several nodes, this machine is the router between their pods
+pod_routes() {
+    local number count=$1
+    ((count > 1)) || return 0
+    shift
+    rule filter FORWARD -s "$PODS_CIDR" -j ACCEPT
+    rule filter FORWARD -d "$PODS_CIDR" -j ACCEPT
+    for number in $(cat "$@"); do
+        ip route replace "$(pod_subnet "$number")" via "$(node_ip "$number")"
+    done
+}
+
+# network_down NAME NUMBER : the link takes its routes along
 network_down() {
     ip link delete "$(veth_of "$2")" 2>/dev/null || true
     ip netns delete "$1" 2>/dev/null || true
@@ -65,6 +77,8 @@ network_rules_removed() {
     unrule nat POSTROUTING -s "$NODES_CIDR" ! -d "$NODES_CIDR" -j MASQUERADE
     unrule filter FORWARD -s "$NODES_CIDR" -j ACCEPT
     unrule filter FORWARD -d "$NODES_CIDR" -j ACCEPT
+    unrule filter FORWARD -s "$PODS_CIDR" -j ACCEPT
+    unrule filter FORWARD -d "$PODS_CIDR" -j ACCEPT
     local cidr
     for cidr in "${OUR_CIDRS[@]}"; do ip route delete unreachable "$cidr" metric "$ROUTE_METRIC" 2>/dev/null || true; done
 }

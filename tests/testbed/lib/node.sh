@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# The life of a node: up, stopped, deleted. The first one, named like the profile, carries the control plane.
+# The life of a node: up, stopped, deleted. The first one, named like the profile, carries the control plane; another one,
+# which minikube would call m02, is PROFILE-m02 and has only dockerd, kubelet and kube-proxy.
 
 # node_names : the nodes that this bed has, the first one first
 node_names() {
@@ -11,17 +12,25 @@ node_names() {
 
 node_number() { cat "$(node_dir "$1")/number"; }
 
+# node_declared NAME : gives a new node its number; starting it is cluster_up's work
+node_declared() {
+    local number=0
+    [[ -e $(node_dir "$1")/number ]] && return 0
+    while grep -qsx "$number" "$STATE"/nodes/*/number; do number=$((number + 1)); done
+    echo "$number" | write "$(node_dir "$1")/number"
+}
+
 # cluster_up : every node of the bed, running and Ready
 cluster_up() {
     local name
-    mkdir -p "$(node_dir "$PROFILE")"
-    [[ -e $(node_dir "$PROFILE")/number ]] || echo 0 >"$(node_dir "$PROFILE")/number"
+    node_declared "$PROFILE"
     authority
 
     forget_lost_cluster
     for name in $(node_names); do
         network_up "$name" "$(node_number "$name")"
     done
+    pod_routes "$(node_names | wc -l)" "$STATE"/nodes/*/number
     running_everything || say "node: starting $(node_names | tr '\n' ' ')"
     for name in $(node_names); do node_engine_started "$name" "$(node_number "$name")"; done
     control_plane_started "$PROFILE"
@@ -51,7 +60,9 @@ running_everything() {
     done
 }
 
-kubectl_bed() { "$STATE/bin/kubectl" --kubeconfig "$(node_dir "$PROFILE")/kubeconfig" "$@"; }
+kubectl_bed() {
+    "$STATE/bin/kubectl" --kubeconfig "$(node_dir "$PROFILE")/kubeconfig" --cache-dir "$STATE/kubectl-cache" "$@"
+}
 
 node_is_ready() {
     [[ $(kubectl_bed get node "$1" -o 'jsonpath={.status.conditions[?(@.type=="Ready")].status}') == True ]]
@@ -110,13 +121,27 @@ cluster_deleted() {
         kill_containers "$name"
     done
     cluster_stopped
-    for name in $(node_names); do
-        network_down "$name" "$(node_number "$name")"
-        unmount_below "$(node_dir "$name")" "$(node_run "$name")"
-        cgroup_removed "$MARK/$name"
-        rm -rf -- "$RUN/cni/$(node_number "$name")"
-        rm -rf -- "$(node_dir "$name")" "$(node_run "$name")" "${PROCS:?}/$name"
-    done
+    for name in $(node_names); do node_removed "$name"; done
+}
+
+# node_removed NAME : all that a stopped node has
+node_removed() {
+    local number
+    number=$(node_number "$1")
+    network_down "$1" "$number"
+    unmount_below "$(node_dir "$1")" "$(node_run "$1")"
+    cgroup_removed "$MARK/$1"
+    rm -rf -- "$RUN/cni/$number" "$(node_dir "$1")" "$(node_run "$1")" "${PROCS:?}/$1"
+}
+
+# node_deleted NAME : one that is not the first, out of a running cluster
+node_deleted() {
+    kubectl_bed delete node "$1" --ignore-not-found
+    kill_containers "$1"
+    worker_stopped "$1"
+    stop_process "$1" dockerd 10
+    stop_leftovers "$1" "$(node_run "$1")/exec"
+    node_removed "$1"
 }
 
 kill_containers() {

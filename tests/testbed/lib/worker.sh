@@ -11,7 +11,9 @@ worker_started() {
     cni_config "$number" | write "$dir/cni/10-stack-testbed.conflist"
     kubelet_config "$name" "$number" | write "$dir/kubelet.yaml"
     cgroup_made "$MARK/$name"
-    ensure_process "$name" kubelet "$name" "$KUBERNETES/kubelet" \
+    kubelet_mounts "$dir"
+    ensure_process "$name" kubelet "$name" unshare --mount --propagation unchanged \
+        "$TESTBED_DIR/services/own-pod-logs" "$dir/log" "$KUBERNETES/kubelet" \
         --config="$dir/kubelet.yaml" --kubeconfig="$(node_dir "$PROFILE")/kubeconfig" --root-dir="$dir/kubelet" \
         --container-runtime=docker --docker-endpoint="unix://$run/docker.sock" \
         --container-runtime-endpoint="unix://$run/dockershim.sock" \
@@ -75,6 +77,13 @@ evictionHard: {memory.available: 64Mi, nodefs.available: 1%, imagefs.available: 
 containerLogMaxSize: 5Mi
 containerLogMaxFiles: 2
 YAML
+}
+
+# kubelet_mounts NODE_DIR : what the kubelet mounts in its folder, dockerd must see, from another mount namespace
+kubelet_mounts() {
+    mountpoint -q "$1/kubelet" && return 0
+    mount --bind "$1/kubelet" "$1/kubelet"
+    mount --make-rshared "$1/kubelet"
 }
 
 worker_stopped() {
