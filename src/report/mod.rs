@@ -9,6 +9,7 @@ mod follow;
 mod live;
 mod plain;
 mod plan;
+mod status;
 mod style;
 mod why;
 

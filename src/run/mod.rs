@@ -8,6 +8,7 @@ mod destroy;
 mod explain;
 mod input;
 mod plan;
+mod status;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -18,6 +19,7 @@ pub use destroy::destroy;
 pub use explain::{Explained, ExplainedInput, explain};
 pub use input::{Pool, Selected};
 pub use plan::{Planned, plan};
+pub use status::{BuiltImage, ClusterStatus, ImageStatus, ReleaseStatusView, Status, status};
 
 use crate::exec::AttemptResult;
 use crate::graph::StepIndex;

@@ -276,7 +276,7 @@ fn objects(release: &Release) -> Result<Vec<Object>, StepError> {
     manifest::objects(&release.manifest, &release.namespace).map_err(|error| StepError::of(&error, error.class(), None))
 }
 
-fn rules(world: &World, spec: &Spec) -> Rules {
+pub(super) fn rules(world: &World, spec: &Spec) -> Rules {
     Rules {
         grace: spec.patience.grace,
         max_restarts: spec.patience.max_restarts.into(),

@@ -16,6 +16,7 @@ mod ready;
 mod remove;
 mod speaker;
 mod values;
+mod view;
 mod watching;
 mod world;
 
@@ -25,6 +26,7 @@ pub use output::{Known, Output, deploy_tag};
 pub use preflight::preflight;
 pub use remove::{Removal, preview, remove};
 pub use speaker::Speaker;
+pub use view::{images_on_nodes, newest_image, release_view};
 pub use world::{Environment, Options, World};
 
 use crate::error::Class;

@@ -157,7 +157,7 @@ impl World {
     }
 
     /// The images that an image's Dockerfile builds on.
-    pub(super) fn bases(&self, image: &str) -> &[String] {
+    pub fn bases(&self, image: &str) -> &[String] {
         self.facts.from.get(image).map(Vec::as_slice).unwrap_or_default()
     }
 

@@ -1,0 +1,58 @@
+//! What `status` asks of the things that steps make.
+
+use std::collections::BTreeMap;
+
+use super::{StepError, World};
+use crate::error::Class;
+use crate::model::release::Release;
+use crate::tools::docker::{Engine, ImageFilter, ImageLine};
+use crate::tools::helm::releases;
+use crate::tools::kube::{View, manifest, view};
+
+/// A chart's release and what runs of it; nothing when it is not installed.
+///
+/// # Errors
+/// When the cluster can't be asked, or its answer makes no sense.
+pub async fn release_view(world: &World, chart: &str) -> Result<Option<(Release, View)>, StepError> {
+    let spec = world.stack().charts.get(chart);
+    let spec = spec.ok_or_else(|| StepError::new(Class::Internal, format!("there is no chart {chart}")))?;
+    let cluster = world.cluster().await?;
+    let release = releases::latest(cluster, &spec.namespace, &spec.release).await;
+    let Some(release) = release.map_err(|error| StepError::of(&error, error.class(), error.help()))? else {
+        return Ok(None);
+    };
+    let objects = manifest::objects(&release.manifest, &release.namespace)
+        .map_err(|error| StepError::of(&error, error.class(), None))?;
+    let rules = super::chart::rules(world, spec);
+    let view = view(cluster, &objects, &rules, &spec.namespace).await;
+    let view = view.map_err(|error| StepError::of(&error, error.class(), error.help()))?;
+    Ok(Some((release, view)))
+}
+
+/// For each image ID, the nodes that have it.
+///
+/// # Errors
+/// When a node's image store can't be asked.
+pub async fn images_on_nodes(world: &World) -> Result<BTreeMap<String, Vec<String>>, StepError> {
+    let references = world.stack().images.values().map(|image| image.repository.value.clone()).collect();
+    let filter = ImageFilter { references, ..ImageFilter::default() };
+    let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for node in &world.nodes().await?.stores {
+        let images = node.engine.images(&filter).await;
+        for image in images.map_err(|error| StepError::of(&error, error.class(), error.help()))? {
+            found.entry(image.id).or_default().push(node.name.clone());
+        }
+    }
+    Ok(found)
+}
+
+/// The image of a repository that was made last.
+///
+/// # Errors
+/// When the engine can't be asked.
+pub async fn newest_image(engine: &Engine, repository: &str) -> Result<Option<ImageLine>, StepError> {
+    let filter = ImageFilter { references: vec![repository.to_owned()], ..ImageFilter::default() };
+    let images = engine.images(&filter).await;
+    let images = images.map_err(|error| StepError::of(&error, error.class(), error.help()))?;
+    Ok(images.into_iter().max_by_key(|image| image.created))
+}
