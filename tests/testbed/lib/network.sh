@@ -56,8 +56,12 @@ network_up() {
 # pod_routes COUNT NUMBER_FILE... : with several nodes, this machine is the router between their pods
 pod_routes() {
     local number count=$1
-    ((count > 1)) || return 0
     shift
+    if ((count == 1)); then
+        # As with minikube, this machine does not reach pods.
+        ip route delete "$(pod_subnet "$(cat "$@")")" 2>/dev/null || true
+        return 0
+    fi
     rule filter FORWARD -s "$PODS_CIDR" -j ACCEPT
     rule filter FORWARD -d "$PODS_CIDR" -j ACCEPT
     for number in $(cat "$@"); do

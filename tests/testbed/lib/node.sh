@@ -136,12 +136,15 @@ node_removed() {
 
 # node_deleted NAME : one that is not the first, out of a running cluster
 node_deleted() {
+    kubectl_bed cordon "$1" || true
+    kubectl_bed delete pods -A --field-selector "spec.nodeName=$1" --force --grace-period=0
     kubectl_bed delete node "$1" --ignore-not-found
     kill_containers "$1"
     worker_stopped "$1"
     stop_process "$1" dockerd 10
     stop_leftovers "$1" "$(node_run "$1")/exec"
     node_removed "$1"
+    pod_routes "$(node_names | wc -l)" "$STATE"/nodes/*/number
 }
 
 kill_containers() {
