@@ -50,23 +50,32 @@ impl Needs {
         self.edges.len()
     }
 
-    /// For each step, the steps that need it, in ascending order.
-    ///
-    /// Every need must be a known step.
-    pub(super) fn reversed(&self) -> Self {
-        let mut offsets = vec![0_u32; self.offsets.len()];
+    /// How often each step is needed. Every need must be a known step.
+    pub(super) fn times_needed(&self) -> Vec<u32> {
+        let mut times = vec![0; self.len()];
         for &need in &self.edges {
-            offsets[need as usize + 1] += 1;
+            times[need as usize] += 1;
         }
-        for step in 0..self.len() {
-            offsets[step + 1] += offsets[step];
+        times
+    }
+
+    /// For each rank, the ranks that need it, in ascending order, where `steps` has the step of each rank, and `ranks`
+    /// the rank of each step. Every need must be a known step.
+    pub(super) fn reversed(&self, steps: &[u32], ranks: &[u32]) -> Self {
+        let times = self.times_needed();
+        let mut offsets = Vec::with_capacity(self.offsets.len());
+        let mut end = 0;
+        offsets.push(end);
+        for &step in steps {
+            end += times[step as usize];
+            offsets.push(end);
         }
         let mut next = offsets.clone();
         let mut edges = vec![0_u32; self.edges.len()];
-        for step in 0..self.len() as u32 {
+        for (rank, &step) in (0..).zip(steps) {
             for &need in self.of(step) {
-                let place = &mut next[need as usize];
-                edges[*place as usize] = step;
+                let place = &mut next[ranks[need as usize] as usize];
+                edges[*place as usize] = rank;
                 *place += 1;
             }
         }

@@ -1,8 +1,9 @@
 //! The state machine itself.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::input::{Failing, Input, InvalidInput, Limits, Needs, StepSpec};
+use super::input::{Failing, Input, InvalidInput, Limits, StepSpec};
 use super::order::Order;
 use super::ready::ReadySet;
 use super::{Effect, End, Event, Level, StopReason, Summary, Timer, Verdict};
@@ -40,16 +41,28 @@ impl State {
     }
 }
 
-/// What changes about a step during the run.
+/// What is looked at of a step whenever something happens to it, kept together: in a graph of a million steps, fetching
+/// it is what costs.
 #[derive(Debug, Clone, Copy)]
 struct Step {
-    state: State,
-    /// How urgently the live attempt was asked to stop.
-    asked: Option<Level>,
-    /// The last attempt that started; 0 before the first.
-    attempt: u32,
     /// How many needs are not done or skipped yet.
     unmet: u32,
+    /// The last attempt that started; 0 before the first.
+    attempt: u32,
+    deadline_ms: Option<NonZeroU32>,
+    pool: u16,
+    state: State,
+    /// Whether the last attempt was asked to stop since it took too long.
+    was_overdue: bool,
+    /// How urgently the live attempt was asked to stop.
+    asked: Option<Level>,
+}
+
+impl Step {
+    /// The deadline that ended the last attempt, if one did.
+    fn overdue(&self) -> Option<Duration> {
+        self.deadline_ms.filter(|_| self.was_overdue).map(milliseconds)
+    }
 }
 
 /// A pool's slots and the steps that wait for one.
@@ -60,18 +73,22 @@ struct Pool {
     ready: ReadySet,
 }
 
+/// The number of a step inside the scheduler, see [`Order`]. All that comes in or goes out has the caller's numbers.
+type Rank = usize;
+
 /// See the [module](super).
 #[derive(Debug)]
 pub struct Scheduler {
+    /// By the caller's numbers.
     specs: Vec<StepSpec>,
-    dependents: Needs,
     order: Order,
     limits: Limits,
+    /// By rank.
     steps: Vec<Step>,
     pools: Vec<Pool>,
     live: u32,
     left: u32,
-    /// The first step that failed for good under fail-fast.
+    /// The first step that failed for good under fail-fast, by the caller's number.
     culprit: Option<u32>,
     begun: bool,
     summary: Summary,
@@ -88,25 +105,24 @@ impl Scheduler {
     pub fn new(input: Input) -> Result<Self, InvalidInput> {
         input.validate()?;
         let Input { needs, steps: specs, limits } = input;
-        let dependents = needs.reversed();
-        let order = Order::new(&needs, &dependents, &specs, limits.pools.len())?;
-        let steps: Vec<Step> = (0..specs.len() as u32)
-            .map(|step| Step { state: State::Waiting, asked: None, attempt: 0, unmet: needs.of(step).len() as u32 })
-            .collect();
-        let pools = limits
-            .pools
+        let order = Order::new(&needs, &specs)?;
+        let steps: Vec<Step> = order
+            .steps
             .iter()
-            .zip(&order.steps)
-            .map(|(slots, steps)| Pool { slots: slots.get(), live: 0, ready: ReadySet::new(steps.len()) })
+            .map(|&step| {
+                let StepSpec { pool, deadline_ms, .. } = specs[step as usize];
+                let unmet = needs.of(step).len() as u32;
+                Step { unmet, attempt: 0, deadline_ms, pool, state: State::Waiting, was_overdue: false, asked: None }
+            })
             .collect();
+        let pool = |slots: &NonZeroU32| Pool { slots: slots.get(), live: 0, ready: ReadySet::new(steps.len()) };
         Ok(Self {
+            pools: limits.pools.iter().map(pool).collect(),
             left: specs.len() as u32,
             specs,
-            dependents,
             order,
             limits,
             steps,
-            pools,
             live: 0,
             culprit: None,
             begun: false,
@@ -128,26 +144,32 @@ impl Scheduler {
         match event {
             Event::Begin => self.begin(now),
             Event::Finished { step, attempt, verdict } => {
-                if self.is_live(step, attempt) {
-                    self.finished(step, verdict, now);
+                if let Some(rank) = self.live_rank(step, attempt) {
+                    self.finished(rank, verdict, now);
                 }
             }
             Event::Timer(Timer::Run) => self.stop(StopReason::Deadline, now),
             Event::Timer(Timer::Attempt { step, attempt }) => {
-                if self.is_live(step, attempt) && self.steps[step as usize].state == State::Running {
-                    self.enter(step, State::Overdue);
-                    self.ask(step, Level::Terminate, now);
+                if let Some(rank) = self.live_rank(step, attempt)
+                    && self.steps[rank].state == State::Running
+                {
+                    self.enter(rank, State::Overdue);
+                    self.ask(rank, Level::Terminate, now);
                 }
             }
             Event::Timer(Timer::Backoff { step, attempt }) => {
-                let Some(known) = self.steps.get(step as usize) else { return &self.effects };
-                if known.state == State::Backoff && known.attempt == attempt {
-                    self.enter(step, State::Ready);
+                if let Some(&rank) = self.order.ranks.get(step as usize) {
+                    let known = self.steps[rank as Rank];
+                    if known.state == State::Backoff && known.attempt == attempt {
+                        self.enter(rank as Rank, State::Ready);
+                    }
                 }
             }
             Event::Timer(Timer::Harder { step, attempt, level }) => {
-                if self.is_live(step, attempt) && self.steps[step as usize].asked.is_some() {
-                    self.ask(step, level, now);
+                if let Some(rank) = self.live_rank(step, attempt)
+                    && self.steps[rank].asked.is_some()
+                {
+                    self.ask(rank, level, now);
                 }
             }
             Event::Stop(reason) => self.stop(reason, now),
@@ -182,10 +204,10 @@ impl Scheduler {
         if let Some(deadline) = self.limits.deadline {
             self.effects.push(Effect::ArmTimer { timer: Timer::Run, at: now + deadline });
         }
-        for step in 0..self.steps.len() as u32 {
-            let known = self.steps[step as usize];
+        for rank in 0..self.steps.len() {
+            let known = self.steps[rank];
             if known.unmet == 0 && known.state == State::Waiting {
-                self.enter(step, State::Ready);
+                self.enter(rank, State::Ready);
             }
         }
     }
@@ -197,64 +219,61 @@ impl Scheduler {
             return;
         }
         while self.live < self.limits.jobs.get() {
-            let Some(step) = self.next_ready() else { return };
-            self.enter(step, State::Running);
-            let attempt = self.steps[step as usize].attempt;
+            let ready = self.pools.iter().filter(|pool| pool.live < pool.slots).filter_map(|pool| pool.ready.first());
+            let Some(rank) = ready.min() else { return };
+            let rank = rank as Rank;
+            self.enter(rank, State::Running);
+            let Step { attempt, deadline_ms, .. } = self.steps[rank];
+            let step = self.order.steps[rank];
             self.effects.push(Effect::Start { step, attempt });
-            if let Some(deadline) = deadline(&self.specs[step as usize]) {
+            if let Some(deadline) = deadline_ms {
                 let timer = Timer::Attempt { step, attempt };
-                self.effects.push(Effect::ArmTimer { timer, at: now + deadline });
+                self.effects.push(Effect::ArmTimer { timer, at: now + milliseconds(deadline) });
             }
         }
     }
 
-    fn next_ready(&self) -> Option<u32> {
-        self.pools
-            .iter()
-            .zip(&self.order.steps)
-            .filter(|(pool, _)| pool.live < pool.slots)
-            .filter_map(|(pool, steps)| pool.ready.first().map(|place| steps[place as usize]))
-            .min_by_key(|&step| (std::cmp::Reverse(self.order.remaining[step as usize]), step))
+    /// The rank of `step`, if this attempt at it lives.
+    fn live_rank(&self, step: u32, attempt: u32) -> Option<Rank> {
+        let rank = *self.order.ranks.get(step as usize)? as Rank;
+        let known = &self.steps[rank];
+        (known.state.is_live() && known.attempt == attempt).then_some(rank)
     }
 
-    fn is_live(&self, step: u32, attempt: u32) -> bool {
-        self.steps.get(step as usize).is_some_and(|known| known.state.is_live() && known.attempt == attempt)
-    }
-
-    /// A live attempt of `step` ended.
-    fn finished(&mut self, step: u32, verdict: Verdict, now: Duration) {
-        let state = self.steps[step as usize].state;
+    /// A live attempt ended.
+    fn finished(&mut self, rank: Rank, verdict: Verdict, now: Duration) {
+        let Step { state, attempt, .. } = self.steps[rank];
         match verdict {
             // What was achieved counts, even when it was asked to stop.
-            Verdict::Done => self.succeed(step, End::Done),
-            Verdict::Skipped => self.succeed(step, End::Skipped),
+            Verdict::Done => self.succeed(rank, End::Done),
+            Verdict::Skipped => self.succeed(rank, End::Skipped),
             Verdict::Failed(_) if state == State::Stopping => {
                 let reason = self.summary.stopped.unwrap_or(StopReason::Interrupt);
-                self.end(step, End::Cancelled { reason, by: None });
+                self.end(rank, End::Cancelled { reason, by: None });
             }
             Verdict::Failed(class) => {
-                let Step { attempt, .. } = self.steps[step as usize];
+                let step = self.order.steps[rank];
                 let spec = self.specs[step as usize];
-                let overdue = if state == State::Overdue { deadline(&spec) } else { None };
+                let overdue = self.steps[rank].overdue();
                 let class = if overdue.is_some() { Class::Transient } else { class };
                 let again = class == Class::Transient && attempt <= spec.retries.into();
                 if again && self.summary.stopped.is_none() {
                     let delay = backoff(spec.backoff_ms, attempt);
-                    self.enter(step, State::Backoff);
+                    self.enter(rank, State::Backoff);
                     self.effects.push(Effect::Retry { step, attempt, overdue, delay });
                     self.effects.push(Effect::ArmTimer { timer: Timer::Backoff { step, attempt }, at: now + delay });
                 } else {
-                    self.fail(step, class, overdue, now);
+                    self.fail(rank, class, now);
                 }
             }
         }
     }
 
-    fn succeed(&mut self, step: u32, end: End) {
-        self.end(step, end);
-        for at in 0..self.dependents.of(step).len() {
-            let dependent = self.dependents.of(step)[at];
-            let known = &mut self.steps[dependent as usize];
+    fn succeed(&mut self, rank: Rank, end: End) {
+        self.end(rank, end);
+        for at in 0..self.order.dependents.of(rank as u32).len() {
+            let dependent = self.order.dependents.of(rank as u32)[at] as Rank;
+            let known = &mut self.steps[dependent];
             known.unmet -= 1;
             if known.unmet == 0 && known.state == State::Waiting {
                 self.enter(dependent, State::Ready);
@@ -262,33 +281,34 @@ impl Scheduler {
         }
     }
 
-    /// `step` failed for good: so nothing that needs it can start.
-    fn fail(&mut self, step: u32, class: Class, overdue: Option<Duration>, now: Duration) {
-        self.end(step, End::Failed { class, overdue });
+    /// A step failed for good: so nothing that needs it can start.
+    fn fail(&mut self, rank: Rank, class: Class, now: Duration) {
+        let overdue = self.steps[rank].overdue();
+        self.end(rank, End::Failed { class, overdue });
+        let by = self.order.steps[rank];
         let mut to_block = std::mem::take(&mut self.to_block);
-        to_block.extend_from_slice(self.dependents.of(step));
+        to_block.extend_from_slice(self.order.dependents.of(rank as u32));
         while let Some(dependent) = to_block.pop() {
-            if self.steps[dependent as usize].state == State::Waiting {
-                self.end(dependent, End::Blocked { by: step });
-                to_block.extend_from_slice(self.dependents.of(dependent));
+            if self.steps[dependent as Rank].state == State::Waiting {
+                self.end(dependent as Rank, End::Blocked { by });
+                to_block.extend_from_slice(self.order.dependents.of(dependent));
             }
         }
         self.to_block = to_block;
         if self.limits.failing == Failing::Fast && self.summary.stopped.is_none() {
-            self.culprit = Some(step);
+            self.culprit = Some(by);
             self.stop(StopReason::FailFast, now);
         }
     }
 
     /// From now on nothing starts; what runs is asked to stop as urgently as `reason` wants it.
     fn stop(&mut self, reason: StopReason, now: Duration) {
-        let first = self.summary.stopped.is_none();
-        if self.summary.stopped.is_some_and(|known| known >= reason) {
+        let before = self.summary.stopped;
+        if before >= Some(reason) {
             return;
         }
         self.summary.stopped = Some(reason);
-        // A run that is stopped before it begins ends when it begins, so that its end is told once.
-        if first {
+        if before.is_none() {
             self.end_unstarted(reason, now);
         }
         let level = match reason {
@@ -296,41 +316,43 @@ impl Scheduler {
             StopReason::Deadline | StopReason::Interrupt => Level::Terminate,
             StopReason::Kill => Level::Kill,
         };
-        for step in 0..self.steps.len() as u32 {
-            match self.steps[step as usize].state {
+        for step in 0..self.steps.len() {
+            let rank = self.order.ranks[step] as Rank;
+            match self.steps[rank].state {
                 State::Running => {
-                    self.enter(step, State::Stopping);
-                    self.ask(step, level, now);
+                    self.enter(rank, State::Stopping);
+                    self.ask(rank, level, now);
                 }
-                State::Stopping | State::Overdue => self.ask(step, level, now),
+                State::Stopping | State::Overdue => self.ask(rank, level, now),
                 State::Waiting | State::Ready | State::Backoff | State::Ended => {}
             }
         }
     }
 
-    /// Ends every step that has no live attempt.
+    /// Ends every step that has no live attempt, in the order of the caller.
     fn end_unstarted(&mut self, reason: StopReason, now: Duration) {
         // A step between two attempts has failed, since there will not be another; and so it blocks what needs it.
-        for step in 0..self.steps.len() as u32 {
-            let known = self.steps[step as usize];
+        for step in 0..self.steps.len() {
+            let rank = self.order.ranks[step] as Rank;
+            let known = self.steps[rank];
             if known.state == State::Backoff || (known.state == State::Ready && known.attempt > 0) {
-                // Between attempts, whether the last one was asked to stop tells whether its deadline ended it.
-                let overdue = known.asked.and_then(|_| deadline(&self.specs[step as usize]));
-                self.fail(step, Class::Transient, overdue, now);
+                self.fail(rank, Class::Transient, now);
             }
         }
         let by = self.culprit;
-        for step in 0..self.steps.len() as u32 {
-            match self.steps[step as usize].state {
-                State::Waiting | State::Ready => self.end(step, End::Cancelled { reason, by }),
+        for step in 0..self.steps.len() {
+            let rank = self.order.ranks[step] as Rank;
+            match self.steps[rank].state {
+                State::Waiting | State::Ready => self.end(rank, End::Cancelled { reason, by }),
                 State::Running | State::Stopping | State::Overdue | State::Backoff | State::Ended => {}
             }
         }
     }
 
-    /// Asks the live attempt of `step` to stop, unless it was asked as urgently before.
-    fn ask(&mut self, step: u32, level: Level, now: Duration) {
-        let known = &mut self.steps[step as usize];
+    /// Asks the live attempt to stop, unless it was asked as urgently before.
+    fn ask(&mut self, rank: Rank, level: Level, now: Duration) {
+        let step = self.order.steps[rank];
+        let known = &mut self.steps[rank];
         if known.asked >= Some(level) {
             return;
         }
@@ -346,8 +368,8 @@ impl Scheduler {
         self.effects.push(Effect::ArmTimer { timer, at: now + within });
     }
 
-    fn end(&mut self, step: u32, end: End) {
-        self.enter(step, State::Ended);
+    fn end(&mut self, rank: Rank, end: End) {
+        self.enter(rank, State::Ended);
         let count = match end {
             End::Done => &mut self.summary.done,
             End::Skipped => &mut self.summary.skipped,
@@ -356,25 +378,28 @@ impl Scheduler {
             End::Cancelled { .. } => &mut self.summary.cancelled,
         };
         *count += 1;
-        self.effects.push(Effect::Finish { step, end });
+        self.effects.push(Effect::Finish { step: self.order.steps[rank], end });
     }
 
     /// Every change of state passes through here, and only here do queues and counters of live attempts change.
-    fn enter(&mut self, step: u32, to: State) {
-        let known = &mut self.steps[step as usize];
+    fn enter(&mut self, rank: Rank, to: State) {
+        let known = &mut self.steps[rank];
         let from = std::mem::replace(&mut known.state, to);
-        debug_assert!(may_follow(from, to), "step {step}: {from:?} -> {to:?}");
+        debug_assert!(may_follow(from, to), "{:?}: {from:?} -> {to:?}", self.order.steps.get(rank));
         if to == State::Running {
             known.attempt += 1;
             known.asked = None;
+            known.was_overdue = false;
         }
-        let pool = &mut self.pools[usize::from(self.specs[step as usize].pool)];
-        let place = self.order.place[step as usize];
+        if to == State::Overdue {
+            known.was_overdue = true;
+        }
+        let pool = &mut self.pools[usize::from(known.pool)];
         if from == State::Ready {
-            pool.ready.remove(place);
+            pool.ready.remove(rank as u32);
         }
         if to == State::Ready {
-            pool.ready.insert(place);
+            pool.ready.insert(rank as u32);
         }
         match (from.is_live(), to.is_live()) {
             (false, true) => {
@@ -407,8 +432,8 @@ fn may_follow(from: State, to: State) -> bool {
     }
 }
 
-fn deadline(spec: &StepSpec) -> Option<Duration> {
-    spec.deadline_ms.map(|deadline| Duration::from_millis(deadline.get().into()))
+fn milliseconds(number: NonZeroU32) -> Duration {
+    Duration::from_millis(number.get().into())
 }
 
 fn backoff(first_ms: u32, attempt: u32) -> Duration {

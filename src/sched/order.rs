@@ -1,48 +1,46 @@
 //! Which of two ready steps goes first: the one with more work behind it.
 
+use std::cmp::Reverse;
+
 use super::input::{InvalidInput, Needs, StepSpec};
 
-/// The order of all steps, fixed for the run, in which ready ones are started.
+/// The order in which steps that are ready at the same time are started, fixed for the run: a rank for each step.
+///
+/// The scheduler numbers steps by rank inside. Steps that start one after the other, and the steps behind them, then
+/// lie close together in memory, whatever the order of the file; and the set of ready ranks is its own priority queue.
 #[derive(Debug)]
 pub(super) struct Order {
-    /// For each step, the expected time from its start to the end of the longest path that begins with it, in
-    /// milliseconds.
-    pub(super) remaining: Vec<u64>,
-    /// For each step, its place among the steps of its pool.
-    pub(super) place: Vec<u32>,
-    /// For each pool, its steps by place.
-    pub(super) steps: Vec<Vec<u32>>,
+    /// The step of each rank.
+    pub(super) steps: Vec<u32>,
+    /// The rank of each step.
+    pub(super) ranks: Vec<u32>,
+    /// For each rank, the ranks that need it, in ascending order.
+    pub(super) dependents: Needs,
 }
 
 impl Order {
-    pub(super) fn new(
-        needs: &Needs,
-        dependents: &Needs,
-        specs: &[StepSpec],
-        pools: usize,
-    ) -> Result<Self, InvalidInput> {
-        let remaining = remaining(needs, dependents, specs)?;
-        let mut steps = vec![Vec::new(); pools];
-        for (step, spec) in (0_u32..).zip(specs) {
-            steps[usize::from(spec.pool)].push(step);
+    /// Every need must be a known step.
+    pub(super) fn new(needs: &Needs, specs: &[StepSpec]) -> Result<Self, InvalidInput> {
+        let remaining = remaining(needs, specs)?;
+        let mut keyed: Vec<(Reverse<u64>, u32)> = remaining.into_iter().map(Reverse).zip(0..).collect();
+        // Of equal ones, the first in the file.
+        keyed.sort_unstable();
+        let steps: Vec<u32> = keyed.into_iter().map(|(_, step)| step).collect();
+        let mut ranks = vec![0; steps.len()];
+        for (rank, &step) in (0..).zip(&steps) {
+            ranks[step as usize] = rank;
         }
-        let mut place = vec![0; specs.len()];
-        for steps in &mut steps {
-            // Stable, so that equal steps keep the order of the file.
-            steps.sort_by_key(|&step| std::cmp::Reverse(remaining[step as usize]));
-            for (at, &step) in (0_u32..).zip(steps.iter()) {
-                place[step as usize] = at;
-            }
-        }
-        Ok(Self { remaining, place, steps })
+        let dependents = needs.reversed(&steps, &ranks);
+        Ok(Self { steps, ranks, dependents })
     }
 }
 
-/// The longest path from each step, walking from the last steps to the first.
-fn remaining(needs: &Needs, dependents: &Needs, specs: &[StepSpec]) -> Result<Vec<u64>, InvalidInput> {
+/// For each step, the expected time from its start to the end of the longest path that begins with it, in milliseconds;
+/// found by walking from the last steps to the first.
+fn remaining(needs: &Needs, specs: &[StepSpec]) -> Result<Vec<u64>, InvalidInput> {
     let count = specs.len();
     let mut remaining = vec![0_u64; count];
-    let mut waiting: Vec<u32> = (0..count as u32).map(|step| dependents.of(step).len() as u32).collect();
+    let mut waiting = needs.times_needed();
     let mut last: Vec<u32> = (0..count as u32).filter(|&step| waiting[step as usize] == 0).collect();
     let mut seen = 0;
     while let Some(step) = last.pop() {
@@ -78,12 +76,21 @@ mod tests {
 
     #[test]
     fn the_longest_remaining_path_counts() {
-        // 0 -> 1 -> 3, 0 -> 2 -> 3, 4 alone
-        let needs: Needs = [vec![], vec![0], vec![0], vec![1, 2], vec![]].into_iter().collect();
-        let specs = [spec(1), spec(10), spec(5), spec(2), spec(0)];
-        let order = Order::new(&needs, &needs.reversed(), &specs, 1).unwrap();
-        assert_eq!(order.remaining, [13, 12, 7, 2, 1]);
-        assert_eq!(order.steps, [[0, 1, 2, 3, 4]]);
+        // 1 -> 2 -> 4, 1 -> 3 -> 4, 0 alone
+        let needs: Needs = [vec![], vec![], vec![1], vec![1], vec![2, 3]].into_iter().collect();
+        let specs = [spec(0), spec(1), spec(10), spec(5), spec(2)];
+        assert_eq!(remaining(&needs, &specs).unwrap(), [1, 13, 12, 7, 2]);
+        let order = Order::new(&needs, &specs).unwrap();
+        assert_eq!(order.steps, [1, 2, 3, 4, 0]);
+        assert_eq!(order.ranks, [4, 0, 1, 2, 3]);
+        let dependents: Vec<&[u32]> = (0..5).map(|rank| order.dependents.of(rank)).collect();
+        assert_eq!(dependents, [&[1, 2][..], &[3], &[3], &[], &[]]);
+    }
+
+    #[test]
+    fn of_equal_steps_the_first_goes_first() {
+        let needs: Needs = (0..5).map(|_| None).collect();
+        assert_eq!(Order::new(&needs, &[spec(3); 5]).unwrap().steps, [0, 1, 2, 3, 4]);
     }
 
     #[test]
@@ -91,7 +98,7 @@ mod tests {
         for needs in [vec![vec![0]], vec![vec![], vec![0, 2], vec![1], vec![2]]] {
             let needs: Needs = needs.into_iter().collect();
             let specs = vec![spec(1); needs.len()];
-            let error = Order::new(&needs, &needs.reversed(), &specs, 1).unwrap_err();
+            let error = Order::new(&needs, &specs).unwrap_err();
             assert!(matches!(error, InvalidInput::Cycle { .. }), "{error}");
         }
     }

@@ -1,4 +1,4 @@
-//! The ready steps of a pool, by place, with the first one at hand.
+//! The ready steps of a pool, by rank, with the first one at hand.
 
 /// A set of numbers below a fixed bound. Insert, remove and first take as many operations as there are levels, which is
 /// 4 for a million: the cost of a step does not grow with the graph as it would in a heap.
