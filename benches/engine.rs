@@ -21,9 +21,7 @@ const ROUNDS: usize = 5;
 
 fn main() {
     scale();
-    if std::env::args().any(|arg| arg == "children") {
-        children();
-    }
+    children();
 }
 
 /// A graph with about two needs for each step, among the thousand steps before it. As in a file written by people, what

@@ -38,7 +38,7 @@ struct Check<'a> {
     dependents: Vec<Vec<u32>>,
     remaining: Vec<u64>,
     steps: Vec<Step>,
-    live: u32,
+    live: Vec<u32>,
     pool_live: Vec<u32>,
     /// Steps that could start if there were a slot, by pool.
     pool_ready: Vec<u32>,
@@ -82,7 +82,7 @@ impl<'a> Check<'a> {
                 .iter()
                 .map(|step| Step { unmet: step.needs.len(), not_before: Some(0), ..Step::default() })
                 .collect(),
-            live: 0,
+            live: Vec::new(),
             pool_live: vec![0; case.pools.len()],
             pool_ready: vec![0; case.pools.len()],
             between: Vec::new(),
@@ -127,14 +127,14 @@ impl<'a> Check<'a> {
         ensure(attempt == known.attempts + 1, || format!("it had {} attempts", known.attempts))?;
         ensure(attempt <= 1 + u32::from(spec.retries), || "it has no retry left".to_owned())?;
         ensure(known.not_before.is_some_and(|time| at >= time), || format!("it waits for {:?}", known.not_before))?;
-        ensure(self.live < self.case.jobs, || format!("{} attempts live", self.live))?;
+        ensure(self.live.len() < self.case.jobs as usize, || format!("{:?} live", self.live))?;
         ensure(self.pool_live[pool] < self.case.pools[pool], || format!("pool {pool} is full"))?;
         if self.precision == Precision::Exact && self.steps.len() <= 40 {
             let first =
                 self.eligible(at, step).min_by_key(|&step| (std::cmp::Reverse(self.remaining[step as usize]), step));
             ensure(first == Some(step), || format!("{first:?} has more work behind it"))?;
         }
-        self.live += 1;
+        self.live.push(step);
         self.pool_live[pool] += 1;
         if attempt == 1 {
             self.pool_ready[pool] -= 1;
@@ -176,7 +176,7 @@ impl<'a> Check<'a> {
         known.last = Some(verdict);
         known.not_before = None;
         known.worked += took;
-        self.live -= 1;
+        self.live.retain(|&other| other != step);
         self.pool_live[usize::from(spec.pool)] -= 1;
         self.last_end = at;
         Ok(())
@@ -249,7 +249,9 @@ impl<'a> Check<'a> {
         if known.attempts == 0 && known.unmet == 0 {
             self.pool_ready[usize::from(spec.pool)] -= 1;
         }
-        self.between.retain(|&other| other != step);
+        if known.attempts > 0 {
+            self.between.retain(|&other| other != step);
+        }
         self.steps[step as usize].end = Some(end);
         self.ended += 1;
         match end {
@@ -282,7 +284,7 @@ impl<'a> Check<'a> {
             return Ok(());
         }
         let Some(reason) = self.stopped else {
-            if self.live < self.case.jobs {
+            if self.live.len() < self.case.jobs as usize {
                 for pool in 0..self.pool_ready.len() {
                     let idle = self.pool_ready[pool] > 0 && self.pool_live[pool] < self.case.pools[pool];
                     ensure(!idle, || format!("pool {pool} has a slot and {} ready steps", self.pool_ready[pool]))?;
@@ -296,7 +298,7 @@ impl<'a> Check<'a> {
             }
             return Ok(());
         };
-        ensure(self.ended + self.live as usize == self.steps.len(), || {
+        ensure(self.ended + self.live.len() == self.steps.len(), || {
             format!("after {reason:?}, {} steps are neither running nor final", self.steps.len() - self.ended)
         })?;
         let level = match reason {
@@ -304,14 +306,14 @@ impl<'a> Check<'a> {
             StopReason::Deadline | StopReason::Interrupt => Level::Terminate,
             StopReason::Kill => Level::Kill,
         };
-        ensure(self.steps.iter().all(|known| !known.is_live || known.asked >= Some(level)), || {
+        ensure(self.live.iter().all(|&step| self.steps[step as usize].asked >= Some(level)), || {
             format!("after {reason:?} an attempt runs that was not asked to stop")
         })?;
         ensure(at <= self.stopped_at + TERMINATE_WITHIN + KILL_WITHIN, || "it should be over by now".to_owned())
     }
 
     fn over(&mut self, summary: Summary) -> Result<(), String> {
-        ensure(self.ended == self.steps.len() && self.live == 0, || "not every step has ended".to_owned())?;
+        ensure(self.ended == self.steps.len() && self.live.is_empty(), || "not every step has ended".to_owned())?;
         let mut counted = Summary { stopped: self.stopped, ..Summary::default() };
         for known in &self.steps {
             *match known.end {
