@@ -46,8 +46,7 @@ pub struct DigestCache {
     path: Option<PathBuf>,
     started_ns: i64,
     today: u32,
-    /// As read from disk, sorted by device and inode.
-    known: Vec<Record>,
+    known: Known,
     state: Mutex<State>,
 }
 
@@ -56,6 +55,12 @@ struct State {
     fresh: HashMap<(u64, u64), Record>,
     /// Which of the known records were asked for, one bit each.
     used: Vec<u64>,
+}
+
+/// The records on disk, sorted by device and inode, left as they were read: most runs ask for few of their fields.
+#[derive(Default)]
+struct Known {
+    bytes: Vec<u8>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +74,7 @@ struct Record {
 impl DigestCache {
     /// A cache that is not kept.
     pub fn in_memory() -> Self {
-        Self::with(None, Vec::new())
+        Self::with(None, Known::default())
     }
 
     /// Opens the cache in this file. A file that cannot be used gives an empty cache and a sentence that says why; one
@@ -77,23 +82,24 @@ impl DigestCache {
     pub fn open(path: impl Into<PathBuf>) -> (Self, Option<String>) {
         let path = path.into();
         let (known, warning) = match fs::read(&path) {
-            Ok(bytes) => match decode(&bytes) {
+            Ok(bytes) => match Known::new(bytes) {
                 Ok(known) => (known, None),
-                Err(why) => {
-                    (Vec::new(), Some(format!("the cache of file digests {} is {why}; starting anew", path.display())))
-                }
+                Err(why) => (
+                    Known::default(),
+                    Some(format!("the cache of file digests {} is {why}; starting anew", path.display())),
+                ),
             },
-            Err(error) if error.kind() == io::ErrorKind::NotFound => (Vec::new(), None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => (Known::default(), None),
             Err(error) => {
-                (Vec::new(), Some(format!("cannot read the cache of file digests {}: {error}", path.display())))
+                (Known::default(), Some(format!("cannot read the cache of file digests {}: {error}", path.display())))
             }
         };
         (Self::with(Some(path), known), warning)
     }
 
-    fn with(path: Option<PathBuf>, known: Vec<Record>) -> Self {
+    fn with(path: Option<PathBuf>, known: Known) -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        let used = vec![0; known.len().div_ceil(64)];
+        let used = vec![0; known.records().len().div_ceil(64)];
         Self {
             path,
             started_ns: i64::try_from(now.as_nanos()).unwrap_or(i64::MAX),
@@ -106,8 +112,7 @@ impl DigestCache {
     /// The digest of a file that was seen with this metadata, if it is known.
     pub fn get(&self, stat: &FileStat) -> Option<Digest> {
         let key = (stat.device, stat.inode);
-        if let Ok(index) = self.known.binary_search_by_key(&key, Record::key) {
-            let record = &self.known[index];
+        if let Some((index, record)) = self.known.find(key) {
             if record.stat == *stat {
                 if record.day != self.today {
                     self.lock().used[index / 64] |= 1 << (index % 64);
@@ -161,12 +166,13 @@ impl DigestCache {
         if state.fresh.is_empty() && state.used.iter().all(|bits| *bits == 0) {
             return Ok(());
         }
-        let mut records: Vec<Record> = Vec::with_capacity(self.known.len() + state.fresh.len());
-        for (index, record) in self.known.iter().enumerate() {
+        let mut records: Vec<Record> = Vec::with_capacity(self.known.records().len() + state.fresh.len());
+        for (index, bytes) in self.known.records().iter().enumerate() {
+            let record = Record::from_bytes(bytes);
             let used = state.used[index / 64] & 1 << (index % 64) != 0;
             let day = if used { self.today } else { record.day };
             if day.saturating_add(KEEP_DAYS) >= self.today && !state.fresh.contains_key(&record.key()) {
-                records.push(Record { day, ..*record });
+                records.push(Record { day, ..record });
             }
         }
         records.extend(state.fresh.values());
@@ -207,21 +213,16 @@ impl Record {
     }
 
     fn from_bytes(bytes: &[u8; RECORD]) -> Self {
-        let number = |index: usize| {
-            let mut part = [0; 8];
-            part.copy_from_slice(&bytes[index * 8..index * 8 + 8]);
-            part
-        };
         let mut day = [0; 4];
         day.copy_from_slice(&bytes[40..44]);
         let mut digest = [0; 32];
         digest.copy_from_slice(&bytes[44..]);
         let stat = FileStat {
-            device: u64::from_le_bytes(number(0)),
-            inode: u64::from_le_bytes(number(1)),
-            size: u64::from_le_bytes(number(2)),
-            modified_ns: i64::from_le_bytes(number(3)),
-            changed_ns: i64::from_le_bytes(number(4)),
+            device: number(bytes, 0),
+            inode: number(bytes, 1),
+            size: number(bytes, 2),
+            modified_ns: number(bytes, 3).cast_signed(),
+            changed_ns: number(bytes, 4).cast_signed(),
         };
         Self { stat, day: u32::from_le_bytes(day), digest }
     }
@@ -244,23 +245,49 @@ fn encode(records: &[Record], out: &mut impl Write) -> io::Result<()> {
     out.flush()
 }
 
-fn decode(bytes: &[u8]) -> Result<Vec<Record>, &'static str> {
-    let header = bytes.get(..HEADER).ok_or("truncated")?;
-    if &header[..8] != MAGIC {
-        return Err("no such cache");
+impl Known {
+    fn new(bytes: Vec<u8>) -> Result<Self, &'static str> {
+        let header = bytes.get(..HEADER).ok_or("truncated")?;
+        if &header[..8] != MAGIC {
+            return Err("no such cache");
+        }
+        if header[8..12] != VERSION.to_le_bytes() {
+            return Err("of another version");
+        }
+        let (body, checksum) = bytes.split_at_checked(bytes.len().saturating_sub(CHECKSUM)).ok_or("truncated")?;
+        if body.len() < HEADER || blake3::hash(body).as_bytes() != checksum {
+            return Err("damaged");
+        }
+        let (records, rest) = body[HEADER..].as_chunks::<RECORD>();
+        if !rest.is_empty() || header[12..] != (records.len() as u64).to_le_bytes() {
+            return Err("damaged");
+        }
+        Ok(Self { bytes })
     }
-    if header[8..12] != VERSION.to_le_bytes() {
-        return Err("of another version");
+
+    fn records(&self) -> &[[u8; RECORD]] {
+        let end = self.bytes.len().saturating_sub(CHECKSUM);
+        self.bytes.get(HEADER..end).map_or(&[], |body| body.as_chunks().0)
     }
-    let (body, checksum) = bytes.split_at_checked(bytes.len().saturating_sub(CHECKSUM)).ok_or("truncated")?;
-    if blake3::hash(body).as_bytes() != checksum {
-        return Err("damaged");
+
+    fn find(&self, key: (u64, u64)) -> Option<(usize, Record)> {
+        let records = self.records();
+        let index = records.binary_search_by_key(&key, |bytes| (number(bytes, 0), number(bytes, 1))).ok()?;
+        Some((index, Record::from_bytes(&records[index])))
     }
-    let (records, rest) = body[HEADER..].as_chunks::<RECORD>();
-    if !rest.is_empty() || header[12..] != (records.len() as u64).to_le_bytes() {
-        return Err("damaged");
+}
+
+impl std::fmt::Debug for Known {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} records", self.records().len())
     }
-    Ok(records.iter().map(Record::from_bytes).collect())
+}
+
+/// The number at this place of a record.
+fn number(bytes: &[u8; RECORD], place: usize) -> u64 {
+    let mut part = [0; 8];
+    part.copy_from_slice(&bytes[place * 8..place * 8 + 8]);
+    u64::from_le_bytes(part)
 }
 
 fn hash(file: &mut File) -> io::Result<Digest> {
@@ -356,7 +383,7 @@ mod tests {
         for bytes in damaged {
             fs::write(&store, bytes).unwrap();
             let (cache, warning) = DigestCache::open(&store);
-            assert!(cache.known.is_empty() && warning.is_some());
+            assert!(cache.known.records().is_empty() && warning.is_some());
         }
     }
 

@@ -79,8 +79,18 @@ impl Ignore {
 
     /// Whether the path is ignored, given what matched the folder that it is in; and what matched it, for what is in it.
     pub fn matches(&self, path: &str, parent: &Matched) -> (bool, Matched) {
-        let mut ignored = false;
         let mut matched = Matched(vec![false; self.patterns.len()]);
+        let ignored = self.test(path, parent, |index| matched.0[index] = true);
+        (ignored, matched)
+    }
+
+    /// Whether the path is ignored, given what matched the folder that it is in.
+    pub fn ignores(&self, path: &str, parent: &Matched) -> bool {
+        self.test(path, parent, |_| {})
+    }
+
+    fn test(&self, path: &str, parent: &Matched, mut matched: impl FnMut(usize)) -> bool {
+        let mut ignored = false;
         for (index, pattern) in self.patterns.iter().enumerate() {
             let inherited = parent.0.get(index).copied().unwrap_or(false);
             // A pattern that could not change anything is not even tried, and counts as not matching below: Docker's
@@ -88,10 +98,10 @@ impl Ignore {
             if !inherited && (pattern.exception != ignored || !pattern.test.matches(path)) {
                 continue;
             }
-            matched.0[index] = true;
+            matched(index);
             ignored = !pattern.exception;
         }
-        (ignored, matched)
+        ignored
     }
 
     /// Whether an exception could match something in this folder, so that it has to be walked although it is ignored.

@@ -18,6 +18,8 @@ use crate::model::tree::{FileKind, FileTree};
 const BATCH: usize = 32;
 /// Below so many files to read, threads cost more than they bring.
 const FEW: usize = 64;
+/// Bytes that are hashed at a time.
+const PIECE: usize = 64 * 1024;
 const MOST_THREADS: usize = 8;
 
 /// What to read.
@@ -88,30 +90,30 @@ impl<'a> ContextReader<'a> {
             Scope::Whole { .. } => None,
         };
         let mut scope = spec.scope.clone();
-        let walked = match walk(&spec.root, &ignore, narrow)? {
+        let walked = match walk(&spec.root, &ignore, narrow, self.cache)? {
             Ok(walked) => walked,
             Err(link) => {
                 scope = Scope::Whole { reason: format!("{} is a symbolic link, which the build follows", link.0) };
                 // Without a narrowing no link stops the walk.
-                walk(&spec.root, &ignore, None)?.unwrap_or_default()
+                walk(&spec.root, &ignore, None, self.cache)?.unwrap_or_default()
             }
         };
-        let Walked { mut tree, mut stats, skipped } = walked;
-        let digests = self.digest_all(&mut tree, &mut stats)?;
+        let Walked { mut tree, mut stats, digests, skipped } = walked;
+        let digests = self.digest_all(&mut tree, &mut stats, digests)?;
         Ok(Context { tree: Arc::new(tree), digests, stats, ignore: ignore_file, scope, skipped })
     }
 
-    fn digest_all(&self, tree: &mut FileTree, stats: &mut [FileStat]) -> Result<Vec<Digest>, ContextError> {
-        let mut digests = vec![[0; 32]; tree.entries.len()];
-        let mut unknown = Vec::new();
-        for (index, entry) in tree.entries.iter().enumerate() {
-            if entry.kind == FileKind::File {
-                match self.cache.get(&stats[index]) {
-                    Some(digest) => digests[index] = digest,
-                    None => unknown.push(index),
-                }
-            }
-        }
+    /// Reads the files whose digests are not known.
+    fn digest_all(
+        &self,
+        tree: &mut FileTree,
+        stats: &mut [FileStat],
+        known: Vec<Option<Digest>>,
+    ) -> Result<Vec<Digest>, ContextError> {
+        let files = tree.entries.iter().zip(&known).enumerate();
+        let unknown = files.filter(|(_, (entry, digest))| entry.kind == FileKind::File && digest.is_none());
+        let unknown: Vec<usize> = unknown.map(|(index, _)| index).collect();
+        let mut digests: Vec<Digest> = known.into_iter().map(Option::unwrap_or_default).collect();
         let read = |index: usize| self.cache.read(&tree.root.join(&*tree.entries[index].path));
         let threads = thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
         let mut found = Vec::with_capacity(unknown.len());
@@ -169,19 +171,25 @@ impl Context {
     /// The digest of all of it: paths, kinds, executable bits, contents, and where links point to.
     pub fn digest(&self) -> Digest {
         let mut hasher = blake3::Hasher::new_derive_key("stack 2026-11 digest of a build context");
-        let mut field = |bytes: &[u8]| {
-            hasher.update(&(bytes.len() as u64).to_le_bytes());
-            hasher.update(bytes);
-        };
+        // Large pieces are hashed several times faster than small ones.
+        let mut buffer = Vec::with_capacity(2 * PIECE);
         for (entry, digest) in self.tree.entries.iter().zip(&self.digests) {
-            field(entry.path.as_bytes());
-            match &entry.kind {
-                FileKind::File if entry.is_executable() => field(&[b"x".as_slice(), digest].concat()),
-                FileKind::File => field(&[b"f".as_slice(), digest].concat()),
-                FileKind::Folder => field(b"d"),
-                FileKind::Symlink { target } => field(&[b"l", target.as_bytes()].concat()),
+            let (kind, content): (&[u8], &[u8]) = match &entry.kind {
+                FileKind::File if entry.is_executable() => (b"x", digest),
+                FileKind::File => (b"f", digest),
+                FileKind::Folder => (b"d", b""),
+                FileKind::Symlink { target } => (b"l", target.as_bytes()),
+            };
+            for field in [entry.path.as_bytes(), kind, content] {
+                buffer.extend_from_slice(&(field.len() as u64).to_le_bytes());
+                buffer.extend_from_slice(field);
+            }
+            if buffer.len() >= PIECE {
+                hasher.update(&buffer);
+                buffer.clear();
             }
         }
+        hasher.update(&buffer);
         *hasher.finalize().as_bytes()
     }
 

@@ -4,12 +4,16 @@
 //! An ignored folder is not entered, unless an exception could match something in it.
 
 use std::fs::{self, Metadata};
-use std::os::unix::ffi::OsStrExt;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
 
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
+
+use super::cache::{Digest, DigestCache};
 use super::error::ContextError;
 use super::ignore::{Ignore, Matched};
 use super::narrow::{Narrow, Reach};
@@ -34,8 +38,23 @@ pub struct FileStat {
 }
 
 impl FileStat {
+    // The numbers have other types on other systems.
+    #[expect(
+        clippy::unnecessary_cast,
+        clippy::cast_possible_wrap,
+        reason = "nanoseconds are less than a thousand million"
+    )]
+    fn of_raw(data: &Stat) -> Self {
+        Self {
+            device: data.st_dev as u64,
+            inode: data.st_ino as u64,
+            size: u64::try_from(data.st_size).unwrap_or_default(),
+            modified_ns: nanoseconds(data.st_mtime as i64, data.st_mtime_nsec as i64),
+            changed_ns: nanoseconds(data.st_ctime as i64, data.st_ctime_nsec as i64),
+        }
+    }
+
     pub(super) fn of(data: &Metadata) -> Self {
-        let nanoseconds = |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
         Self {
             device: data.dev(),
             inode: data.ino(),
@@ -46,6 +65,10 @@ impl FileStat {
     }
 }
 
+fn nanoseconds(seconds: i64, rest: i64) -> i64 {
+    seconds.saturating_mul(1_000_000_000).saturating_add(rest)
+}
+
 /// The result of a walk.
 #[derive(Debug, Clone, Default)]
 pub struct Walked {
@@ -53,6 +76,8 @@ pub struct Walked {
     pub tree: FileTree,
     /// For each entry of the tree what the system says of it.
     pub stats: Vec<FileStat>,
+    /// For each entry the digest of its content, where the cache knows it.
+    pub digests: Vec<Option<Digest>>,
     /// Sockets, pipes and devices, which no build can use.
     pub skipped: Vec<String>,
 }
@@ -66,13 +91,16 @@ pub(super) fn walk(
     root: &Path,
     ignore: &Ignore,
     narrow: Option<&Narrow>,
+    cache: &DigestCache,
 ) -> Result<Result<Walked, BehindLink>, ContextError> {
     if !fs::metadata(root).map_err(|error| ContextError::unreadable(root, &error))?.is_dir() {
         return Err(ContextError::NoFolder { path: root.to_owned() });
     }
     let queue = Queue::default();
     queue.push(Folder { path: String::new(), matched: Matched::default(), slot: 0 });
-    let walker = Walker { root, ignore, narrow, queue: &queue };
+    let failed = |error: rustix::io::Errno| ContextError::unreadable(root, &error.into());
+    let root_fd = rustix::fs::open(root, FOLDER | OFlags::NOCTTY, Mode::empty()).map_err(failed)?;
+    let walker = Walker { root, root_fd, ignore, narrow, cache, queue: &queue };
     let threads = thread::available_parallelism().map_or(1, usize::from).clamp(1, MOST_THREADS);
     thread::scope(|scope| {
         for _ in 1..threads {
@@ -89,6 +117,10 @@ pub(super) fn walk(
     }
     let mut walked = Walked { tree: FileTree { root: root.to_owned(), ..Default::default() }, ..Default::default() };
     let mut lists: Vec<Option<Listing>> = state.done;
+    let most = lists.iter().flatten().map(|listing| listing.found.len()).sum();
+    walked.tree.entries.reserve_exact(most);
+    walked.stats.reserve_exact(most);
+    walked.digests.reserve_exact(most);
     assemble(&mut lists, 0, &mut walked);
     walked.skipped.sort_unstable();
     Ok(Ok(walked))
@@ -112,6 +144,7 @@ struct Listing {
 struct Found {
     entry: FileEntry,
     stat: FileStat,
+    digest: Option<Digest>,
     /// An ignored folder appears only with something in it that is not.
     ignored: bool,
     /// Where the listing of this folder is, if it was entered.
@@ -192,10 +225,15 @@ impl Queue {
     }
 }
 
+/// How folders are opened. The last part of the path is never a link: those are not walked.
+const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
 struct Walker<'a> {
     root: &'a Path,
+    root_fd: OwnedFd,
     ignore: &'a Ignore,
     narrow: Option<&'a Narrow>,
+    cache: &'a DigestCache,
     queue: &'a Queue,
 }
 
@@ -211,48 +249,65 @@ impl Walker<'_> {
     }
 
     fn list(&self, folder: &Folder) -> Result<(Listing, Vec<(usize, Matched)>), Stop> {
-        let here = if folder.path.is_empty() { self.root.to_owned() } else { self.root.join(&folder.path) };
-        let failed = |error: std::io::Error| Stop::Error(ContextError::unreadable(&here, &error));
+        let here = if folder.path.is_empty() { "." } else { folder.path.as_str() };
+        let failed = |error: rustix::io::Errno| self.unreadable(here, error.into());
+        let flags = FOLDER | OFlags::NOFOLLOW;
+        let fd = rustix::fs::openat(&self.root_fd, here, flags, Mode::empty()).map_err(failed)?;
         let mut names = Vec::new();
-        for entry in fs::read_dir(&here).map_err(failed)? {
+        for entry in Dir::read_from(&fd).map_err(failed)? {
             let entry = entry.map_err(failed)?;
-            names.push((entry.file_name(), entry));
+            let name = entry.file_name();
+            if name != c"." && name != c".." {
+                names.push((name.to_owned(), entry.file_type()));
+            }
         }
-        names.sort_unstable_by(|(one, _), (other, _)| one.as_bytes().cmp(other.as_bytes()));
+        names.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
 
-        let mut listing = Listing::default();
+        let mut listing = Listing { found: Vec::with_capacity(names.len()), ..Default::default() };
         let mut folders = Vec::new();
-        for (name, entry) in names {
+        for (name, told_type) in names {
             let lossy = name.to_string_lossy();
-            let path = if folder.path.is_empty() { lossy.into_owned() } else { format!("{}/{lossy}", folder.path) };
+            let mut path = String::with_capacity(folder.path.len() + 1 + lossy.len());
+            if !folder.path.is_empty() {
+                path.push_str(&folder.path);
+                path.push('/');
+            }
+            path.push_str(&lossy);
             let reach = self.narrow.map_or(Reach::ALL, |narrow| narrow.reach(&path));
             if reach == Reach::NONE {
                 continue;
             }
-            let (ignored, matched) = self.ignore.matches(&path, &folder.matched);
-            // The type comes with the name; the rest of the metadata costs a question to the system for each file.
-            let kind = entry.file_type().map_err(|error| unreadable(&entry.path(), &error))?;
-            if ignored && !(kind.is_dir() && self.ignore.may_except_below(&path)) {
+            // Most file systems tell the type with the name; the rest of the metadata costs a question for each file.
+            let may_be_folder = matches!(told_type, FileType::Directory | FileType::Unknown);
+            let ignored = self.ignore.ignores(&path, &folder.matched);
+            if ignored && !(may_be_folder && self.ignore.may_except_below(&path)) {
                 continue;
             }
-            if name.to_str().is_none() {
-                return Err(Stop::Error(ContextError::NotUtf8 { path: entry.path() }));
+            if matches!(lossy, std::borrow::Cow::Owned(_)) {
+                return Err(Stop::Error(ContextError::NotUtf8 { path: self.root.join(&path) }));
             }
-            let data = match entry.metadata() {
+            let data = match rustix::fs::statat(&fd, &name, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(data) => data,
                 // Gone since the folder was listed: the same as gone before.
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(unreadable(&entry.path(), &error)),
+                Err(rustix::io::Errno::NOENT) => continue,
+                Err(error) => return Err(self.unreadable(&path, error.into())),
             };
-            let kind = match data.file_type() {
-                kind if !kind.is_dir() && !kind.is_symlink() && !reach.wanted => continue,
-                kind if kind.is_symlink() && reach.leads => return Err(Stop::Link(BehindLink(path))),
-                kind if kind.is_file() => FileKind::File,
-                kind if kind.is_dir() => FileKind::Folder,
-                kind if kind.is_symlink() => {
-                    let target = fs::read_link(entry.path()).map_err(|error| unreadable(&entry.path(), &error))?;
-                    let Some(target) = target.to_str() else {
-                        return Err(Stop::Error(ContextError::NotUtf8 { path: entry.path() }));
+            let stat = FileStat::of_raw(&data);
+            let kind = match FileType::from_raw_mode(data.st_mode) {
+                FileType::Directory => {
+                    let (_, matched) = self.ignore.matches(&path, &folder.matched);
+                    folders.push((listing.found.len(), matched));
+                    FileKind::Folder
+                }
+                _ if ignored => continue,
+                FileType::Symlink if reach.leads => return Err(Stop::Link(BehindLink(path))),
+                _ if !reach.wanted => continue,
+                FileType::RegularFile => FileKind::File,
+                FileType::Symlink => {
+                    let target = rustix::fs::readlinkat(&fd, &name, Vec::new());
+                    let target = target.map_err(|error| self.unreadable(&path, error.into()))?;
+                    let Ok(target) = target.to_str() else {
+                        return Err(Stop::Error(ContextError::NotUtf8 { path: self.root.join(&path) }));
                     };
                     FileKind::Symlink { target: target.into() }
                 }
@@ -261,21 +316,24 @@ impl Walker<'_> {
                     continue;
                 }
             };
-            if kind == FileKind::Folder {
-                folders.push((listing.found.len(), matched));
-            }
-            let stat = FileStat::of(&data);
-            let size = if kind == FileKind::File { stat.size } else { 0 };
-            let mode = data.mode() & 0o7777;
-            let entry = FileEntry { path: path.into(), kind, mode, size, modified_ns: stat.modified_ns };
-            listing.found.push(Found { entry, stat, ignored, slot: None });
+            let is_file = kind == FileKind::File;
+            let entry = FileEntry {
+                path: path.into(),
+                kind,
+                mode: Mode::from_raw_mode(data.st_mode).bits() & 0o7777,
+                size: if is_file { stat.size } else { 0 },
+                modified_ns: stat.modified_ns,
+            };
+            let digest = if is_file { self.cache.get(&stat) } else { None };
+            listing.found.push(Found { entry, stat, digest, ignored, slot: None });
         }
         Ok((listing, folders))
     }
-}
 
-fn unreadable(path: &Path, error: &std::io::Error) -> Stop {
-    Stop::Error(ContextError::unreadable(PathBuf::from(path), error))
+    fn unreadable(&self, path: &str, error: io::Error) -> Stop {
+        let path = if path == "." { self.root.to_owned() } else { self.root.join(path) };
+        Stop::Error(ContextError::unreadable(path, &error))
+    }
 }
 
 /// Puts the listings together in order, every folder before what is in it.
@@ -286,12 +344,14 @@ fn assemble(lists: &mut [Option<Listing>], slot: usize, walked: &mut Walked) {
         let at = walked.tree.entries.len();
         walked.tree.entries.push(found.entry);
         walked.stats.push(found.stat);
+        walked.digests.push(found.digest);
         if let Some(slot) = found.slot {
             assemble(lists, slot, walked);
         }
         if found.ignored && walked.tree.entries.len() == at + 1 {
             walked.tree.entries.pop();
             walked.stats.pop();
+            walked.digests.pop();
         }
     }
 }
