@@ -5,10 +5,10 @@ mod kube_support;
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use kube_support::Space;
+use kube_support::{Space, kubectl};
 use stack::process::Cancel;
 use stack::tools::kube::manifest;
-use stack::tools::kube::ready::{Cause, NotReady, ReadyOptions, ReadyReport, Rules, wait_ready};
+use stack::tools::kube::ready::{Cause, NotReady, ReadyEvent, ReadyOptions, ReadyReport, Rules, wait_ready};
 
 /// How long a case may take once the cluster knows: the grace of these tests, and 5 s.
 const GRACE: Duration = Duration::from_secs(6);
@@ -407,4 +407,243 @@ async fn each_broken_object_is_named_by_its_cause() {
         space.kubectl(&["delete", "deploy,sts,ds,job,pod,svc,pvc", "--all", "--wait=false"]);
     }
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+}
+
+/// A deployment that has trouble first, and what makes the trouble pass.
+struct Passing {
+    name: &'static str,
+    yaml: String,
+    /// Applied some seconds later.
+    later: &'static str,
+}
+
+fn passing() -> Vec<Passing> {
+    let flag = "volumes: [{name: flag, emptyDir: {}}]";
+    let stumbles = |times: u32| {
+        format!(
+            "image: busybox:stable\nvolumeMounts: [{{name: flag, mountPath: /flag}}]\ncommand: [busybox, sh, -c, \"echo x >> /flag/n; [ $(busybox wc -l < /flag/n) -gt {times} ] || exit 1; busybox sleep 3600\"]"
+        )
+    };
+    let case = |name: &'static str, container: &str, pod: &str, later: &'static str| Passing {
+        name,
+        yaml: deployment(name, container, pod),
+        later,
+    };
+    vec![
+        case("once", &stumbles(1), flag, ""),
+        case("twice", &stumbles(2), flag, ""),
+        case(
+            "late-map",
+            &format!("{SERVE}\nenvFrom: [{{configMapRef: {{name: late-map}}}}]"),
+            "",
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: late-map}\ndata: {A: b}\n",
+        ),
+        case(
+            "late-key",
+            &format!("{SERVE}\nenv: [{{name: A, valueFrom: {{secretKeyRef: {{name: late-key, key: a}}}}}}]"),
+            "",
+            "apiVersion: v1\nkind: Secret\nmetadata: {name: late-key}\nstringData: {a: b}\n",
+        ),
+        case(
+            "late-volume",
+            &format!("{SERVE}\nvolumeMounts: [{{name: v, mountPath: /v}}]"),
+            "volumes: [{name: v, secret: {secretName: late-volume}}]",
+            "apiVersion: v1\nkind: Secret\nmetadata: {name: late-volume}\nstringData: {a: b}\n",
+        ),
+        case(
+            "late-claim",
+            &format!("{SERVE}\nvolumeMounts: [{{name: v, mountPath: /v}}]"),
+            "volumes: [{name: v, persistentVolumeClaim: {claimName: late-claim}}]",
+            "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: late-claim}\nspec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Mi}}}\n",
+        ),
+        case(
+            "init-once",
+            SERVE,
+            "volumes: [{name: flag, emptyDir: {}}]\ninitContainers: [{name: migrate, image: \"busybox:stable\", volumeMounts: [{name: flag, mountPath: /flag}], command: [busybox, sh, -c, \"[ -e /flag/n ] || { busybox touch /flag/n; exit 1; }\"]}]",
+            "",
+        ),
+        case(
+            "late-probe",
+            "image: busybox:stable\ncommand: [busybox, sh, -c, \"busybox sleep 8; busybox touch /tmp/up; busybox sleep 3600\"]\nreadinessProbe: {exec: {command: [busybox, test, -e, /tmp/up]}, periodSeconds: 1}",
+            "",
+            "",
+        ),
+        Passing {
+            name: "second-try",
+            yaml: "
+apiVersion: batch/v1
+kind: Job
+metadata: {name: second-try}
+spec:
+  backoffLimit: 3
+  template:
+    spec:
+      restartPolicy: OnFailure
+      volumes: [{name: flag, emptyDir: {}}]
+      containers:
+        - name: work
+          image: busybox:stable
+          volumeMounts: [{name: flag, mountPath: /flag}]
+          command: [busybox, sh, -c, \"[ -e /flag/n ] || { busybox touch /flag/n; exit 1; }\"]
+"
+            .into(),
+            later: "",
+        },
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_recovers_by_itself_is_let_be() {
+    let space = Space::new("passing").await;
+    let cases = passing();
+    assert!(cases.len() >= 8);
+    let space = &space;
+    let runs = cases.iter().map(|case| async move {
+        space.apply(&case.yaml);
+        let objects = manifest::objects(&case.yaml, &space.name).unwrap();
+        let mut options = options(&space.name, Duration::from_secs(150));
+        options.rules.grace = Duration::from_secs(100);
+        options.rules.unschedulable = Duration::from_secs(100);
+        options.rules.max_restarts = 4;
+        let mut told = Vec::new();
+        let mut troubled = false;
+        let result = wait_ready(&space.cluster, &objects, &options, &Cancel::never(), |event| {
+            let trouble = matches!(event, ReadyEvent::Trouble(_));
+            if trouble && !troubled && !case.later.is_empty() {
+                space.apply(case.later);
+            }
+            troubled |= trouble;
+            told.push(event.to_string());
+        })
+        .await;
+        (case, result, told, troubled)
+    });
+    let mut failures = Vec::new();
+    for (case, result, told, troubled) in join_all(runs).await {
+        // Jobs try again by themselves, and slow probes are no trouble: neither is worth a word.
+        let quiet = matches!(case.name, "late-probe" | "second-try");
+        if let Err(error) = result {
+            failures.push(format!("{}: {error}\n{:?}\n{told:#?}", case.name, error.diagnosis()));
+        } else if troubled == quiet {
+            failures.push(format!(
+                "{}: the trouble was {}told\n{told:#?}",
+                case.name,
+                if troubled { "" } else { "not " }
+            ));
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+}
+
+/// What the cluster itself refuses: each in a namespace of its own, since it is the namespace that refuses.
+#[tokio::test]
+async fn what_the_cluster_refuses_is_said_with_its_reason() {
+    let quota = "apiVersion: v1\nkind: ResourceQuota\nmetadata: {name: small}\nspec: {hard: {pods: \"0\"}}\n";
+    let range = "apiVersion: v1\nkind: LimitRange\nmetadata: {name: range}\nspec: {limits: [{type: Container, max: {memory: 1Mi}, default: {memory: 1Mi}}]}\n";
+    let account = deployment("refused", SERVE, "serviceAccountName: absent");
+    let asks = format!("{SERVE}\nresources: {{requests: {{memory: 2Mi}}, limits: {{memory: 2Mi}}}}");
+    let cases = [
+        ("quota", quota, deployment("refused", SERVE, ""), Cause::Quota, "the quota small"),
+        ("range", range, deployment("refused", &asks, ""), Cause::Create, "maximum memory usage per Container is 1Mi"),
+        ("account", "", account, Cause::Create, "serviceaccount \"absent\" not found"),
+    ];
+    for (name, before, yaml, cause, words) in cases {
+        let space = Space::new(name).await;
+        if !before.is_empty() {
+            space.apply(before);
+        }
+        let (result, told, took) = wait(&space, &yaml, Duration::from_secs(60)).await;
+        let Err(NotReady::Failed(diagnosis)) = result else { panic!("{name}: {result:?}\n{told:#?}") };
+        println!("--- {name} after {:.1} s\n{diagnosis}", took.as_secs_f64());
+        assert_eq!(diagnosis.findings.first().map(|finding| finding.cause), Some(cause), "{diagnosis}");
+        assert!(diagnosis.headline().contains(words), "{diagnosis}");
+        assert!(took < Duration::from_secs(15), "{name} took {took:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_admission_webhook_that_refuses_and_a_kind_whose_names_are_taken() {
+    let space = Space::new("admit").await;
+    let webhook = format!(
+        "
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingWebhookConfiguration
+metadata: {{name: {name}}}
+webhooks:
+  - name: guard.t-kube.dev
+    admissionReviewVersions: [v1]
+    sideEffects: None
+    failurePolicy: Fail
+    timeoutSeconds: 1
+    clientConfig: {{url: \"https://127.0.0.1:1/\"}}
+    namespaceSelector: {{matchLabels: {{t-kube: {name}}}}}
+    rules: [{{apiGroups: [\"\"], apiVersions: [v1], operations: [CREATE], resources: [pods]}}]
+",
+        name = space.name
+    );
+    let kinds = |plural: &str, kind: &str| {
+        format!(
+            "
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {{name: {plural}.{group}}}
+spec:
+  group: {group}
+  scope: Namespaced
+  names: {{plural: {plural}, singular: {singular}, kind: {kind}}}
+  versions: [{{name: v1, served: true, storage: true, schema: {{openAPIV3Schema: {{type: object, x-kubernetes-preserve-unknown-fields: true}}}}}}]
+---
+",
+            group = space.name.replace("t-kube-", "") + ".t-kube.dev",
+            singular = plural.trim_end_matches('s')
+        )
+    };
+    let _cleaner = Cleaner(space.name.clone());
+    space.kubectl(&["label", "namespace", &space.name, &format!("t-kube={}", space.name)]);
+    space.apply(&webhook);
+    let (result, told, _) = wait(&space, &deployment("guarded", SERVE, ""), Duration::from_secs(60)).await;
+    let Err(NotReady::Failed(diagnosis)) = result else { panic!("{result:?}\n{told:#?}") };
+    assert_eq!(diagnosis.findings[0].cause, Cause::Admission, "{diagnosis}");
+    assert!(diagnosis.headline().contains("guard.t-kube.dev"), "{diagnosis}");
+
+    let (result, ..) = wait(&space, &kinds("widgets", "Widget"), Duration::from_secs(30)).await;
+    assert_eq!(result.unwrap().assessments[0].detail, "established");
+    let (result, told, took) = wait(&space, &kinds("gadgets", "Widget"), Duration::from_secs(30)).await;
+    let Err(NotReady::Failed(diagnosis)) = result else { panic!("{result:?}\n{told:#?}") };
+    assert_eq!(diagnosis.findings[0].cause, Cause::Names, "{diagnosis}");
+    assert!(took < Duration::from_secs(5) && diagnosis.headline().contains("Widget"), "{took:?} {diagnosis}");
+    // Objects of the new kind: ready by their conditions.
+    let widget = format!(
+        "apiVersion: {}.t-kube.dev/v1\nkind: Widget\nmetadata: {{name: one}}\nstatus: {{conditions: [{{type: Stalled, status: \"True\", message: no wood left}}]}}\n",
+        space.name.replace("t-kube-", "")
+    );
+    let (result, ..) = wait(&space, &widget, Duration::from_secs(30)).await;
+    let error = result.unwrap_err();
+    assert!(error.to_string().contains("stalled: no wood left"), "{error}");
+}
+
+/// Removes what lives in no namespace.
+struct Cleaner(String);
+
+impl Drop for Cleaner {
+    fn drop(&mut self) {
+        let group = format!("{}.t-kube.dev", self.0.replace("t-kube-", ""));
+        kubectl(&["delete", "validatingwebhookconfiguration", &self.0, "--ignore-not-found"], None);
+        for plural in ["widgets", "gadgets"] {
+            kubectl(&["delete", "crd", &format!("{plural}.{group}"), "--ignore-not-found", "--wait=false"], None);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_namespace_that_does_not_go_says_what_holds_it() {
+    let space = Space::new("stuck").await;
+    space.apply("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: held, finalizers: [t-kube.dev/hold]}\n");
+    assert!(space.cluster.delete_namespace(&space.name, kube_support::STACK).await.unwrap());
+    let patience = Duration::from_secs(6);
+    let error = space.cluster.ensure_namespace(&space.name, kube_support::STACK, patience).await.unwrap_err();
+    let text = error.to_string();
+    space.kubectl(&["patch", "configmap/held", "--type=merge", "-p", r#"{"metadata": {"finalizers": []}}"#]);
+    assert!(text.contains("still terminating") && text.contains("t-kube.dev/hold"), "{text}");
+    assert!(space.cluster.ensure_namespace(&space.name, kube_support::STACK, Duration::from_secs(60)).await.unwrap());
 }

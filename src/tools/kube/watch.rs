@@ -59,6 +59,8 @@ struct State {
     // What a list in progress has brought so far.
     incoming: BTreeMap<(String, String), Arc<Object>>,
     synced: bool,
+    // The newest version that was seen of any object.
+    highest: u64,
     trouble: Option<Trouble>,
 }
 
@@ -74,18 +76,19 @@ pub(super) struct Trouble {
 }
 
 impl Cluster {
-    /// The feed of a kind, shared with everybody who follows the same.
-    pub(super) fn feed(&self, key: FeedKey) -> Arc<Feed> {
+    /// The feed of a kind, shared with everybody who follows the same, and whether it has only just begun: what it
+    /// brings then is not older than this call.
+    pub(super) fn feed(&self, key: FeedKey) -> (Arc<Feed>, bool) {
         let mut feeds = lock(&self.feeds().feeds);
         if let Some(feed) = feeds.get(&key).and_then(Weak::upgrade) {
-            return feed;
+            return (feed, false);
         }
         feeds.retain(|_, feed| feed.strong_count() > 0);
         let shared = Arc::new(Shared { state: Mutex::default(), version: watch::Sender::new(0) });
         let task = tokio::spawn(follow(self.clone(), key.clone(), Arc::clone(&shared))).abort_handle();
         let feed = Arc::new(Feed { shared, task });
         feeds.insert(key, Arc::downgrade(&feed));
-        feed
+        (feed, true)
     }
 }
 
@@ -98,6 +101,11 @@ impl Feed {
     /// Whether the first list is complete.
     pub(super) fn is_synced(&self) -> bool {
         lock(&self.shared.state).synced
+    }
+
+    /// Whether it has come as far as this version of an object.
+    pub(super) fn has_reached(&self, version: u64) -> bool {
+        lock(&self.shared.state).highest >= version
     }
 
     /// All objects, by namespace and name.
@@ -160,6 +168,9 @@ fn take(shared: &Shared, kind: &Kind, event: Event<Object>) {
     let key = |object: &Object| (object.namespace().to_owned(), object.name().to_owned());
     let named = |object: Object| Arc::new(object.of_kind(&kind.api_version, &kind.kind));
     let mut state = lock(&shared.state);
+    if let Event::Apply(object) | Event::Delete(object) | Event::InitApply(object) = &event {
+        state.highest = state.highest.max(version(object));
+    }
     match event {
         // The old objects stay visible until the new list is complete.
         Event::Init => {
@@ -184,6 +195,12 @@ fn take(shared: &Shared, kind: &Kind, event: Event<Object>) {
     state.trouble = None;
     drop(state);
     shared.version.send_modify(|version| *version += 1);
+}
+
+/// The version of an object as a number. It is opaque by contract, but a counter of etcd in every API server there is; one
+/// that is none counts as reached.
+pub(super) fn version(object: &Object) -> u64 {
+    object.resource_version().parse().unwrap_or(0)
 }
 
 fn note(shared: &Shared, cluster: &Cluster, kind: &Kind, error: watcher::Error) {

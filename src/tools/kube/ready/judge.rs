@@ -72,7 +72,9 @@ impl Judge {
                 let known = self.seen.get(&key).copied();
                 let entry = known
                     .unwrap_or(Seen { since: now, restarts_before: if self.begun { 0 } else { trouble.restarts } });
-                if known.is_none() && trouble.severity != Severity::Slow {
+                // What is not there yet is likely to come with the next event.
+                let worth_a_word = trouble.severity != Severity::Slow && trouble.cause != Cause::Missing;
+                if known.is_none() && worth_a_word {
                     sightings.push(Sighting { object: assessment.object.clone(), trouble: trouble.clone() });
                 }
                 seen.insert(key, entry);

@@ -26,7 +26,7 @@ use crate::tools::kube::cluster::Cluster;
 use crate::tools::kube::error::KubeError;
 use crate::tools::kube::kinds::Kind;
 use crate::tools::kube::object::{Object, ObjectRef};
-use crate::tools::kube::watch::{Feed, FeedKey};
+use crate::tools::kube::watch::{Feed, FeedKey, version};
 
 // Changes come in bursts; what belongs together is judged together.
 const BURST: Duration = Duration::from_millis(15);
@@ -146,8 +146,8 @@ pub async fn wait_ready(
     if subjects.is_empty() {
         return Ok(report(Vec::new()));
     }
-    let feeds = feeds(cluster, &subjects);
-    let mut changes = feeds.iter().map(|(_, feed)| feed.changes()).collect::<Vec<_>>();
+    let feeds = feeds(cluster, &subjects).await?;
+    let mut changes = feeds.iter().map(|followed| followed.feed.changes()).collect::<Vec<_>>();
     let mut judge = Judge::new(options.rules.clone());
     let mut followers = Followers::default();
     let mut silent: Option<Instant> = None;
@@ -156,12 +156,13 @@ pub async fn wait_ready(
             receiver.mark_unchanged();
         }
         let mut look_again = None;
-        let refused = feeds.iter().filter_map(|(key, feed)| Some((key, feed.trouble()?))).find(|(_, t)| t.refused);
-        if let Some((key, trouble)) = refused.filter(|(key, _)| needed(key, &subjects)) {
-            let action = format!("watch {}", key.kind.plural);
+        let behind = feeds.iter().filter_map(|followed| Some((followed, followed.feed.trouble()?)));
+        if let Some((followed, trouble)) = behind.clone().find(|(followed, trouble)| trouble.refused && followed.needed)
+        {
+            let action = format!("watch {}", followed.key.kind.plural);
             return Err(KubeError::Forbidden { action, message: trouble.message }.into());
         }
-        let outage = feeds.iter().filter_map(|(_, feed)| feed.trouble()).find(|trouble| !trouble.refused);
+        let outage = behind.map(|(_, trouble)| trouble).find(|trouble| !trouble.refused);
         match (&outage, silent) {
             (Some(trouble), None) if trouble.since.elapsed() > Duration::from_secs(2) => {
                 silent = Some(trouble.since);
@@ -173,7 +174,7 @@ pub async fn wait_ready(
             }
             (Some(_) | None, _) => {}
         }
-        let current = feeds.iter().all(|(key, feed)| feed.is_synced() || !needed(key, &subjects));
+        let current = feeds.iter().all(Followed::is_current);
         let mut last = None;
         if current {
             let now = Timestamp::now();
@@ -320,12 +321,38 @@ fn needed(key: &FeedKey, subjects: &[Subject]) -> bool {
         || subjects.iter().any(|subject| subject.kind == key.kind)
 }
 
-fn feeds(cluster: &Cluster, subjects: &[Subject]) -> Vec<(FeedKey, Arc<Feed>)> {
-    keys(subjects).into_iter().map(|key| (key.clone(), cluster.feed(key))).collect()
+/// The feeds, each with the version that it has to reach before it counts. A feed that others began before us may not have
+/// seen yet what was done a moment ago.
+async fn feeds(cluster: &Cluster, subjects: &[Subject]) -> Result<Vec<Followed>, KubeError> {
+    let begun = keys(subjects).into_iter().map(|key| async {
+        let (feed, fresh) = cluster.feed(key.clone());
+        let is_subject = subjects.iter().any(|subject| subject.kind == key.kind);
+        let mut floor = 0;
+        if !fresh && is_subject {
+            let now = cluster.list(&key.kind, key.namespace.as_deref(), None, key.fields.as_deref()).await?;
+            floor = now.iter().map(version).max().unwrap_or(0);
+        }
+        Ok(Followed { needed: needed(&key, subjects), key, feed, floor })
+    });
+    futures::future::try_join_all(begun).await
 }
 
-fn world(feeds: &[(FeedKey, Arc<Feed>)], manifest: &[Object]) -> World {
-    let mut world = World::new(feeds.iter().flat_map(|(_, feed)| feed.objects()));
+/// A feed that is followed.
+struct Followed {
+    key: FeedKey,
+    feed: Arc<Feed>,
+    floor: u64,
+    needed: bool,
+}
+
+impl Followed {
+    fn is_current(&self) -> bool {
+        !self.needed || (self.feed.is_synced() && self.feed.has_reached(self.floor))
+    }
+}
+
+fn world(feeds: &[Followed], manifest: &[Object]) -> World {
+    let mut world = World::new(feeds.iter().flat_map(|followed| followed.feed.objects()));
     world.expect(manifest);
     world
 }
