@@ -61,7 +61,7 @@ pub(super) fn settles_at(pod: &Object, rules: &Rules, now: Timestamp) -> Option<
             if let Some(liveness) = probe(container.name(), "livenessProbe") {
                 // Only its first answer tells whether the container will be left alone.
                 let seconds = |key: &str, default| liveness.get(key).and_then(Value::as_u64).unwrap_or(default);
-                let first = seconds("initialDelaySeconds", 0) + 2 * seconds("periodSeconds", 10) + 2;
+                let first = seconds("initialDelaySeconds", 0) + 2 * seconds("periodSeconds", 10) + 3;
                 needed = needed.max(Duration::from_secs(first).min(LIVENESS_SETTLE));
             }
             started.checked_add(SignedDuration::try_from(needed).unwrap_or_default()).ok()
