@@ -95,7 +95,10 @@ pub(super) async fn execute(
             sent += loaded.sent;
             total += loaded.total;
         }
-        Ok(format!("{reference}, sent {} of {}", bytes(sent), bytes(total)))
+        Ok(match total {
+            0 => format!("{reference} is there already"),
+            _ => format!("{reference}, sent {} of {}", bytes(sent), bytes(total)),
+        })
     };
     let note = tokio::select! {
         done = loading => done?,
