@@ -18,7 +18,16 @@ pub(super) struct Context<'t> {
     pub errors: Vec<ConfigError>,
 }
 
+/// After so many errors no more names are compared: nobody reads that far, and in a file with ten thousand tasks each
+/// comparison is with ten thousand names.
+const SUGGESTED: usize = 200;
+
 impl Context<'_> {
+    /// It is still worth while to look for what was meant.
+    pub fn suggests(&self) -> bool {
+        self.errors.len() < SUGGESTED
+    }
+
     /// Notes an error in the file.
     pub fn report(&mut self, error: ConfigError) {
         self.errors.push(error.within(&self.source));

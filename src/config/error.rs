@@ -39,17 +39,16 @@ impl ConfigError {
         self
     }
 
-    /// What was meant, or what to try.
+    /// What was meant, or what to try; empty for nothing.
     #[must_use]
-    pub fn help(mut self, help: impl Into<String>) -> Self {
-        self.help = Some(help.into());
-        self
+    pub fn help(self, help: impl Into<String>) -> Self {
+        self.maybe_help(Some(help))
     }
 
     /// What was meant, if that is known.
     #[must_use]
     pub fn maybe_help(mut self, help: Option<impl Into<String>>) -> Self {
-        self.help = help.map(Into::into);
+        self.help = help.map(Into::into).filter(|help| !help.is_empty());
         self
     }
 

@@ -20,12 +20,18 @@ const KINDS: [(&str, StepKind); 6] = [
 
 /// Reads `chart.todo`, `chart:todo`, `image.backend` or `cluster`. Says nothing of whether there is such a step.
 pub fn parse_step(text: &str) -> Option<StepId> {
+    let (kind, name) = split_step(text)?;
+    Some(StepId::new(kind, name))
+}
+
+/// The same, without an allocation.
+fn split_step(text: &str) -> Option<(StepKind, &str)> {
     if text == "cluster" {
-        return Some(StepId::cluster());
+        return Some((StepKind::Cluster, ""));
     }
     let (kind, name) = text.split_once([':', '.'])?;
     let (_, kind) = KINDS.iter().find(|(known, _)| *known == kind)?;
-    (!name.is_empty()).then(|| StepId::new(*kind, name))
+    (!name.is_empty()).then_some((*kind, name))
 }
 
 /// The names in a file.
@@ -54,15 +60,15 @@ impl<'n> Names<'n> {
     }
 
     /// There is such a thing in the file, be it right or wrong.
-    fn has(&self, id: &StepId) -> bool {
-        let key = match id.kind() {
+    fn has(&self, kind: StepKind, name: &str) -> bool {
+        let key = match kind {
             StepKind::Cluster => return self.file.contains_key("cluster"),
             StepKind::Build | StepKind::Load => "image",
             StepKind::Chart => "chart",
             StepKind::Ready => "ready",
             StepKind::Task => "task",
         };
-        self.table(key).is_some_and(|table| table.contains_key(id.name()))
+        self.table(key).is_some_and(|table| table.contains_key(name))
     }
 
     /// The steps that are named and exist.
@@ -71,8 +77,8 @@ impl<'n> Names<'n> {
             .iter()
             .filter_map(|node| {
                 let NodeKind::String(text) = &node.kind else { return None };
-                let id = parse_step(text).filter(|id| self.has(id))?;
-                Some(Need { id, span: node.span })
+                let (kind, name) = split_step(text).filter(|(kind, name)| self.has(*kind, name))?;
+                Some(Need { id: StepId::new(kind, name), span: node.span })
             })
             .collect()
     }
@@ -81,15 +87,14 @@ impl<'n> Names<'n> {
     pub fn check(&self, items: &[Node<'_>], context: &mut Context<'_>) {
         for node in items {
             let NodeKind::String(text) = &node.kind else { continue };
-            let id = parse_step(text);
-            if id.as_ref().is_some_and(|id| self.has(id)) {
-                continue;
-            }
-            let (label, help) = match id {
-                Some(id) if id.kind() == StepKind::Cluster => {
+            let step = split_step(text);
+            let (label, help) = match step {
+                Some((kind, name)) if self.has(kind, name) => continue,
+                Some((StepKind::Cluster, _)) => {
                     ("no such step".to_owned(), "there is no `[cluster]` in this file".to_owned())
                 }
-                Some(id) => self.nearest_step(text, &id),
+                Some(_) if !context.suggests() => ("no such step".to_owned(), String::new()),
+                Some((kind, name)) => self.nearest_step(text, kind, name),
                 None => ("not the name of a step".to_owned(), self.guess(text)),
             };
             context.report(
@@ -98,15 +103,15 @@ impl<'n> Names<'n> {
         }
     }
 
-    fn nearest_step(&self, text: &str, id: &StepId) -> (String, String) {
+    fn nearest_step(&self, text: &str, kind: StepKind, name: &str) -> (String, String) {
         let written = text.split([':', '.']).next().unwrap_or_default();
         let separator = if text.contains(':') { ':' } else { '.' };
-        let help = match nearest(id.name(), self.of(id.kind())) {
-            Some(name) => format!("did you mean `{written}{separator}{name}`?"),
+        let help = match nearest(name, self.of(kind)) {
+            Some(near) => format!("did you mean `{written}{separator}{near}`?"),
             // Perhaps the name is right and the kind is not.
-            None => match self.anywhere(id.name()) {
+            None => match self.anywhere(name) {
                 Some(step) => format!("did you mean `{step}`?"),
-                None => meant(id.name(), &format!("{written} steps"), self.of(id.kind()).collect::<Vec<_>>()),
+                None => meant(name, &format!("{written} steps"), self.of(kind).collect::<Vec<_>>()),
             },
         };
         (format!("no such {written}"), help)

@@ -84,7 +84,7 @@ impl Scope<'_, '_> {
                 Piece::Reference(reference) => reference,
             };
             let at = locate(context.text, span, reference, &mut search_from);
-            match self.meaning(reference[2..reference.len() - 1].trim()) {
+            match self.meaning(reference[2..reference.len() - 1].trim(), context.suggests()) {
                 Ok(Meaning::Output(output)) => parts.push(Part::Output(Spanned::new(output, at))),
                 Ok(Meaning::Constant(constant)) => match constant {
                     Constant::Broken => broken = true,
@@ -114,7 +114,7 @@ impl Scope<'_, '_> {
     }
 
     /// What `inside`, the text between the braces, refers to; or the message, the label and the help of an error.
-    fn meaning(&self, inside: &str) -> Result<Meaning, (String, String, String)> {
+    fn meaning(&self, inside: &str, suggest: bool) -> Result<Meaning, (String, String, String)> {
         let whole = format!("`${{{inside}}}`");
         let nothing = |label: String, help: String| (format!("{whole} refers to nothing"), label, help);
         let segments: Vec<&str> = inside.split('.').collect();
@@ -151,7 +151,7 @@ impl Scope<'_, '_> {
             ["cluster", field] => {
                 Err(nothing("no such field".to_owned(), meant(field, "fields of the cluster", CLUSTER_FIELDS)))
             }
-            [kind @ ("image" | "chart" | "task"), rest @ ..] => self.output(kind, rest, &whole),
+            [kind @ ("image" | "chart" | "task"), rest @ ..] => self.output(kind, rest, &whole, suggest),
             _ => Err(nothing("not understood".to_owned(), self.guess(&segments, inside))),
         }
     }
@@ -181,14 +181,21 @@ impl Scope<'_, '_> {
     }
 
     /// A reference to the output of a step.
-    fn output(&self, kind: &str, rest: &[&str], whole: &str) -> Result<Meaning, (String, String, String)> {
+    fn output(
+        &self,
+        kind: &str,
+        rest: &[&str],
+        whole: &str,
+        suggest: bool,
+    ) -> Result<Meaning, (String, String, String)> {
         let fields: &[&str] = match kind {
             "image" => &ImageField::ALL.map(|(name, _)| name),
             "chart" => &ChartField::ALL.map(|(name, _)| name),
             _ => &["stdout"],
         };
         let known = self.file.get(kind).and_then(|table| table.get_ref().as_table());
-        let names = || known.into_iter().flat_map(|table| table.keys()).map(|name| name.get_ref().as_ref());
+        let names =
+            || known.filter(|_| suggest).into_iter().flat_map(|table| table.keys()).map(|name| name.get_ref().as_ref());
         let nothing = |label: String, help: String| Err((format!("{whole} refers to nothing"), label, help));
         let Some((name, field)) = rest.split_first() else {
             return nothing("not understood".to_owned(), format!("write `${{{kind}.NAME.{}}}`", fields[0]));
@@ -196,6 +203,7 @@ impl Scope<'_, '_> {
         if !known.is_some_and(|table| table.contains_key(*name)) {
             let help = match nearest(name, names()) {
                 Some(near) if field.len() == 1 => format!("did you mean `${{{kind}.{near}.{}}}`?", field[0]),
+                _ if !suggest => String::new(),
                 _ => meant(name, &format!("{kind}s"), names().collect::<Vec<_>>()),
             };
             return nothing(format!("no such {kind}"), help);

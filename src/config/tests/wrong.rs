@@ -171,3 +171,13 @@ fn many_errors_are_cut_off() {
     assert!(said.contains("has 200 errors, of which these are the first 50"), "{said}");
     assert_eq!(said.matches("has no key `rn`").count(), 50);
 }
+
+/// Thousands of errors are found in no time: nothing is compared with everything.
+#[test]
+fn thousands_of_errors_are_no_burden() {
+    let tasks: String = (0..2_000)
+        .map(|n| format!("[task.t{n}]\nrun = \"${{task.x{n}.stdout}} ${{var.a{n}}}\"\nneeds = [\"task.y{n}\"]\n"))
+        .collect();
+    let errors = load_text(&format!("{HEAD}{tasks}")).unwrap_err();
+    assert_eq!(errors.errors().len(), 6_000);
+}

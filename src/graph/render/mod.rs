@@ -17,20 +17,23 @@ pub use json::json;
 pub use picture::{dot, mermaid};
 pub use tree::tree;
 
-/// What would be done with a step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What would be done with a step, from the least to what a person should look at first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Tint {
-    /// It has to run.
-    Run,
     /// There is nothing to do.
     Skip,
     /// That depends on something that has not happened yet.
     Unknown,
+    /// It has to run.
+    Run,
     /// It cannot run.
     Blocked,
 }
 
 impl Tint {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Skip, Self::Unknown, Self::Run, Self::Blocked];
+
     /// The word for it, as in `stack plan`.
     pub const fn as_str(self) -> &'static str {
         match self {

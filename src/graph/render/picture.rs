@@ -65,7 +65,7 @@ pub fn mermaid(drawing: &Drawing<'_>, out: &mut dyn Write) -> fmt::Result {
         }
     }
     if drawing.decide.is_some() {
-        for tint in [Tint::Run, Tint::Skip, Tint::Unknown, Tint::Blocked] {
+        for tint in Tint::ALL {
             let (fill, line) = tint.fill();
             writeln!(out, "  classDef {} fill:{fill},stroke:{line},color:#111", tint.as_str())?;
         }

@@ -1,11 +1,11 @@
 //! The graph as a tree for people: what nothing waits for at the top, below each step what it needs.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::{self, Write};
 
 use anstyle::Style;
 
-use super::{Drawing, reduce};
+use super::{Drawing, Look, Tint, reduce};
 use crate::graph::{StepIndex, StepKind};
 
 /// Beyond so many steps those that look alike are drawn as one.
@@ -16,8 +16,7 @@ const BRANCHES: usize = 40;
 /// What is drawn as one line: a step, or many that look alike.
 struct Node {
     label: String,
-    /// The one step, if it is one.
-    step: Option<StepIndex>,
+    steps: Vec<StepIndex>,
     kind: StepKind,
     needs: Vec<usize>,
 }
@@ -77,8 +76,8 @@ impl Painter<'_, '_> {
             }
             let nodes = self.nodes;
             let node = &nodes[branch.node];
-            self.line(node)?;
             let seen = std::mem::replace(&mut self.drawn[branch.node], true);
+            self.line(node, seen)?;
             if seen && !node.needs.is_empty() {
                 self.painted(Style::new().dimmed(), " (see above)")?;
             } else {
@@ -90,19 +89,25 @@ impl Painter<'_, '_> {
         Ok(())
     }
 
-    fn line(&mut self, node: &Node) -> fmt::Result {
-        let look = node.step.and_then(|step| self.drawing.look(step));
-        match look {
-            None => self.painted(kind_style(node.kind), &node.label),
-            Some(look) => {
-                self.painted(look.tint.style(), &node.label)?;
-                self.painted(Style::new().dimmed(), &format!("  {}", look.tint.as_str()))?;
-                if look.reason.is_empty() {
-                    return Ok(());
-                }
-                self.painted(Style::new().dimmed(), &format!(": {}", look.reason))
+    /// The name of a node, and what would be done with it, unless that was said before.
+    fn line(&mut self, node: &Node, seen: bool) -> fmt::Result {
+        let looks: Vec<Look> = node.steps.iter().filter_map(|step| self.drawing.look(*step)).collect();
+        let Some(worst) = looks.iter().map(|look| look.tint).max() else {
+            return self.painted(kind_style(node.kind), &node.label);
+        };
+        self.painted(worst.style(), &node.label)?;
+        let said = match looks.as_slice() {
+            _ if seen => return Ok(()),
+            [Look { tint, reason }] if reason.is_empty() => tint.as_str().to_owned(),
+            [Look { tint, reason }] => format!("{}: {reason}", tint.as_str()),
+            many => {
+                let count = |tint: Tint| many.iter().filter(|look| look.tint == tint).count();
+                let counts =
+                    Tint::ALL.into_iter().rev().map(|tint| (count(tint), tint)).filter(|(count, _)| *count > 0);
+                counts.map(|(count, tint)| format!("{count} {}", tint.as_str())).collect::<Vec<_>>().join(", ")
             }
-        }
+        };
+        self.painted(Style::new().dimmed(), &format!("  {said}"))
     }
 
     fn painted(&mut self, style: Style, text: &str) -> fmt::Result {
@@ -145,7 +150,7 @@ fn each(drawing: &Drawing<'_>) -> Vec<Node> {
         let mut needs: Vec<usize> = needs[step.index()].iter().filter_map(|need| place.get(need).copied()).collect();
         // The cluster last: it is what everything else stands on, and says the least.
         needs.sort_by_key(|need| (drawing.graph.id(steps[*need]).kind() == StepKind::Cluster, *need));
-        Node { label: id.to_string(), step: Some(*step), kind: id.kind(), needs }
+        Node { label: id.to_string(), steps: vec![*step], kind: id.kind(), needs }
     };
     steps.iter().map(node).collect()
 }
@@ -178,43 +183,59 @@ fn digits_folded(name: &str) -> String {
 }
 
 fn groups(drawing: &Drawing<'_>, pattern: impl Fn(&str) -> String) -> Vec<Node> {
-    struct Group {
-        first: StepIndex,
-        members: usize,
-        needs: Vec<usize>,
-    }
     let mut places: HashMap<(StepKind, String), usize> = HashMap::new();
-    let mut groups: Vec<(Group, StepKind, String)> = Vec::new();
+    let mut nodes: Vec<Node> = Vec::new();
     let mut group_of: Vec<usize> = vec![usize::MAX; drawing.graph.len()];
     for step in drawing.steps.iter() {
         let id = drawing.graph.id(step);
-        let pattern = pattern(id.name());
-        let place = *places.entry((id.kind(), pattern.clone())).or_insert_with(|| {
-            groups.push((Group { first: step, members: 0, needs: Vec::new() }, id.kind(), pattern));
-            groups.len() - 1
+        let key = (id.kind(), pattern(id.name()));
+        let place = *places.entry(key).or_insert_with_key(|(kind, pattern)| {
+            nodes.push(Node { label: pattern.clone(), steps: Vec::new(), kind: *kind, needs: Vec::new() });
+            nodes.len() - 1
         });
-        groups[place].0.members += 1;
+        nodes[place].steps.push(step);
         group_of[step.index()] = place;
     }
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     for step in drawing.steps.iter() {
         let group = group_of[step.index()];
         for need in drawing.needs(step) {
             let need = group_of[need.index()];
             if need != group && seen.insert((group, need)) {
-                groups[group].0.needs.push(need);
+                nodes[group].needs.push(need);
             }
         }
     }
-    groups
-        .into_iter()
-        .map(|(group, kind, pattern)| {
-            let alone = group.members == 1;
-            let label = match alone {
-                true => drawing.graph.id(group.first).to_string(),
-                false => format!("{kind}:{pattern} ({} steps)", group.members),
-            };
-            Node { label, step: alone.then_some(group.first), kind, needs: group.needs }
+    for node in &mut nodes {
+        node.label = match node.steps.as_slice() {
+            [only] => drawing.graph.id(*only).to_string(),
+            many => format!("{}:{} ({} steps)", node.kind, node.label, many.len()),
+        };
+    }
+    if nodes.len() <= FOLD {
+        drop_what_follows(&mut nodes);
+    }
+    nodes
+}
+
+/// Leaves out needs that follow from other needs. Groups may need each other, so this is no plain reduction: of two
+/// needs that lead to each other both stay.
+fn drop_what_follows(nodes: &mut [Node]) {
+    let reached: Vec<Vec<bool>> = (0..nodes.len())
+        .map(|start| {
+            let mut reached = vec![false; nodes.len()];
+            let mut todo = nodes[start].needs.clone();
+            while let Some(node) = todo.pop() {
+                if !std::mem::replace(&mut reached[node], true) {
+                    todo.extend(&nodes[node].needs);
+                }
+            }
+            reached
         })
-        .collect()
+        .collect();
+    for node in nodes {
+        let all = node.needs.clone();
+        node.needs
+            .retain(|need| !all.iter().any(|other| other != need && reached[*other][*need] && !reached[*need][*other]));
+    }
 }

@@ -1,0 +1,78 @@
+//! What graphs look like.
+
+use super::super::render::{Drawing, Look, Tint, dot, json, mermaid, tree};
+use super::*;
+
+fn drawn(graph: &Graph, draw: fn(&Drawing<'_>, &mut dyn std::fmt::Write) -> std::fmt::Result, plan: bool) -> String {
+    let decide = |step: StepIndex| {
+        Some(match graph.id(step).kind() {
+            StepKind::Build => Look { tint: Tint::Run, reason: "~ app/main.py".to_owned() },
+            StepKind::Load => Look { tint: Tint::Unknown, reason: "depends on build \"api\"".to_owned() },
+            StepKind::Task => Look { tint: Tint::Blocked, reason: String::new() },
+            _ => Look { tint: Tint::Skip, reason: "nothing changed".to_owned() },
+        })
+    };
+    let all = StepSet::all(graph);
+    let drawing = Drawing { graph, steps: &all, decide: plan.then_some(&decide), colour: false };
+    let mut out = String::new();
+    draw(&drawing, &mut out).unwrap();
+    out
+}
+
+#[test]
+fn a_tree_has_what_nothing_waits_for_at_the_top() {
+    insta::assert_snapshot!(drawn(&graph(TODO), tree, false));
+}
+
+#[test]
+fn a_tree_of_a_plan_says_what_would_be_done() {
+    insta::assert_snapshot!(drawn(&graph(TODO), tree, true));
+}
+
+#[test]
+fn colours_are_written_only_when_they_are_asked_for() {
+    let graph = graph(TODO);
+    let all = StepSet::all(&graph);
+    let mut out = String::new();
+    tree(&Drawing { graph: &graph, steps: &all, decide: None, colour: true }, &mut out).unwrap();
+    assert!(out.contains("\u{1b}["));
+    assert_eq!(anstream::adapter::strip_str(&out).to_string(), drawn(&graph, tree, false));
+}
+
+#[test]
+fn dot_for_graphviz() {
+    insta::assert_snapshot!(drawn(&graph(TODO), dot, true));
+}
+
+#[test]
+fn mermaid_for_markdown() {
+    insta::assert_snapshot!(drawn(&graph(TODO), mermaid, true));
+}
+
+#[test]
+fn json_for_programs() {
+    let plain: serde_json::Value = serde_json::from_str(&drawn(&graph(TODO), json, false)).unwrap();
+    assert_eq!(
+        plain["steps"][2],
+        serde_json::json!({ "id": "load:api", "kind": "load", "needs": ["build:api", "cluster"] })
+    );
+    let planned: serde_json::Value = serde_json::from_str(&drawn(&graph(TODO), json, true)).unwrap();
+    assert_eq!(planned["stack"], "todo");
+    assert_eq!(planned["steps"][2]["action"], "unknown");
+    assert_eq!(planned["steps"][2]["reason"], "depends on build \"api\"");
+}
+
+/// Many services of one shape, as generated files have them.
+#[test]
+fn a_large_graph_is_folded_to_what_can_be_read() {
+    let mut text = MINIKUBE.to_owned();
+    for service in 0..100 {
+        text += &format!(
+            "[image.svc-{service}]\ncontext = \"a\"\n[chart.svc-{service}]\npath = \"c\"\nrelease = \"s{service}\"\nset = {{ t = \"${{image.svc-{service}.tag}}\" }}\n"
+        );
+    }
+    text += "[task.smoke]\nrun = \"true\"\nneeds = [";
+    text += &(0..100).map(|service| format!("\"chart.svc-{service}\"")).collect::<Vec<_>>().join(", ");
+    text += "]\n";
+    insta::assert_snapshot!(drawn(&graph(&text), tree, true));
+}
