@@ -6,9 +6,9 @@
 mod check;
 mod context;
 mod convert;
-mod dockerfile;
 mod duplicate;
 mod error;
+mod facts;
 mod files;
 mod find;
 mod keys;
@@ -39,9 +39,9 @@ use read::Reader;
 use reference::{ClusterNames, Constant, Scope};
 use tree::{Entry, Node, NodeKind};
 
-pub use dockerfile::image_facts;
 pub use error::{ConfigError, ConfigErrors, Source};
 pub(crate) use error::{meant, nearest};
+pub use facts::image_facts;
 pub use find::{FindError, STACK_FILE, find};
 pub use model::*;
 pub use names::parse_step;
@@ -64,8 +64,8 @@ pub struct LoadOptions<'e> {
     pub vars: Vec<(String, String)>,
     /// The environment.
     pub env: EnvLookup<'e>,
-    /// A variable without a value is empty, instead of an error: for commands that change nothing by it, so that
-    /// `stack status` does not ask for an API key.
+    /// A variable without a value, and one of the environment that is not set, is empty instead of an error: for
+    /// commands that change nothing by it, so that `stack status` does not ask for an API key.
     pub lenient: bool,
 }
 
@@ -235,7 +235,7 @@ fn cluster_names<'t>(
         syntax_errors: false,
         errors: Vec::new(),
     };
-    let scope = Scope { env: options.env, vars, stack, cluster: None, file, outputs: false };
+    let scope = Scope { env: options.env, lenient: options.lenient, vars, stack, cluster: None, file, outputs: false };
     // Nothing: not there. Nothing in something: there, and wrong.
     let mut text = |key: &str| {
         let value = cluster.get(key)?;
@@ -268,7 +268,8 @@ fn convert_tree<'t>(
     options: &LoadOptions<'_>,
     context: &mut Context<'t>,
 ) -> Node<'t> {
-    let whole = Scope { env: options.env, vars, stack, cluster: Some(cluster), file, outputs: true };
+    let whole =
+        Scope { env: options.env, lenient: options.lenient, vars, stack, cluster: Some(cluster), file, outputs: true };
     let of_cluster = Scope { cluster: None, outputs: false, ..whole };
     let mut raw_vars = Some(raw_vars);
     let entries = file

@@ -41,6 +41,8 @@ pub(super) struct ClusterNames {
 #[derive(Clone, Copy)]
 pub(super) struct Scope<'s, 't> {
     pub env: EnvLookup<'s>,
+    /// What is not set in it is empty.
+    pub lenient: bool,
     pub vars: &'s IndexMap<String, Constant>,
     pub stack: Option<&'s str>,
     /// Nothing within `[cluster]` itself.
@@ -134,6 +136,7 @@ impl Scope<'_, '_> {
             },
             ["env", name] => match (self.env)(name) {
                 Some(value) => text(&value),
+                None if self.lenient => text(""),
                 None => Err((
                     format!("the environment has no `{name}`"),
                     "not set".to_owned(),

@@ -32,7 +32,15 @@ pub(super) fn evaluate<'t>(
     let mut values = IndexMap::new();
     // In the order of the file: a variable may refer to those above it.
     for entry in raw.entries() {
-        let scope = Scope { env: options.env, vars: &values, stack, cluster: None, file, outputs: false };
+        let scope = Scope {
+            env: options.env,
+            lenient: options.lenient,
+            vars: &values,
+            stack,
+            cluster: None,
+            file,
+            outputs: false,
+        };
         let value = one(&entry.key, &entry.node, entry.key_span, &scope, options, context);
         values.insert(entry.key.to_string(), value);
     }
