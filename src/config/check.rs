@@ -4,6 +4,7 @@ use globset::Glob;
 
 use super::context::Context;
 use super::error::{ConfigError, article, list, nearest};
+use super::keys::holds_profiles;
 use super::shape::{Key, Shape, TableShape};
 use super::span::Span;
 use super::tree::{Entry, Node, NodeKind};
@@ -64,7 +65,7 @@ pub(super) fn check(node: &Node<'_>, shape: &Shape, key: Option<&Key>, mode: Mod
             entries.iter().for_each(|entry| check(&entry.node, of, key, mode, context));
         }
         (Shape::Named(of), NodeKind::Table(entries)) => {
-            let profiles = key.is_some_and(|key| key.name == "profile");
+            let profiles = key.is_some_and(holds_profiles);
             let mode = if profiles { Mode::Part } else { mode };
             for entry in entries {
                 check_name(&entry.key, entry.key_span, context);
@@ -183,7 +184,7 @@ fn check_table(
     let mut meant = Vec::new();
     for entry in entries {
         match table.keys.iter().find(|key| key.name == entry.key) {
-            Some(key) if mode == Mode::Part && key.name == "profile" => {
+            Some(key) if mode == Mode::Part && holds_profiles(key) => {
                 context.report(profile_within_profile(entry.key_span));
             }
             Some(key) => check(&entry.node, &key.shape, Some(key), mode, context),

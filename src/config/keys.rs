@@ -27,6 +27,11 @@ const RETRIES: Key =
 const BACKOFF: Key =
     opt("backoff", DURATION, "1s", "The pause before the first retry; it doubles with each further one.");
 
+/// The key holds profiles, each of which is like a whole file.
+pub(super) fn holds_profiles(key: &Key) -> bool {
+    matches!(key.shape, Shape::Named(Shape::Table(table)) if std::ptr::eq(*table, &ROOT))
+}
+
 /// The whole file.
 pub(super) static ROOT: TableShape = TableShape {
     title: "the stack file",

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value as Json, json};
 
 use super::check::Mode;
-use super::keys;
+use super::keys::{self, holds_profiles};
 use super::shape::{Key, Shape, TableShape};
 
 /// A string with a reference may stand wherever a value is known when the file is read.
@@ -26,7 +26,7 @@ fn table(shape: &TableShape, mode: Mode) -> Json {
     let properties: Map<String, Json> = shape
         .keys
         .iter()
-        .filter(|key| !(mode == Mode::Part && key.name == "profile"))
+        .filter(|key| mode == Mode::Whole || !holds_profiles(key))
         .map(|key| (key.name.to_owned(), property(key, mode)))
         .collect();
     let mut schema = json!({
@@ -56,7 +56,7 @@ fn table(shape: &TableShape, mode: Mode) -> Json {
 }
 
 fn property(key: &Key, mode: Mode) -> Json {
-    let mut schema = if key.name == "profile" {
+    let mut schema = if holds_profiles(key) {
         json!({ "type": "object", "additionalProperties": { "$ref": "#/definitions/profile" } })
     } else {
         value(&key.shape, mode)
@@ -176,15 +176,101 @@ mod tests {
         assert!(keys > 100, "{keys}");
     }
 
+    /// What a value violates, by the words of JSON Schema that are used here.
+    fn violations(schema: &Json, value: &Json, path: &str, found: &mut Vec<String>) {
+        if let Some(name) = schema["$ref"].as_str() {
+            let name = name.rsplit('/').next().unwrap();
+            return violations(&super::json_schema()["definitions"][name], value, path, found);
+        }
+        let holds = |schema: &Json| {
+            let mut found = Vec::new();
+            violations(schema, value, path, &mut found);
+            found.is_empty()
+        };
+        if schema["anyOf"].as_array().is_some_and(|any| !any.iter().any(holds)) {
+            found.push(format!("{path}: {value} is nothing of {}", schema["anyOf"]));
+        }
+        if schema["oneOf"].as_array().is_some_and(|one| one.iter().filter(|one| holds(one)).count() != 1) {
+            found.push(format!("{path}: not exactly one of {}", schema["oneOf"]));
+        }
+        if schema["enum"].as_array().is_some_and(|words| !words.contains(value)) {
+            found.push(format!("{path}: {value} is none of {}", schema["enum"]));
+        }
+        if let (Some(pattern), Some(text)) = (schema["pattern"].as_str(), value.as_str())
+            && pattern == REFERENCE
+            && !text.contains("${")
+        {
+            found.push(format!("{path}: {text} is no reference"));
+        }
+        let is = |kind: &str| match kind {
+            "object" => value.is_object(),
+            "array" => value.is_array(),
+            "string" => value.is_string(),
+            "boolean" => value.is_boolean(),
+            "integer" => value.is_i64(),
+            "number" => value.is_number(),
+            other => panic!("{other} is not used"),
+        };
+        let kinds: Vec<&str> = match &schema["type"] {
+            Json::String(kind) => vec![kind],
+            Json::Array(kinds) => kinds.iter().filter_map(Json::as_str).collect(),
+            _ => vec![],
+        };
+        if !kinds.is_empty() && !kinds.into_iter().any(is) {
+            found.push(format!("{path}: {value} is no {}", schema["type"]));
+        }
+        for required in schema["required"].as_array().into_iter().flatten().filter_map(Json::as_str) {
+            if value.get(required).is_none() {
+                found.push(format!("{path}: {required} is missing"));
+            }
+        }
+        for (at, item) in value.as_array().into_iter().flatten().enumerate() {
+            violations(&schema["items"], item, &format!("{path}[{at}]"), found);
+        }
+        for (key, item) in value.as_object().into_iter().flatten() {
+            let path = format!("{path}.{key}");
+            match (&schema["properties"][key], &schema["additionalProperties"]) {
+                (Json::Null, Json::Bool(false)) => found.push(format!("{path} is unknown")),
+                (Json::Null, schema) | (schema, _) => violations(schema, item, &path, found),
+            }
+        }
+    }
+
+    fn violations_of(file: &str) -> Vec<String> {
+        let mut found = Vec::new();
+        let value = serde_json::to_value(toml::from_str::<toml::Table>(file).unwrap()).unwrap();
+        violations(&super::json_schema(), &value, "", &mut found);
+        found
+    }
+
     #[test]
-    fn the_schema_describes_the_file() {
-        let schema = super::json_schema();
-        assert_eq!(schema["properties"]["image"]["additionalProperties"]["required"], json!(["context"]));
-        assert_eq!(schema["properties"]["stack"]["properties"]["allow-outside"]["default"], json!(false));
-        assert_eq!(
-            schema["properties"]["chart"]["additionalProperties"]["oneOf"],
-            json!([{ "required": ["path"] }, { "required": ["chart"] }])
-        );
-        assert!(schema["definitions"]["profile"]["properties"]["image"]["additionalProperties"]["required"].is_null());
+    fn the_schema_accepts_right_files() {
+        for file in [crate::config::tests::EXAMPLE, crate::config::tests::EVERYTHING] {
+            assert_eq!(violations_of(file), Vec::<String>::new());
+        }
+        let profile =
+            "[stack]\nname = \"a\"\n[profile.x.cluster]\nprofile = \"${env.P}\"\n[profile.x.image.i]\ntarget = \"t\"\n";
+        assert_eq!(violations_of(profile), Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_schema_refuses_wrong_files() {
+        let head = "[stack]\nname = \"a\"\n";
+        for (file, violation) in [
+            ("[stack]\n", ".stack: name is missing"),
+            (&format!("{head}[imag]\n"), ".imag is unknown"),
+            (&format!("{head}[image.a]\ncontxt = \"a\"\n"), ".image.a.contxt is unknown"),
+            (&format!("{head}[task.a]\nrun = 1\n"), ".task.a.run: 1 is nothing of"),
+            (&format!("{head}[limits]\njobs = \"many\"\n"), ".limits.jobs: \"many\" is nothing of"),
+            (
+                &format!("{head}[image.a]\ncontext = \"a\"\nload = \"layer\"\n"),
+                ".image.a.load: \"layer\" is nothing of",
+            ),
+            (&format!("{head}[ready.a]\njob = \"a\"\nservice = \"a\"\n"), ".ready.a: not exactly one of"),
+            (&format!("{head}[profile.a.profile.b]\n"), ".profile.a.profile is unknown"),
+        ] {
+            let found = violations_of(file);
+            assert!(found.iter().any(|found| found.starts_with(violation)), "{violation} is not in {found:?}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::config::shape::{Shape, TableShape};
 
-const EVERYTHING: &str = r#"
+pub(crate) const EVERYTHING: &str = r#"
 [stack]
 name = "all"
 requires = ">=0.1"

@@ -206,3 +206,9 @@ fn files_that_are_there_are_found_and_links_do_not_lead_outside() {
     assert!(load_context("app/backend/Dockerfile").unwrap_err().contains("a folder is needed"));
     assert!(load_context("app/away").unwrap_err().contains("a link on the way leads outside"));
 }
+
+/// Seen with `[profile.ci.cluster] profile = …`: the key of the cluster was taken for profiles within a profile.
+#[test]
+fn a_profile_may_name_another_minikube_profile() {
+    with_head("[cluster]\ndriver = \"minikube\"\n[profile.ci.cluster]\nprofile = \"ci\"\n");
+}

@@ -11,6 +11,8 @@ use miette::{GraphicalReportHandler, GraphicalTheme};
 
 use super::*;
 
+pub(crate) use everything::EVERYTHING;
+
 /// The example of the contract.
 pub(crate) const EXAMPLE: &str = r##"#:schema ./stack.schema.json
 [stack]
