@@ -151,7 +151,12 @@ pub(super) static IMAGE: TableShape = TableShape {
         ),
         opt("labels", ENVIRONMENT, "{}", "Labels to put on the image."),
         opt("platform", TEXT, "that of the node", "The platform to build for, such as \"linux/amd64\"."),
-        opt("repository", TEXT, "<stack name>-<image name>", "The name of the image, without a tag."),
+        opt(
+            "repository",
+            TEXT,
+            "the names of stack and image, with `-` between",
+            "The name of the image, without a tag.",
+        ),
         opt(
             "load",
             Shape::Choice(&[

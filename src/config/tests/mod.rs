@@ -3,6 +3,7 @@
 mod everything;
 mod meaning;
 mod never_panics;
+mod reference;
 mod wrong;
 
 use std::path::Path;
