@@ -86,7 +86,10 @@ fn a_cycle_is_shown_as_the_path_that_closes_it() {
 
 #[test]
 fn two_steps_of_one_name_are_refused() {
-    refused(&format!("{STACK}\n[image.app]\ncontext = \"app\"\n"), &["`app`", "stack.toml:8", "first here", "again here"]);
+    refused(
+        &format!("{STACK}\n[image.app]\ncontext = \"app\"\n"),
+        &["`app`", "stack.toml:8", "first here", "again here"],
+    );
 }
 
 #[test]

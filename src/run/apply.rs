@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::input::{Selected, for_apply};
-use super::{RunResult, inspect, seconds_since};
+use super::{RunResult, inspect, run_finished, step_finished};
 use crate::error::Class;
-use crate::event::{EventKind, Events, Outcome, RunOutcome};
+use crate::event::{EventKind, Events, Outcome};
 use crate::exec::{AttemptResult, ExecEvent, Runner, Stops, run};
 use crate::graph::StepIndex;
 use crate::plan::Action;
 use crate::process::Cancel;
-use crate::sched::{End, Failing, InvalidInput, StopReason, Summary};
+use crate::sched::{End, Failing, InvalidInput};
 use crate::step::{self, Known, Speaker, StepError, World};
 
 /// How to apply.
@@ -48,22 +48,7 @@ pub async fn apply(
         applier.tell(event);
     })
     .await?;
-    let Summary { done, skipped, failed, blocked, cancelled, .. } = report.summary;
-    let outcome = match (failed, report.summary.stopped) {
-        (_, Some(StopReason::Interrupt | StopReason::Kill | StopReason::Deadline)) => RunOutcome::Cancelled,
-        (0, _) => RunOutcome::Done,
-        _ => RunOutcome::Failed,
-    };
-    let count = |count: u32| count as usize;
-    events.send(EventKind::RunFinished {
-        outcome,
-        done: count(done),
-        skipped: count(skipped),
-        failed: count(failed),
-        blocked: count(blocked),
-        cancelled: count(cancelled),
-        seconds: seconds_since(begun),
-    });
+    events.send(run_finished(&report.summary, begun.elapsed()));
     Ok(RunResult { summary: report.summary, failures })
 }
 
@@ -119,40 +104,21 @@ impl Applier {
                 delay_seconds: delay.as_secs_f64(),
             }),
             ExecEvent::Finished { step, end, result, took } => {
-                let AttemptResult { reason, note, diagnosis, .. } =
-                    result.unwrap_or_else(|| AttemptResult::skipped(String::new()));
-                let (outcome, reason, class) = match end {
-                    End::Done => (Outcome::Done, reason, None),
-                    End::Skipped => (Outcome::Skipped, reason, None),
-                    End::Failed { class, .. } => (Outcome::Failed, reason, Some(class)),
-                    End::Blocked { by } => (Outcome::Blocked, format!("blocked by {}", id(by)), None),
-                    End::Cancelled { reason, by } => (Outcome::Cancelled, stopped(reason, by.map(id)), None),
+                let outcome = match end {
+                    End::Done => {
+                        let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+                        self.world.state().durations.insert(id(step).to_string(), millis);
+                        Outcome::Done
+                    }
+                    End::Skipped => Outcome::Skipped,
+                    End::Failed { .. } => Outcome::Failed,
+                    End::Blocked { .. } => Outcome::Blocked,
+                    End::Cancelled { .. } => Outcome::Cancelled,
                 };
-                if outcome == Outcome::Done {
-                    let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-                    self.world.state().durations.insert(id(step).to_string(), millis);
-                }
                 self.world.state().outcomes.insert(id(step).to_string(), outcome.into());
-                self.events.send(EventKind::StepFinished {
-                    step: id(step),
-                    outcome,
-                    reason,
-                    class,
-                    diagnosis,
-                    note,
-                    seconds: took.as_secs_f64(),
-                });
+                self.events.send(step_finished(id, step, end, result, took));
             }
         }
-    }
-}
-
-fn stopped(reason: StopReason, by: Option<crate::graph::StepId>) -> String {
-    match (reason, by) {
-        (StopReason::FailFast, Some(step)) => format!("not started, since {step} failed"),
-        (StopReason::FailFast, None) => "not started, since a step failed".to_owned(),
-        (StopReason::Deadline, _) => "the run took longer than its deadline".to_owned(),
-        (StopReason::Interrupt | StopReason::Kill, _) => "interrupted".to_owned(),
     }
 }
 

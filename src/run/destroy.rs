@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::input::{Selected, for_destroy};
-use super::seconds_since;
-use crate::event::{EventKind, Events, Outcome, RunOutcome};
+use super::{run_finished, step_finished};
+use crate::event::{EventKind, Events};
 use crate::exec::{AttemptResult, ExecEvent, Runner, Stops, run};
 use crate::process::Cancel;
-use crate::sched::{End, InvalidInput, StopReason, Summary};
+use crate::sched::{InvalidInput, Summary};
 use crate::step::{Removal, Speaker, World, remove};
 
 /// Takes away what the selected steps made. What could not be taken away is told as a failed step.
@@ -27,22 +27,8 @@ pub async fn destroy(
     let input = for_destroy(world, &selected);
     let remover = Arc::new(Remover { world: Arc::clone(world), selected, removal, events: events.clone() });
     let report = run(input, Arc::clone(&remover), stops, |event| remover.tell(event)).await?;
-    let summary = report.summary;
-    let outcome = match (summary.failed, summary.stopped) {
-        (_, Some(StopReason::Interrupt | StopReason::Kill | StopReason::Deadline)) => RunOutcome::Cancelled,
-        (0, _) => RunOutcome::Done,
-        _ => RunOutcome::Failed,
-    };
-    events.send(EventKind::RunFinished {
-        outcome,
-        done: summary.done as usize,
-        skipped: summary.skipped as usize,
-        failed: summary.failed as usize,
-        blocked: summary.blocked as usize,
-        cancelled: summary.cancelled as usize,
-        seconds: seconds_since(begun),
-    });
-    Ok(summary)
+    events.send(run_finished(&report.summary, begun.elapsed()));
+    Ok(report.summary)
 }
 
 struct Remover {
@@ -56,24 +42,7 @@ impl Remover {
     fn tell(&self, event: ExecEvent) {
         let id = |step: u32| self.world.graph().id(self.selected.step(step)).clone();
         let ExecEvent::Finished { step, end, result, took } = event else { return };
-        let AttemptResult { reason, note, diagnosis, .. } =
-            result.unwrap_or_else(|| AttemptResult::skipped(String::new()));
-        let (outcome, reason, class) = match end {
-            End::Done => (Outcome::Done, reason, None),
-            End::Skipped => (Outcome::Skipped, reason, None),
-            End::Failed { class, .. } => (Outcome::Failed, reason, Some(class)),
-            End::Blocked { by } => (Outcome::Blocked, format!("blocked by {}", id(by)), None),
-            End::Cancelled { .. } => (Outcome::Cancelled, "interrupted".to_owned(), None),
-        };
-        self.events.send(EventKind::StepFinished {
-            step: id(step),
-            outcome,
-            reason,
-            class,
-            diagnosis,
-            note,
-            seconds: took.as_secs_f64(),
-        });
+        self.events.send(step_finished(id, step, end, result, took));
     }
 }
 

@@ -12,7 +12,7 @@ mod status;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::Duration;
 
 pub use apply::{ApplyOptions, apply};
 pub use destroy::destroy;
@@ -21,15 +21,17 @@ pub use input::{Pool, Selected};
 pub use plan::{Planned, plan};
 pub use status::{BuiltImage, ClusterStatus, ImageStatus, ReleaseStatusView, Status, status};
 
+use crate::event::{EventKind, Outcome, RunOutcome};
 use crate::exec::AttemptResult;
-use crate::graph::StepIndex;
+use crate::graph::{StepId, StepIndex};
+use crate::sched::{End, StopReason, Summary};
 use crate::step::{self, Inspection, Known, StepError, World};
 
 /// What a run came to.
 #[derive(Debug)]
 pub struct RunResult {
     /// How many steps ended how.
-    pub summary: crate::sched::Summary,
+    pub summary: Summary,
     /// The classes of all failures.
     pub failures: BTreeMap<String, crate::error::Class>,
 }
@@ -69,7 +71,51 @@ fn pending(world: &World, step: StepIndex) -> Known<step::Output> {
     Known::After(world.graph().id(step).clone())
 }
 
-/// Seconds since a moment.
-fn seconds_since(moment: Instant) -> f64 {
-    moment.elapsed().as_secs_f64()
+/// The event for a step that has reached its final state.
+fn step_finished(
+    id: impl Fn(u32) -> StepId,
+    step: u32,
+    end: End,
+    result: Option<AttemptResult>,
+    took: Duration,
+) -> EventKind {
+    let AttemptResult { reason, note, diagnosis, .. } = result.unwrap_or_else(|| AttemptResult::skipped(String::new()));
+    let (outcome, reason, class) = match end {
+        End::Done => (Outcome::Done, reason, None),
+        End::Skipped => (Outcome::Skipped, reason, None),
+        End::Failed { class, .. } => (Outcome::Failed, reason, Some(class)),
+        End::Blocked { by } => (Outcome::Blocked, format!("blocked by {}", id(by)), None),
+        End::Cancelled { reason, by } => (Outcome::Cancelled, why_cancelled(reason, by.map(&id)), None),
+    };
+    let seconds = took.as_secs_f64();
+    EventKind::StepFinished { step: id(step), outcome, reason, class, diagnosis, note, seconds }
+}
+
+fn why_cancelled(reason: StopReason, by: Option<StepId>) -> String {
+    match (reason, by) {
+        (StopReason::FailFast, Some(step)) => format!("not started, since {step} failed"),
+        (StopReason::FailFast, None) => "not started, since a step failed".to_owned(),
+        (StopReason::Deadline, _) => "the run took longer than its deadline".to_owned(),
+        (StopReason::Interrupt | StopReason::Kill, _) => "interrupted".to_owned(),
+    }
+}
+
+/// The event for the end of a run.
+fn run_finished(summary: &Summary, took: Duration) -> EventKind {
+    let Summary { done, skipped, failed, blocked, cancelled, stopped, .. } = *summary;
+    let outcome = match (failed, stopped) {
+        (_, Some(StopReason::Interrupt | StopReason::Kill | StopReason::Deadline)) => RunOutcome::Cancelled,
+        (0, _) => RunOutcome::Done,
+        _ => RunOutcome::Failed,
+    };
+    let count = |count: u32| count as usize;
+    EventKind::RunFinished {
+        outcome,
+        done: count(done),
+        skipped: count(skipped),
+        failed: count(failed),
+        blocked: count(blocked),
+        cancelled: count(cancelled),
+        seconds: took.as_secs_f64(),
+    }
 }

@@ -16,14 +16,19 @@ use crate::config::{Image as Spec, SecretSource, Value};
 use crate::error::Class;
 use crate::event::Stream;
 use crate::graph::{StepId, StepKind};
-use crate::key::context::{Context, ContextReader, ContextSpec, Scope};
-use crate::key::{Group, Manifest, SecretDigest, files};
+use crate::key::context::{
+    Context, ContextReader, ContextSpec, DockerfileOptions, DockerfileReading, Scope, read_dockerfile,
+};
+use crate::key::{Group, Manifest, SecretDigest, Value as InputValue, files};
 use crate::plan::{Effect, by_effect};
 use crate::process::{Cancel, CancelLevel};
 use crate::tools::docker::{Build, BuildEvent, BuildSecret, DockerError, Engine};
 
-/// How often a build is begun anew because its inputs changed under it.
+/// How often a build is begun anew because its inputs changed under it, or because it did not begin at all.
 const CHASES: u32 = 3;
+
+/// The value of a base image that the engine does not have.
+const ABSENT: &str = "not there yet";
 
 /// What `inspect` leaves to `execute`.
 #[derive(Debug)]
@@ -51,7 +56,7 @@ fn spec<'w>(world: &'w World, name: &str) -> Result<&'w Spec, StepError> {
 pub(super) async fn inspect(world: &World, name: &str) -> Result<Inspection, StepError> {
     let spec = spec(world, name)?;
     let engine = world.engine().await?;
-    let (manifest, build) = read(world, name, spec, engine).await?;
+    let (manifest, build) = read(world, spec, engine, Reach::Narrowed).await?;
     let step = StepId::new(StepKind::Build, name);
     let last = world.last_manifest(&step);
     let repository = &spec.repository.value;
@@ -86,8 +91,22 @@ fn id_tag(repository: &str, id: &str) -> String {
     format!("{repository}:{}", deploy_tag(id))
 }
 
+/// How much of the context counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    /// What the Dockerfile can reach, where that is certain.
+    Narrowed,
+    /// All of it.
+    Whole,
+}
+
 /// Reads all inputs. The build is absent while an argument waits for another step.
-async fn read(world: &World, name: &str, spec: &Spec, engine: &Engine) -> Result<(Manifest, Option<Build>), StepError> {
+async fn read(
+    world: &World,
+    spec: &Spec,
+    engine: &Engine,
+    reach: Reach,
+) -> Result<(Manifest, Option<Build>), StepError> {
     let mut manifest = Manifest::new("build");
     let dockerfile = std::fs::read(&spec.dockerfile.absolute).map_err(|error| {
         StepError::new(Class::Input, format!("can't read the Dockerfile {}: {error}", spec.dockerfile.text))
@@ -114,12 +133,25 @@ async fn read(world: &World, name: &str, spec: &Spec, engine: &Engine) -> Result
     spec.args.values().for_each(|value: &Value| value.each_output(&mut |output| outputs.push(output)));
     values::add_images(world, &mut manifest, outputs.into_iter());
     let secrets = secrets(world, spec, &mut manifest)?;
-    bases(world, name, engine, &mut manifest).await?;
-
-    let context = block_in_place(|| context(world, spec))?;
-    if let Scope::Whole { reason } = &context.scope {
-        manifest.note(format!("depends on every file of its context: {reason}"));
+    let mut reading = dockerfile_reading(spec, &dockerfile, &args);
+    if reach == Reach::Whole {
+        reading.scope = Scope::Whole { reason: "the build takes more than its Dockerfile tells".to_owned() };
     }
+    let reading = bases(engine, reading, &mut manifest).await?;
+    reading.unknowable.iter().for_each(|sentence| manifest.cannot_know(sentence));
+
+    let context = block_in_place(|| context(world, spec, reading.scope))?;
+    let reach = match &context.scope {
+        Scope::Whole { reason } => {
+            manifest.note(format!("depends on every file of its context: {reason}"));
+            None
+        }
+        Scope::Narrowed(narrow) => {
+            let sources: Vec<_> = narrow.sources().collect();
+            manifest.note(format!("depends only on what its Dockerfile reaches: {}", sources.join(", ")));
+            Some(sources)
+        }
+    };
     for file in context.files() {
         manifest.digest(Group::File, file.path, file.value);
     }
@@ -131,6 +163,7 @@ async fn read(world: &World, name: &str, spec: &Spec, engine: &Engine) -> Result
     });
 
     let build = Build {
+        reach,
         ignore,
         args,
         target: spec.target.clone(),
@@ -143,13 +176,19 @@ async fn read(world: &World, name: &str, spec: &Spec, engine: &Engine) -> Result
     Ok((manifest, complete.then_some(build)))
 }
 
-fn context(world: &World, spec: &Spec) -> Result<Context, StepError> {
-    let (digests, _) = world.digests();
-    let spec = ContextSpec {
-        root: spec.context.absolute.clone(),
-        dockerfile: spec.dockerfile.absolute.clone(),
-        scope: Scope::Whole { reason: "its Dockerfile is not read yet".to_owned() },
+/// What the Dockerfile tells. Arguments that are not known yet keep their defaults: they are unknown inputs anyway.
+fn dockerfile_reading(spec: &Spec, dockerfile: &[u8], args: &[(String, String)]) -> DockerfileReading {
+    let options = DockerfileOptions {
+        args: args.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect(),
+        target: spec.target.as_deref(),
+        platform: spec.platform.as_deref(),
     };
+    read_dockerfile(&String::from_utf8_lossy(dockerfile), &options)
+}
+
+fn context(world: &World, spec: &Spec, scope: Scope) -> Result<Context, StepError> {
+    let (digests, _) = world.digests();
+    let spec = ContextSpec { root: spec.context.absolute.clone(), dockerfile: spec.dockerfile.absolute.clone(), scope };
     ContextReader::new(digests).read(&spec).map_err(|error| StepError::of(&error, error.class(), error.help()))
 }
 
@@ -194,15 +233,22 @@ fn read_secret(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
     }
 }
 
-/// Adds the images that the Dockerfile builds on: those of the stack by their ID, others as the engine resolves them.
-async fn bases(world: &World, name: &str, engine: &Engine, manifest: &mut Manifest) -> Result<(), StepError> {
-    for reference in world.bases(name) {
-        match engine.image(reference).await.map_err(of_docker)? {
-            Some(image) => manifest.digest(Group::Base, reference, image.id),
-            None => manifest.text(Group::Base, reference, "not there yet"),
+/// Adds the images that the Dockerfile builds on, as the engine resolves them; and with them what they bring along.
+async fn bases(
+    engine: &Engine,
+    mut reading: DockerfileReading,
+    manifest: &mut Manifest,
+) -> Result<DockerfileReading, StepError> {
+    for reference in reading.bases.clone() {
+        match engine.image(&reference).await.map_err(of_docker)? {
+            Some(image) => {
+                reading = reading.with_on_build(&reference, &image.on_build);
+                manifest.digest(Group::Base, reference, image.id);
+            }
+            None => manifest.text(Group::Base, reference, ABSENT),
         }
     }
-    Ok(())
+    Ok(reading)
 }
 
 pub(super) async fn execute(
@@ -215,16 +261,40 @@ pub(super) async fn execute(
     let spec = spec(world, name)?;
     let engine = world.engine().await?;
     let mut inputs = work.inputs;
+    let mut reach = Reach::Narrowed;
     for _ in 0..CHASES {
         let Some(Inputs { manifest, build }) = inputs.take() else {
             return Err(StepError::new(Class::Internal, "a build was started before its arguments were known"));
         };
+        let mut told = false;
+        let tell = |event: BuildEvent| {
+            told = true;
+            self::tell(speaker, &event);
+        };
         let built = tokio::select! {
-            built = engine.build(&build, |event| tell(speaker, &event)) => built.map_err(of_build)?,
+            built = engine.build(&build, tell) => built,
             // Dropping the build closes its connections, and the engine stops building.
             _ = cancel.raised(CancelLevel::Terminate) => return Err(stopped()),
         };
-        let (now, again) = read(world, name, spec, engine).await?;
+        let built = match built {
+            Ok(built) => built,
+            // The Dockerfile was not understood as the engine understands it: all files count then.
+            Err(DockerError::Outgrown { path }) if reach == Reach::Narrowed => {
+                tracing::debug!(path, "the build outgrew its narrowed context");
+                reach = Reach::Whole;
+                let (manifest, build) = read(world, spec, engine, reach).await?;
+                inputs = build.map(|build| Inputs { manifest, build });
+                continue;
+            }
+            // A busy engine drops connections that are not greeted in time; nothing has happened yet.
+            Err(error @ DockerError::Broken { .. }) if !told => {
+                tracing::debug!(%error, "the build did not begin");
+                inputs = Some(Inputs { manifest, build });
+                continue;
+            }
+            Err(error) => return Err(of_build(error)),
+        };
+        let (now, again) = read(world, spec, engine, reach).await?;
         if let Some(changed) = difference(&manifest, &now) {
             speaker.warn(&format!("{changed} changed while the image was being built; building again"));
             inputs = again.map(|build| Inputs { manifest: now, build });
@@ -247,9 +317,7 @@ pub(super) async fn execute(
 
 /// The first input that differs. A base image that the build itself has fetched is no change.
 fn difference(before: &Manifest, now: &Manifest) -> Option<String> {
-    let fetched = |group, value: &crate::key::Value| {
-        group == Group::Base && *value == crate::key::Value::Text("not there yet".to_owned())
-    };
+    let fetched = |group, value: &InputValue| group == Group::Base && *value == InputValue::Text(ABSENT.to_owned());
     let mut before_inputs = before.inputs().iter();
     let mut now_inputs = now.inputs().iter();
     loop {

@@ -1,0 +1,110 @@
+//! What scripts, CI jobs and editors rely on: the shape of the JSON, and that stdout carries nothing else.
+
+mod support;
+
+use serde_json::{Value, json};
+use support::{Bed, Project};
+
+/// Two images, of which one is built on the other, two charts in a row, and a check.
+fn project(bed: &Bed) -> Project {
+    let project = Project::on_the_bed("json");
+    project.write(
+        "stack.toml",
+        &format!(
+            "[stack]\nname = \"@name@\"\n\
+             [vars]\ntoken = {{ default = \"a-secret-nobody-may-see\", secret = true }}\n\
+             [cluster]\ndriver = \"minikube\"\nprofile = \"{}\"\nstart = false\nnamespace = \"@name@\"\n\
+             [image.base]\ncontext = \"base\"\nload = \"none\"\n\
+             [image.app]\ncontext = \"app\"\nargs = {{ BASE = \"${{image.base.ref}}\" }}\n\
+             [chart.config]\npath = \"chart\"\nset = {{ token = \"${{var.token}}\" }}\n\
+             [chart.app]\npath = \"chart\"\nset = {{ tag = \"${{image.app.tag}}\", after = \"${{chart.config.release}}\" }}\n\
+             [ready.app]\nservice = \"app\"\nneeds = [\"chart.app\"]\n",
+            bed.profile
+        ),
+    );
+    project.write("base/Dockerfile", "FROM busybox:stable\nCOPY Dockerfile /@name@\n");
+    project.write("app/Dockerfile", "ARG BASE\nFROM ${BASE}\nCOPY Dockerfile /app\n");
+    project.write("chart/Chart.yaml", "apiVersion: v2\nname: app\nversion: 0.1.0\n");
+    project.write("chart/values.yaml", "tag: none\ntoken: none\nafter: none\n");
+    project.write(
+        "chart/templates/all.yaml",
+        "apiVersion: v1\nkind: Secret\nmetadata: {name: '{{ .Release.Name }}'}\nstringData: {token: '{{ .Values.token }}'}\n---\n\
+         apiVersion: v1\nkind: Service\nmetadata: {name: '{{ .Release.Name }}'}\n\
+         spec: {type: ExternalName, externalName: '{{ .Values.tag }}.example'}\n",
+    );
+    project
+}
+
+fn fields(value: &Value) -> Vec<&str> {
+    value.as_object().expect("an object").keys().map(String::as_str).collect()
+}
+
+#[test]
+fn json_keeps_its_shape_from_the_graph_to_the_last_event() {
+    let bed = Bed::get();
+    let project = project(&bed);
+
+    let graph = project.stack(&["graph", "--format", "json"]).expect_code(0);
+    let graph: Value = serde_json::from_str(&graph.stdout).expect("the graph is JSON");
+    assert_eq!(graph["stack"], json!(project.name));
+    let step = |id: &str| {
+        let steps = graph["steps"].as_array().expect("steps");
+        steps.iter().find(|step| step["id"] == id).unwrap_or_else(|| panic!("no {id} in {graph}")).clone()
+    };
+    assert_eq!(step("cluster"), json!({"id": "cluster", "kind": "cluster", "needs": []}));
+    assert_eq!(step("build:app"), json!({"id": "build:app", "kind": "build", "needs": ["build:base"]}));
+    assert_eq!(step("load:app")["needs"], json!(["build:app", "cluster"]));
+    assert!(step("chart:app")["needs"].as_array().expect("needs").contains(&json!("chart:config")));
+    assert_eq!(graph["steps"].as_array().map(Vec::len), Some(7), "load:base is not there: load = none");
+
+    let plan = project.stack(&["plan", "--format", "json", "--exit-code"]).expect_code(5);
+    let plan: Value = serde_json::from_str(&plan.stdout).expect("the plan is JSON");
+    assert_eq!(fields(&plan), ["stack", "steps", "summary"]);
+    assert_eq!(plan["summary"], json!({"run": 3, "skip": 1, "unknown": 3, "blocked": 0}));
+
+    let applied = project.stack(&["apply", "--format", "json"]).expect_code(0);
+    let events = applied.events();
+    let of = |kind: &str| events.iter().filter(|event| event["event"] == kind).collect::<Vec<_>>();
+    assert_eq!(fields(of("step-started")[0]), ["time", "event", "step", "attempt", "reason"]);
+    let finished = of("step-finished");
+    assert_eq!(finished.len(), 7);
+    for event in &finished {
+        for field in ["time", "event", "step", "outcome", "reason", "seconds"] {
+            assert!(!event[field].is_null(), "{field} is missing in {event}");
+        }
+    }
+    let last = events.last().expect("events");
+    assert_eq!((last["event"].as_str(), last["outcome"].as_str()), (Some("run-finished"), Some("done")));
+    for field in ["done", "skipped", "failed", "blocked", "seconds"] {
+        assert!(last[field].is_number(), "{field} is missing in {last}");
+    }
+    assert!(last["time"].as_str().is_some_and(|time| time.ends_with('Z') && time.contains('T')), "{last}");
+
+    // What changed is told with its values, and a secret without them.
+    project.edit("stack.toml", "${chart.config.release}", "x${chart.config.release}");
+    project.edit("stack.toml", "a-secret-nobody-may-see", "another-secret-nobody-may-see");
+    let plan = project.stack(&["plan", "--format", "json"]).expect_code(0);
+    assert!(!plan.stdout.contains("nobody-may-see"), "{}", plan.stdout);
+    let plan: Value = serde_json::from_str(&plan.stdout).expect("the plan is JSON");
+    let chart =
+        plan["steps"].as_array().expect("steps").iter().find(|step| step["id"] == "chart:app").expect("chart:app");
+    assert_eq!(chart["action"], "run");
+    assert_eq!(chart["changes"], json!([{"input": "value.after", "from": "config", "to": "xconfig"}]));
+
+    let status = project.stack(&["status", "--format", "json"]).expect_code(0);
+    let status: Value = serde_json::from_str(&status.stdout).expect("the status is JSON");
+    assert_eq!(fields(&status), ["stack", "cluster", "images", "releases"]);
+    assert_eq!(status["releases"][0]["status"], "deployed");
+
+    // And all commands that end well say so with 0, also the one that has nothing to do.
+    let again = project.stack(&["apply", "chart:app", "--no-deps"]).expect_code(0);
+    assert!(again.stderr.is_empty(), "{}", again.stderr);
+}
+
+#[test]
+fn the_schema_is_a_schema_and_knows_the_keys() {
+    let run = Project::empty("schema").stack(&["schema"]).expect_code(0);
+    let schema: Value = serde_json::from_str(&run.stdout).expect("the schema is JSON");
+    assert!(schema["$schema"].as_str().is_some_and(|uri| uri.contains("json-schema.org")));
+    assert!(schema.pointer("/properties/image").is_some() && schema.pointer("/properties/chart").is_some());
+}
