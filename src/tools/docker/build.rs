@@ -16,7 +16,6 @@ use bollard_buildkit_proto::moby::buildkit::v1::control_client::ControlClient;
 use bollard_buildkit_proto::moby::buildkit::v1::{SolveRequest, SolveResponse, StatusRequest, StatusResponse};
 use bytes::Bytes;
 use futures::StreamExt;
-use hyper::upgrade::Upgraded;
 use prost::Message;
 use secrecy::{ExposeSecret, SecretSlice};
 use tokio::time::timeout;
@@ -188,8 +187,7 @@ impl Engine {
         ];
         headers.extend(METHODS.map(|method| ("X-Docker-Expose-Session-Grpc-Method", method.to_owned())));
         let session_connection = dial::upgrade(self.endpoint(), &format!("/{prefix}/session"), &headers).await?;
-        let control_connection = dial::upgrade(self.endpoint(), &format!("/{prefix}/grpc"), &[]).await?;
-        let mut control = self.control(control_connection).await?;
+        let mut control = ControlClient::new(self.buildkit().await?).max_decoding_message_size(LARGEST_MESSAGE);
 
         let told = Arc::new(Told::default());
         let folder = build.docker_config.clone().or_else(|| config_folder(|name| std::env::var(name).ok()));
@@ -253,7 +251,10 @@ impl Engine {
         }
     }
 
-    async fn control(&self, connection: Upgraded) -> Result<ControlClient<Channel>, DockerError> {
+    /// A connection to BuildKit's services in the engine.
+    pub(super) async fn buildkit(&self) -> Result<Channel, DockerError> {
+        let path = format!("/{}/grpc", self.api_prefix());
+        let connection = dial::upgrade(self.endpoint(), &path, &[]).await?;
         let broken = |error: tonic::transport::Error| DockerError::Broken {
             endpoint: self.endpoint().clone(),
             doing: "asking for a build".to_owned(),
@@ -268,7 +269,7 @@ impl Engine {
             }))
             .await
             .map_err(broken)?;
-        Ok(ControlClient::new(channel).max_decoding_message_size(LARGEST_MESSAGE))
+        Ok(channel)
     }
 
     async fn built_image(&self, answer: &SolveResponse, build: &Build) -> Result<ImageInfo, DockerError> {

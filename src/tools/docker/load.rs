@@ -19,11 +19,26 @@ pub struct LoadProgress {
     pub total: u64,
 }
 
+/// How an image is brought to a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoadWay {
+    /// Only the layers that the node lacks, where that can be done; else the whole image.
+    Layers,
+    /// The whole image.
+    Archive,
+}
+
 /// An image that arrived.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loaded {
     /// The image as the node has it.
     pub image: ImageInfo,
+    /// How it came.
+    pub way: LoadWay,
+    /// Why the whole image was sent although only some layers were asked for.
+    pub why_whole: Option<String>,
+    /// Layers that the node had already.
+    pub layers_skipped: usize,
     /// Bytes that were sent.
     pub sent: u64,
     /// The size of the image on the host in bytes.
@@ -36,6 +51,55 @@ impl Engine {
         Ok(self.image(reference).await?.is_some_and(|image| image.id == id))
     }
 
+    /// Brings an image to another engine under the same name, and reads it back there. One that is there under another
+    /// name only gets this name.
+    pub async fn load(
+        &self,
+        reference: &str,
+        to: &Engine,
+        way: LoadWay,
+        mut on_progress: impl FnMut(LoadProgress) + Send,
+    ) -> Result<Loaded, DockerError> {
+        let image = self.own_image(reference).await?;
+        let total = image.size;
+        if to.image(&image.id).await?.is_some() {
+            to.tag(&image.id, reference).await?;
+            let layers_skipped = image.layers.len();
+            let image = to.prove(reference, &image.id, 0).await?;
+            return Ok(Loaded { image, way: LoadWay::Layers, why_whole: None, layers_skipped, sent: 0, total });
+        }
+        let mut why_whole = None;
+        if way == LoadWay::Layers {
+            match self.missing_layers(reference, &image, to).await {
+                Ok(partial) => {
+                    let layers_skipped = partial.skipped();
+                    let total_sent = partial.size();
+                    let tell = |sent| on_progress(LoadProgress { sent, total: total_sent });
+                    let loading = async {
+                        let sent = to.receive(reference, partial.archive(), tell).await?;
+                        Ok::<_, DockerError>((to.prove(reference, &image.id, sent).await?, sent))
+                    };
+                    match loading.await {
+                        Ok((image, sent)) => {
+                            let way = LoadWay::Layers;
+                            return Ok(Loaded { image, way, why_whole: None, layers_skipped, sent, total });
+                        }
+                        Err(error) => why_whole = Some(error.to_string()),
+                    }
+                }
+                Err(why) => why_whole = Some(why.0),
+            }
+        }
+        let loaded = self.load_archive(reference, to, on_progress).await?;
+        Ok(Loaded { why_whole, ..loaded })
+    }
+
+    async fn own_image(&self, reference: &str) -> Result<ImageInfo, DockerError> {
+        self.image(reference)
+            .await?
+            .ok_or_else(|| DockerError::NoImage { reference: reference.to_owned(), endpoint: self.endpoint().clone() })
+    }
+
     /// Sends the whole image to another engine as a stream, never through a file, and reads it back there.
     pub async fn load_archive(
         &self,
@@ -43,15 +107,12 @@ impl Engine {
         to: &Engine,
         mut on_progress: impl FnMut(LoadProgress) + Send,
     ) -> Result<Loaded, DockerError> {
-        let image = self.image(reference).await?.ok_or_else(|| DockerError::NoImage {
-            reference: reference.to_owned(),
-            endpoint: self.endpoint().clone(),
-        })?;
+        let image = self.own_image(reference).await?;
         let total = image.size;
         let archive = self.docker().export_image(reference).map(|piece| piece.map_err(std::io::Error::other));
         let sent = to.receive(reference, archive, |sent| on_progress(LoadProgress { sent, total })).await?;
         let image = to.prove(reference, &image.id, sent).await?;
-        Ok(Loaded { image, sent, total })
+        Ok(Loaded { image, way: LoadWay::Archive, why_whole: None, layers_skipped: 0, sent, total })
     }
 
     /// Hands an archive of images to this engine; gives the number of bytes it took.

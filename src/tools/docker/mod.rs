@@ -11,13 +11,16 @@ mod engine;
 mod error;
 mod filesync;
 mod follow;
+mod gateway;
+mod layers;
 mod load;
 mod progress;
+mod receiver;
 mod session;
 
 pub use build::{Build, BuildSecret, Built};
 pub use endpoint::Endpoint;
 pub use engine::{About, Engine, ImageFilter, ImageInfo, ImageLine, split_tag};
 pub use error::{BuildFailure, DockerError, LoadFailure, LoadFault};
-pub use load::{LoadProgress, Loaded};
+pub use load::{LoadProgress, LoadWay, Loaded};
 pub use progress::BuildEvent;

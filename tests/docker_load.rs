@@ -1,0 +1,205 @@
+//! An image reaches the node as it is on the host, with no more sent than is missing, or the load says that it did not.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+use std::convert::Infallible;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response};
+use hyper_util::rt::TokioIo;
+use stack::error::Class;
+use stack::model::tree::{FileEntry, FileKind, FileTree};
+use stack::tools::docker::{Build, DockerError, Endpoint, Engine, ImageInfo, LoadFault, LoadWay};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+
+fn bed(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run `make test`, which brings the test bed up"))
+}
+
+async fn host() -> Engine {
+    let engine = Engine::local(|name| std::env::var(name).ok()).await;
+    engine.expect("these tests need a Docker Engine: run them with `make test`, which brings one up")
+}
+
+async fn node() -> Engine {
+    let certificates = bed("STACK_TESTBED_NODE_CERTS");
+    let endpoint = Endpoint::parse(&bed("STACK_TESTBED_NODE_DOCKER"), Some(Path::new(&certificates)));
+    Engine::connect(endpoint.unwrap()).await.expect("the test bed's node has a Docker daemon")
+}
+
+/// An image of a layer that stays and a small one that is different for each content.
+async fn image(engine: &Engine, ballast: &str, tag: &str, content: &str) -> ImageInfo {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("content"), content).unwrap();
+    let entry = FileEntry {
+        path: "content".into(),
+        kind: FileKind::File,
+        mode: 0o644,
+        size: content.len() as u64,
+        modified_ns: 1,
+    };
+    let tree = FileTree { root: folder.path().to_owned(), entries: vec![entry] };
+    let text = "FROM busybox:stable\nARG TAG\nRUN head -c 20000000 /dev/urandom > /ballast && echo $TAG\nCOPY content /\nENV A=1\n";
+    let mut build = Build::new(Arc::new(tree), text);
+    // Its own ballast for each test, so that no test finds the layers of another on the node.
+    build.args = vec![("TAG".into(), format!("{ballast}{}", std::process::id()))];
+    build.tags = vec![tag.to_owned()];
+    engine.build(&build, |_| {}).await.unwrap().image
+}
+
+async fn remove(engines: &[&Engine], tags: &[&str]) {
+    for engine in engines {
+        for tag in tags {
+            engine.remove(tag, true).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_small_change_only_the_changed_layer_is_sent() {
+    let (host, node) = (host().await, node().await);
+    let (one, two) = ("t-docker-load:one", "t-docker-load:two");
+    let first = image(&host, "small", one, "first").await;
+    let mut told = Vec::new();
+    let loaded = host.load(one, &node, LoadWay::Layers, |progress| told.push(progress.sent)).await.unwrap();
+    assert_eq!((loaded.image.id.as_str(), loaded.way), (first.id.as_str(), LoadWay::Archive));
+    assert!(loaded.sent > 20_000_000 && told.last() == Some(&loaded.sent) && told.is_sorted());
+
+    let second = image(&host, "small", two, "second").await;
+    assert_ne!(first.id, second.id);
+    let loaded = host.load(two, &node, LoadWay::Layers, |_| {}).await.unwrap();
+    assert_eq!((loaded.image.id.as_str(), loaded.way), (second.id.as_str(), LoadWay::Layers));
+    assert_eq!(loaded.layers_skipped, second.layers.len() - 1);
+    assert!(loaded.sent < 20_000, "{}", loaded.sent);
+
+    // Under another name it is there already.
+    let three = "t-docker-load:three";
+    host.tag(two, three).await.unwrap();
+    let loaded = host.load(three, &node, LoadWay::Layers, |_| {}).await.unwrap();
+    assert_eq!((loaded.sent, loaded.image.id), (0, second.id));
+    remove(&[&host, &node], &[one, two, three]).await;
+}
+
+/// A way to the host's engine that breaks for good after so many bytes in one direction; -1 lets everything through.
+async fn broken_way(folder: &Path, to_engine: i64, from_engine: i64) -> Engine {
+    async fn pass(mut from: impl AsyncReadExt + Unpin, mut to: impl AsyncWriteExt + Unpin, left: Arc<AtomicI64>) {
+        let mut buffer = vec![0; 8192];
+        while let Ok(size) = from.read(&mut buffer).await {
+            let before = left.load(Ordering::SeqCst);
+            if before >= 0 && left.fetch_sub(size as i64, Ordering::SeqCst) <= size as i64 {
+                left.store(0, Ordering::SeqCst);
+                return;
+            }
+            if size == 0 || to.write_all(&buffer[..size]).await.is_err() {
+                return;
+            }
+        }
+    }
+    let path = folder.join("way.sock");
+    let _ = fs::remove_file(&path);
+    let listener = UnixListener::bind(&path).unwrap();
+    let (up, down) = (Arc::new(AtomicI64::new(-1)), Arc::new(AtomicI64::new(-1)));
+    let (limit_up, limit_down) = (Arc::clone(&up), Arc::clone(&down));
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let Endpoint::Unix(socket) = host().await.endpoint().clone() else { panic!("the engine is elsewhere") };
+            let engine = UnixStream::connect(socket).await.unwrap();
+            let (up, down) = (Arc::clone(&limit_up), Arc::clone(&limit_down));
+            tokio::spawn(async move {
+                let (read_client, write_client) = client.into_split();
+                let (read_engine, write_engine) = engine.into_split();
+                // When one direction ends, both do: that is what a broken connection is.
+                tokio::select! {
+                    () = pass(read_client, write_engine, up) => {}
+                    () = pass(read_engine, write_client, down) => {}
+                }
+            });
+        }
+    });
+    let engine = Engine::connect(Endpoint::Unix(path)).await.unwrap();
+    up.store(to_engine, Ordering::SeqCst);
+    down.store(from_engine, Ordering::SeqCst);
+    engine
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_that_breaks_off_on_the_way_is_a_failed_load() {
+    let (host, node) = (host().await, node().await);
+    let tag = "t-docker-broken:one";
+    image(&host, "broken", tag, "x").await;
+    let folder = tempfile::tempdir().unwrap();
+    for bytes in [10_000, 300_000, 5_000_000, 19_000_000] {
+        let source = broken_way(folder.path(), -1, bytes).await;
+        let error = source.load_archive(tag, &node, |_| {}).await.unwrap_err();
+        let DockerError::Load(failure) = error else { panic!("{error:?}") };
+        assert!(matches!(failure.reason, LoadFault::Source(_)), "{failure:?}");
+        assert!(failure.sent <= bytes.unsigned_abs());
+        assert_eq!(node.image(tag).await.unwrap(), None);
+
+        let to = broken_way(folder.path(), bytes, -1).await;
+        let error = host.load_archive(tag, &to, |_| {}).await.unwrap_err();
+        let DockerError::Load(failure) = error else { panic!("{error:?}") };
+        assert!(matches!(failure.reason, LoadFault::NodeGone(_)), "{failure:?}");
+        assert_eq!(DockerError::from(failure).class(), Class::Transient);
+    }
+    remove(&[&host], &[tag]).await;
+}
+
+/// An engine that takes everything and gives this answer to a load.
+async fn pretender(folder: &Path, answer: &'static str, status: u16) -> Engine {
+    async fn answered(request: Request<Incoming>, status: u16, answer: &'static str) -> Response<Full<Bytes>> {
+        let path = request.uri().path().to_owned();
+        let load = request.method() == Method::POST && path.ends_with("/images/load");
+        request.into_body().collect().await.unwrap();
+        let (status, body) = match () {
+            () if path.ends_with("/version") => (200, r#"{"ApiVersion":"1.41","Version":"0"}"#),
+            () if path.ends_with("/info") => (200, "{}"),
+            () if path.ends_with("/images/json") => (200, "[]"),
+            () if load => (status, answer),
+            () => (404, r#"{"message":"no such image"}"#),
+        };
+        Response::builder().status(status).body(Full::new(Bytes::from(body))).unwrap()
+    }
+    let path: PathBuf = folder.join("pretender.sock");
+    let _ = fs::remove_file(&path);
+    let listener = UnixListener::bind(&path).unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let service =
+                service_fn(move |request| async move { Ok::<_, Infallible>(answered(request, status, answer).await) });
+            tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+        }
+    });
+    Engine::connect(Endpoint::Unix(path)).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_says_yes_and_has_nothing_is_found_out() {
+    let host = host().await;
+    let folder = tempfile::tempdir().unwrap();
+    let table: [(&str, u16, fn(&LoadFault) -> bool); 4] = [
+        (r#"{"stream":"Loaded image: busybox:stable"}"#, 200, |fault| *fault == LoadFault::Missing),
+        (r#"{"errorDetail":{"message":"write /x: no space left on device"}}"#, 200, |fault| {
+            matches!(fault, LoadFault::DiskFull(_))
+        }),
+        (r#"{"message":"no space left on device"}"#, 500, |fault| matches!(fault, LoadFault::DiskFull(_))),
+        (r#"{"errorDetail":{"message":"invalid archive"}}"#, 200, |fault| matches!(fault, LoadFault::Refused(_))),
+    ];
+    for (answer, status, expected) in table {
+        let node = pretender(folder.path(), answer, status).await;
+        for way in [LoadWay::Layers, LoadWay::Archive] {
+            let error = host.load("busybox:stable", &node, way, |_| {}).await.unwrap_err();
+            let DockerError::Load(failure) = &error else { panic!("{error:?}") };
+            assert!(expected(&failure.reason), "{failure:?}");
+            assert_eq!(error.help().is_some(), matches!(failure.reason, LoadFault::DiskFull(_)));
+        }
+    }
+}
