@@ -185,7 +185,8 @@ async fn pretender(folder: &Path, answer: &'static str, status: u16) -> Engine {
 async fn a_node_that_says_yes_and_has_nothing_is_found_out() {
     let host = host().await;
     let folder = tempfile::tempdir().unwrap();
-    let table: [(&str, u16, fn(&LoadFault) -> bool); 4] = [
+    type Expected = fn(&LoadFault) -> bool;
+    let table: [(&str, u16, Expected); 4] = [
         (r#"{"stream":"Loaded image: busybox:stable"}"#, 200, |fault| *fault == LoadFault::Missing),
         (r#"{"errorDetail":{"message":"write /x: no space left on device"}}"#, 200, |fault| {
             matches!(fault, LoadFault::DiskFull(_))

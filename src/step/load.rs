@@ -2,12 +2,13 @@
 
 use super::output::{Known, Output, deploy_tag};
 use super::{Finished, Inspection, Speaker, StepError, World};
+use crate::config::LoadMode;
 use crate::graph::{StepId, StepKind};
 use crate::key::{Group, Manifest};
 use crate::model::quantity::bytes;
 use crate::plan::{Effect, by_effect};
 use crate::process::{Cancel, CancelLevel};
-use crate::tools::docker::{DockerError, LoadProgress};
+use crate::tools::docker::{DockerError, LoadProgress, LoadWay};
 
 /// What `inspect` leaves to `execute`.
 #[derive(Debug)]
@@ -79,6 +80,8 @@ pub(super) async fn execute(
         return Err(StepError::new(crate::error::Class::Internal, "the image to load is not known"));
     };
     let reference = format!("{repository}:{}", deploy_tag(&id));
+    let mode = world.stack().images.get(work.name.as_str()).map(|image| image.load);
+    let way = if mode == Some(LoadMode::Archive) { LoadWay::Archive } else { LoadWay::Layers };
     let loading = async {
         let engine = world.engine().await?;
         let nodes = world.nodes().await?;
@@ -91,7 +94,10 @@ pub(super) async fn execute(
             let tell = |progress: LoadProgress| {
                 speaker.progress(&format!("sending to {}", node.name), Some(progress.sent), Some(progress.total));
             };
-            let loaded = engine.load_archive(&reference, &node.engine, tell).await.map_err(|e| error(&e))?;
+            let loaded = engine.load(&reference, &node.engine, way, tell).await.map_err(|e| error(&e))?;
+            if let Some(why) = &loaded.why_whole {
+                speaker.progress(&format!("sent whole to {}: {why}", node.name), None, None);
+            }
             sent += loaded.sent;
             total += loaded.total;
         }

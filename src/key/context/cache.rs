@@ -112,13 +112,13 @@ impl DigestCache {
     /// The digest of a file that was seen with this metadata, if it is known.
     pub fn get(&self, stat: &FileStat) -> Option<Digest> {
         let key = (stat.device, stat.inode);
-        if let Some((index, record)) = self.known.find(key) {
-            if record.stat == *stat {
-                if record.day != self.today {
-                    self.lock().used[index / 64] |= 1 << (index % 64);
-                }
-                return Some(record.digest);
+        if let Some((index, record)) = self.known.find(key)
+            && record.stat == *stat
+        {
+            if record.day != self.today {
+                self.lock().used[index / 64] |= 1 << (index % 64);
             }
+            return Some(record.digest);
         }
         self.lock().fresh.get(&key).filter(|record| record.stat == *stat).map(|record| record.digest)
     }
