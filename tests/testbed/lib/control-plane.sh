@@ -51,10 +51,10 @@ etcd_folder() {
     mountpoint -q "$1/etcd" || mount -t tmpfs -o size=768m,mode=700 stack-testbed-etcd "$1/etcd"
 }
 
-api_ready() { "$STATE/bin/kubectl" --kubeconfig "$(node_dir "$1")/kubeconfig" get --raw /readyz; }
+api_ready() { kubectl_bed get --raw /readyz; }
 
 control_plane_ready() {
-    wait_until 60 api_ready "$1" || process_failed "$1" apiserver "the API server does not become ready"
+    await "$1" apiserver 60 "the API server does not become ready" api_ready
 }
 
 # The API server would wait a minute for open watches; etcd goes last, after everything was written.

@@ -29,7 +29,7 @@ host_engine_up() {
     start_process "$HOST" dockerd '' dockerd \
         --config-file "$HOST_DIR/daemon.json" --data-root "$HOST_DIR/docker" \
         --exec-root "$RUN/$HOST/exec" --pidfile "$RUN/$HOST/docker.pid" --host "unix://$HOST_SOCKET"
-    wait_until 40 engine_answers || process_failed "$HOST" dockerd "Docker Engine does not answer"
+    await "$HOST" dockerd 40 "Docker Engine does not answer" engine_answers
 }
 
 host_engine_down() {

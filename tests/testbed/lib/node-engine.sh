@@ -32,7 +32,7 @@ node_engine_started() {
 }
 
 node_engine_ready() {
-    wait_until 40 node_docker "$1" version || process_failed "$1" dockerd "the Docker daemon of node $1 does not answer"
+    await "$1" dockerd 40 "the Docker daemon of node $1 does not answer" node_docker "$1" version
 }
 
 node_images_loaded() {

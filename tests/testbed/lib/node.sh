@@ -43,7 +43,7 @@ cluster_up() {
     control_plane_ready "$PROFILE"
     addons
     for name in $(node_names); do
-        wait_until 60 node_is_ready "$name" || process_failed "$name" kubelet "node $name does not become Ready"
+        await "$name" kubelet 60 "node $name does not become Ready" node_is_ready "$name"
     done
     wait_until 30 kubectl_bed get serviceaccount default || die "the controller manager makes no service accounts"
     cp -f "$(node_dir "$PROFILE")/kubeconfig" "$STATE/kubeconfig.new"
@@ -108,6 +108,7 @@ cluster_stopped() {
     stop_processes "$PROFILE" 2 dns storage
     control_plane_stopped "$PROFILE"
     for name in $(node_names); do
+        containers_stopped "$name" 2
         stop_process "$name" dockerd 20
         stop_leftovers "$name" "$(node_run "$name")/exec"
     done
@@ -117,8 +118,8 @@ cluster_stopped() {
 cluster_deleted() {
     local name
     for name in $(node_names); do
-        # Nothing needs to end gently any more; otherwise the daemon waits for each.
-        kill_containers "$name"
+        worker_stopped "$name"
+        containers_stopped "$name" 0
     done
     cluster_stopped
     for name in $(node_names); do node_removed "$name"; done
@@ -136,25 +137,25 @@ node_removed() {
 
 # node_deleted NAME : one that is not the first, out of a running cluster
 node_deleted() {
-    kubectl_bed cordon "$1" || true
-    kubectl_bed delete pods -A --field-selector "spec.nodeName=$1" --force --grace-period=0
+    # The node first, or a DaemonSet would put new pods on it.
     kubectl_bed delete node "$1" --ignore-not-found
-    kill_containers "$1"
+    kubectl_bed delete pods -A --field-selector "spec.nodeName=$1" --force --grace-period=0
     worker_stopped "$1"
+    containers_stopped "$1" 0
     stop_process "$1" dockerd 10
     stop_leftovers "$1" "$(node_run "$1")/exec"
     node_removed "$1"
     pod_routes "$(node_names | wc -l)" "$STATE"/nodes/*/number
 }
 
-kill_containers() {
+# containers_stopped NAME SECONDS : all of a node whose kubelet, which would start them again, is stopped. TERM, and KILL
+# after so long; dockerd itself would wait 10 seconds for what does not listen to TERM.
+containers_stopped() {
     local ids
     alive "$1" dockerd || return 0
-    # The kubelet would start them again.
-    stop_process "$1" kubelet 5
     ids=$(node_docker "$1" ps -q 2>/dev/null) || return 0
     # shellcheck disable=SC2086 # a list of ids
-    [[ -z $ids ]] || node_docker "$1" kill $ids >/dev/null 2>&1 || true
+    [[ -z $ids ]] || node_docker "$1" stop --time "$2" $ids >/dev/null 2>&1 || true
 }
 
 # forget_lost_cluster : etcd's data is gone (a machine that was restarted) though there was a cluster: its containers and

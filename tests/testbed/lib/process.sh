@@ -74,8 +74,22 @@ gone() {
     done
 }
 
-# process_failed OWNER NAME WHAT : ends with the process's log
-process_failed() {
-    show_log "$LOGS/$1-$2.log"
-    die "$3"
+# await OWNER NAME SECONDS WHAT COMMAND... : until the command succeeds. Ends everything, with the process's log and WHAT,
+# when that takes longer or when the process has ended.
+await() {
+    local owner=$1 name=$2 patience=$3 what=$4 done
+    shift 4
+    if wait_until "$patience" settled "$owner" "$name" "$@"; then
+        [[ $done == well ]] && return 0
+        what="$what: it has ended"
+    fi
+    show_log "$LOGS/$owner-$name.log"
+    die "$what"
+}
+
+# settled OWNER NAME COMMAND... : sets `done` of await
+settled() {
+    local owner=$1 name=$2
+    shift 2
+    if "$@"; then done=well; elif gone "$owner" "$name"; then done=badly; else return 1; fi
 }
