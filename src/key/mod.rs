@@ -4,6 +4,7 @@ pub mod context;
 mod explain;
 pub mod files;
 mod manifest;
+pub mod patterns;
 
 pub use explain::{Change, changes};
 pub use manifest::{Group, Input, Key, Manifest, RecordedManifest, SecretDigest, Value};

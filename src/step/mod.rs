@@ -15,6 +15,7 @@ mod preflight;
 mod ready;
 mod remove;
 mod speaker;
+mod task;
 mod values;
 mod view;
 mod watching;
@@ -108,6 +109,7 @@ enum Work {
     Load(load::Work),
     Chart(Box<chart::Work>),
     Ready(Box<ready::Work>),
+    Task(Box<task::Work>),
 }
 
 /// A step that was carried out.
@@ -136,7 +138,19 @@ pub async fn inspect(world: &World, step: StepIndex) -> Result<Inspection, StepE
         StepKind::Load => load::inspect(world, id.name()).await,
         StepKind::Chart => chart::inspect(world, id.name()).await,
         StepKind::Ready => ready::inspect(world, id.name()).await,
-        StepKind::Task => Err(StepError::new(Class::Internal, "tasks are not carried out yet")),
+        StepKind::Task => tokio::task::block_in_place(|| task::inspect(world, step, id.name())),
+    }
+}
+
+/// The reason to skip a step, and its output, where that can be told at once and without reading any file: for tasks
+/// whose files are all known by what the system says of them.
+pub fn skip_at_once(world: &World, step: StepIndex) -> Option<(String, Output)> {
+    let id = world.graph().id(step);
+    match id.kind() {
+        StepKind::Task if !world.is_forced(step) => task::skip_at_once(world, step, id.name()),
+        StepKind::Task | StepKind::Cluster | StepKind::Build | StepKind::Load | StepKind::Chart | StepKind::Ready => {
+            None
+        }
     }
 }
 
@@ -151,7 +165,6 @@ pub async fn execute(
     speaker: &Speaker,
     cancel: &Cancel,
 ) -> Result<Finished, StepError> {
-    let _ = step;
     let Inspection { manifest, work, .. } = inspection;
     match work {
         Work::Cluster(work) => cluster::execute(world, work, speaker, cancel).await,
@@ -159,5 +172,6 @@ pub async fn execute(
         Work::Load(work) => load::execute(world, work, speaker, cancel).await,
         Work::Chart(work) => chart::execute(world, *work, manifest, speaker, cancel).await,
         Work::Ready(work) => ready::execute(world, *work, speaker, cancel).await,
+        Work::Task(work) => task::execute(world, step, *work, speaker, cancel).await,
     }
 }

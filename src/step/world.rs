@@ -17,7 +17,7 @@ use crate::graph::{Graph, ImageFacts, StepId, StepIndex, StepKind};
 use crate::key::RecordedManifest;
 use crate::key::context::DigestCache;
 use crate::process::Cancel;
-use crate::store::{State, Store};
+use crate::store::{State, Store, TaskLog};
 use crate::tools::docker::Engine;
 use crate::tools::helm::Helm;
 use crate::tools::kube::Cluster;
@@ -65,6 +65,7 @@ pub struct World {
     redactor: Redactor,
     state: Mutex<State>,
     digests: OnceLock<(DigestCache, Option<String>)>,
+    tasks: OnceLock<(TaskLog, Option<String>)>,
     outputs: Mutex<Vec<Option<Known<Output>>>>,
     engine: OnceCell<Engine>,
     cluster: OnceCell<Arc<Cluster>>,
@@ -95,6 +96,7 @@ impl World {
             redactor,
             state: Mutex::new(state),
             digests: OnceLock::new(),
+            tasks: OnceLock::new(),
             outputs,
             engine: OnceCell::new(),
             cluster: OnceCell::new(),
@@ -149,9 +151,9 @@ impl World {
         self.state().manifests.get(&step.to_string()).cloned()
     }
 
-    /// Keeps the manifest with which a step succeeded.
+    /// Keeps the manifest with which a step succeeded. Tasks have records of their own.
     pub fn keep_manifest(&self, step: &StepId, manifest: Option<RecordedManifest>) {
-        if let Some(manifest) = manifest {
+        if let (Some(manifest), false) = (manifest, step.kind() == StepKind::Task) {
             self.state().manifests.insert(step.to_string(), manifest);
         }
     }
@@ -166,6 +168,11 @@ impl World {
         self.digests.get_or_init(|| DigestCache::open(self.store.path("digests")))
     }
 
+    /// What tasks did on this machine; with a warning when some of it was damaged.
+    pub fn tasks(&self) -> &(TaskLog, Option<String>) {
+        self.tasks.get_or_init(|| TaskLog::open(self.store.path("tasks")))
+    }
+
     /// Keeps what was learned for the next run. Losing it costs time, nothing else.
     ///
     /// # Errors
@@ -173,6 +180,9 @@ impl World {
     pub fn keep(&self) -> std::io::Result<()> {
         let state = self.state().clone();
         self.store.write_state(&state)?;
+        if let Some((tasks, _)) = self.tasks.get() {
+            tasks.tidy(|task| self.stack.tasks.contains_key(task))?;
+        }
         match self.digests.get() {
             Some((digests, _)) => digests.save(),
             None => Ok(()),

@@ -6,12 +6,14 @@
 
 mod lock;
 mod state;
+mod tasks;
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 pub use lock::{Holder, Lock, LockError};
 pub use state::{LastOutcome, State};
+pub use tasks::{TaskLog, TaskRecord};
 
 /// The folder `.stack/` beside a stack file.
 #[derive(Debug, Clone)]

@@ -54,7 +54,8 @@ impl FileStat {
         }
     }
 
-    pub(super) fn of(data: &Metadata) -> Self {
+    /// What the system says of a file.
+    pub fn of(data: &Metadata) -> Self {
         Self {
             device: data.dev(),
             inode: data.ino(),

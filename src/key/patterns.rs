@@ -1,0 +1,290 @@
+//! The files that patterns such as `app/**/*.py` mean, found without looking at more folders than they can be in.
+//!
+//! A pattern is relative to a folder and written with `/`. `*`, `?`, `[…]` and `{…}` stay within a name, `**` does not.
+//! A pattern that names a folder means everything in it. Links to files are followed, links to folders are not, and
+//! `.git` and `.stack` are never entered.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use globset::{GlobBuilder, GlobMatcher};
+
+use super::context::FileStat;
+use crate::error::Class;
+
+/// Patterns of files.
+#[derive(Debug, Clone)]
+pub struct Patterns {
+    patterns: Vec<Pattern>,
+}
+
+/// A file that a pattern matches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Match {
+    /// Relative to the folder, with `/`.
+    pub path: String,
+    /// What the system says of it.
+    pub stat: FileStat,
+}
+
+/// What patterns match.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Matches {
+    /// The files, sorted by path, each once.
+    pub files: Vec<Match>,
+    /// The patterns that match nothing.
+    pub empty: Vec<String>,
+}
+
+/// Why the files of a pattern are not known.
+#[derive(Debug, thiserror::Error)]
+pub enum PatternsError {
+    /// It is no pattern.
+    #[error("`{text}` is no pattern")]
+    Invalid {
+        /// As it was written.
+        text: String,
+        /// What is wrong with it.
+        source: globset::Error,
+    },
+    /// A folder or file can't be looked at.
+    #[error("can't read {}", path.display())]
+    Io {
+        /// The folder or file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl PatternsError {
+    /// Patterns and files are the user's.
+    pub fn class(&self) -> Class {
+        Class::Input
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Pattern {
+    text: String,
+    /// The folder that everything it matches is in; empty for the root. For [`Rule::Literal`], the path itself.
+    base: String,
+    rule: Rule,
+}
+
+/// What a path below the base has to be like. The common forms need no regular expression: compiling one takes longer
+/// than looking at a hundred files.
+#[derive(Debug, Clone)]
+enum Rule {
+    /// The path is one file, or everything in one folder.
+    Literal,
+    /// Any file below whose name ends so: `base/**` and `base/**/*.py`.
+    Below(String),
+    /// Any file directly in it whose name ends so: `base/*.py`.
+    Within(String),
+    /// The whole relative path matches; so many folders deep at most.
+    Glob(Box<GlobMatcher>, Option<usize>),
+}
+
+impl Patterns {
+    /// Reads patterns.
+    ///
+    /// # Errors
+    /// If one of them is no pattern.
+    pub fn new<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<Self, PatternsError> {
+        let patterns = texts.into_iter().map(Pattern::new).collect::<Result<_, _>>()?;
+        Ok(Self { patterns })
+    }
+
+    /// The files in `root` that any of them matches.
+    ///
+    /// # Errors
+    /// If a folder on the way can't be read. What is not there is no error.
+    pub fn find(&self, root: &Path) -> Result<Matches, PatternsError> {
+        let mut matches = Matches::default();
+        for pattern in &self.patterns {
+            let before = matches.files.len();
+            pattern.find(root, &mut matches.files)?;
+            if matches.files.len() == before {
+                matches.empty.push(pattern.text.clone());
+            }
+        }
+        if matches.files.len() > 1 {
+            matches.files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+            matches.files.dedup_by(|a, b| a.path == b.path);
+        }
+        Ok(matches)
+    }
+}
+
+impl Pattern {
+    fn new(text: &str) -> Result<Self, PatternsError> {
+        let clean = text.trim_start_matches("./");
+        let special = |part: &str| part.contains(['*', '?', '[', '{', '\\', '!']);
+        let parts: Vec<&str> = clean.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+        let fixed = parts.iter().take_while(|part| !special(part)).count();
+        let base = parts[..fixed].join("/");
+        let rule = match &parts[fixed..] {
+            [] => Rule::Literal,
+            ["**"] => Rule::Below(String::new()),
+            ["**", last] if let Some(suffix) = plain_suffix(last) => Rule::Below(suffix),
+            [last] if let Some(suffix) = plain_suffix(last) => Rule::Within(suffix),
+            rest => {
+                let glob = GlobBuilder::new(&parts.join("/")).literal_separator(true).backslash_escape(true).build();
+                let glob = glob.map_err(|source| PatternsError::Invalid { text: text.to_owned(), source })?;
+                let deep = rest.iter().any(|part| part.contains("**") || part.contains('{'));
+                Rule::Glob(Box::new(glob.compile_matcher()), (!deep).then(|| rest.len() - 1))
+            }
+        };
+        Ok(Self { text: text.to_owned(), base, rule })
+    }
+
+    fn find(&self, root: &Path, found: &mut Vec<Match>) -> Result<(), PatternsError> {
+        let start = if self.base.is_empty() { root.to_owned() } else { root.join(&self.base) };
+        match &self.rule {
+            Rule::Literal => match fs::metadata(&start) {
+                Ok(data) if data.is_file() => {
+                    found.push(Match { path: self.base.clone(), stat: FileStat::of(&data) });
+                    Ok(())
+                }
+                Ok(data) if data.is_dir() => walk(start, &self.base, usize::MAX, &|_, _| true, found),
+                Ok(_) => Ok(()),
+                Err(error) if is_absent(&error) => Ok(()),
+                Err(source) => Err(PatternsError::Io { path: start, source }),
+            },
+            Rule::Below(suffix) => walk(start, &self.base, usize::MAX, &|_, name| name.ends_with(&**suffix), found),
+            Rule::Within(suffix) => walk(start, &self.base, 0, &|_, name| name.ends_with(&**suffix), found),
+            Rule::Glob(glob, depth) => {
+                walk(start, &self.base, depth.unwrap_or(usize::MAX), &|path, _| glob.is_match(path), found)
+            }
+        }
+    }
+}
+
+/// `*` and `*.py`: any name with an end that is nothing special.
+fn plain_suffix(part: &str) -> Option<String> {
+    let suffix = part.strip_prefix('*')?;
+    (!suffix.contains(['*', '?', '[', '{', '\\', '!', ']', '}'])).then(|| suffix.to_owned())
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+/// Adds the files in `folder`, and at most `depth` folders below it, that are `wanted` by relative path and name.
+fn walk(
+    folder: PathBuf,
+    base: &str,
+    depth: usize,
+    wanted: &dyn Fn(&str, &str) -> bool,
+    found: &mut Vec<Match>,
+) -> Result<(), PatternsError> {
+    let mut todo = vec![(folder, base.to_owned(), depth)];
+    while let Some((folder, base, depth)) = todo.pop() {
+        let failed = |source| PatternsError::Io { path: folder.clone(), source };
+        let entries = match fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) if is_absent(&error) => continue,
+            Err(source) => return Err(failed(source)),
+        };
+        for entry in entries {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            let path = || if base.is_empty() { name.clone().into_owned() } else { format!("{base}/{name}") };
+            let kind = entry.file_type().map_err(failed)?;
+            if kind.is_dir() {
+                if depth > 0 && name != ".git" && name != ".stack" {
+                    todo.push((entry.path(), path(), depth - 1));
+                }
+                continue;
+            }
+            let path = path();
+            if !wanted(&path, &name) {
+                continue;
+            }
+            // The entry knows its folder, which spares the system the walk to it; but it does not follow links.
+            let data = if kind.is_symlink() { fs::metadata(entry.path()) } else { entry.metadata() };
+            match data {
+                Ok(data) if data.is_file() => found.push(Match { path, stat: FileStat::of(&data) }),
+                Ok(_) => {}
+                Err(error) if is_absent(&error) => {}
+                Err(source) => return Err(PatternsError::Io { path: entry.path(), source }),
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use globset::Glob;
+
+    use super::*;
+
+    fn folder(files: &[&str]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for file in files {
+            let path = folder.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, file).unwrap();
+        }
+        folder
+    }
+
+    fn found(folder: &tempfile::TempDir, patterns: &[&str]) -> Vec<String> {
+        let matches = Patterns::new(patterns.iter().copied()).unwrap().find(folder.path()).unwrap();
+        matches.files.into_iter().map(|file| file.path).collect()
+    }
+
+    #[test]
+    fn patterns_mean_what_they_say() {
+        let folder = folder(&["a.py", "b.txt", "app/a.py", "app/x/b.py", "app/x/c.txt", "app/.hidden", "lib/a.py"]);
+        let all = ["a.py", "app/.hidden", "app/a.py", "app/x/b.py", "app/x/c.txt", "b.txt", "lib/a.py"];
+        assert_eq!(found(&folder, &["**"]), all);
+        assert_eq!(found(&folder, &["*.py"]), ["a.py"]);
+        assert_eq!(found(&folder, &["**/*.py"]), ["a.py", "app/a.py", "app/x/b.py", "lib/a.py"]);
+        assert_eq!(found(&folder, &["app"]), ["app/.hidden", "app/a.py", "app/x/b.py", "app/x/c.txt"]);
+        assert_eq!(found(&folder, &["app/"]), found(&folder, &["app/**"]));
+        assert_eq!(found(&folder, &["./app/*"]), ["app/.hidden", "app/a.py"]);
+        assert_eq!(found(&folder, &["app/*/*.py", "app/x/b.py"]), ["app/x/b.py"]);
+        assert_eq!(found(&folder, &["{app,lib}/a.py"]), ["app/a.py", "lib/a.py"]);
+        assert_eq!(found(&folder, &["app/**/b.py"]), ["app/x/b.py"]);
+        assert_eq!(found(&folder, &["[ab].*"]), ["a.py", "b.txt"]);
+    }
+
+    #[test]
+    fn what_is_not_there_is_told_and_no_error() {
+        let folder = folder(&["a"]);
+        let patterns = Patterns::new(["a", "no/such/*", "b", "a/below"]).unwrap();
+        assert_eq!(patterns.find(folder.path()).unwrap().empty, ["no/such/*", "b", "a/below"]);
+        assert!(Patterns::new(["a["]).is_err());
+    }
+
+    #[test]
+    fn links_to_files_are_followed_and_folders_of_tools_are_not_entered() {
+        let folder = folder(&["real/a", ".git/config", ".stack/state.json", "x/.git/config"]);
+        std::os::unix::fs::symlink("real/a", folder.path().join("link")).unwrap();
+        std::os::unix::fs::symlink("real", folder.path().join("folder")).unwrap();
+        std::os::unix::fs::symlink("nowhere", folder.path().join("dangling")).unwrap();
+        assert_eq!(found(&folder, &["**"]), ["link", "real/a"]);
+        let linked = Patterns::new(["link", "real/a"]).unwrap().find(folder.path()).unwrap().files;
+        assert_eq!(linked[0].stat, linked[1].stat);
+    }
+
+    /// The short cuts agree with the pattern language itself on every path.
+    #[test]
+    fn short_cuts_match_what_the_glob_matches() {
+        let files = ["a", "a.py", "d/a", "d/a.py", "d/e/a.py", "d/e/f/a.pyc", "d/.py", "de/a.py"];
+        let folder = folder(&files);
+        for pattern in ["**", "*", "*.py", "**/*", "**/*.py", "d/*", "d/**", "d/*.py", "d/**/*.py", "d/**/*", "d/e/**"]
+        {
+            let glob = GlobBuilder::new(pattern).literal_separator(true).build().unwrap().compile_matcher();
+            let mut expected: Vec<&str> = files.iter().copied().filter(|file| glob.is_match(file)).collect();
+            expected.sort_unstable();
+            assert_eq!(found(&folder, &[pattern]), expected, "{pattern}");
+        }
+        assert!(Glob::new("d/**").is_ok());
+    }
+}

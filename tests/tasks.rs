@@ -1,0 +1,310 @@
+//! Tasks run when something that they depend on changed, or what they made is not as they made it, and not otherwise.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use support::{Project, Run, with_outcome};
+
+/// Code generation, and something that stands on it.
+const STACK: &str = r#"[stack]
+name = "@name@"
+
+[task.generate]
+run = "mkdir -p gen && sort names/*.txt > gen/names.py && echo ran >> generate.log && echo $(wc -l < gen/names.py) names"
+inputs = ["names/*.txt"]
+outputs = ["gen/**"]
+
+[task.use]
+run = ["sh", "-c", "cat gen/names.py > used && echo ran >> use.log", "${task.generate.stdout}"]
+inputs = ["gen/*.py"]
+outputs = ["used"]
+"#;
+
+fn project() -> Project {
+    let project = Project::empty("tasks");
+    project.write("stack.toml", STACK);
+    project.write("names/a.txt", "ada\n");
+    project.write("names/b.txt", "bob\n");
+    project
+}
+
+/// Applies, and says which steps ran, by `done`.
+#[track_caller]
+fn done(project: &Project) -> Vec<String> {
+    let outcomes = project.apply();
+    with_outcome(&outcomes, "done").into_iter().map(str::to_owned).collect()
+}
+
+fn finished(run: &Run, step: &str) -> Value {
+    run.events()
+        .into_iter()
+        .find(|event| event["event"] == "step-finished" && event["step"] == step)
+        .expect("it finished")
+}
+
+fn lines(project: &Project, file: &str) -> usize {
+    fs::read_to_string(project.path().join(file)).map_or(0, |text| text.lines().count())
+}
+
+const BOTH: [&str; 2] = ["task:generate", "task:use"];
+const NONE: [&str; 0] = [];
+
+#[test]
+fn a_task_runs_when_what_it_depends_on_or_what_it_made_changed() {
+    let project = project();
+    assert_eq!(done(&project), BOTH);
+    assert_eq!(fs::read_to_string(project.path().join("used")).unwrap(), "ada\nbob\n");
+    assert_eq!(done(&project), NONE, "nothing changed");
+    project.write("names/a.txt", "ada\n");
+    assert_eq!(done(&project), NONE, "written again with the same content");
+    project.write("names/c.txt", "cyd\n");
+    assert!(project.plan()["task:generate"].1.contains("names/c.txt"), "{:?}", project.plan());
+    assert_eq!(done(&project), BOTH, "a new file matches its pattern");
+    fs::remove_file(project.path().join("gen/names.py")).unwrap();
+    assert_eq!(project.plan()["task:generate"].1, "its output gen/names.py is gone");
+    assert_eq!(done(&project), ["task:generate"], "what it makes again is what it was, so what stands on it is right");
+    project.write("used", "by hand");
+    assert_eq!(project.plan()["task:use"].1, "its output used was changed");
+    assert_eq!(done(&project), ["task:use"]);
+    project.edit("stack.toml", "sort names", "sort -r names");
+    assert_eq!(done(&project), BOTH, "the command changed");
+    fs::remove_dir_all(project.path().join(".stack")).unwrap();
+    assert_eq!(done(&project), BOTH, "without a record of it");
+    assert_eq!(done(&project), NONE);
+}
+
+#[test]
+fn a_plan_runs_nothing_and_says_why() {
+    let project = project();
+    let plan = project.plan();
+    assert_eq!(plan["task:generate"].0, "run");
+    assert_eq!(plan["task:use"].0, "unknown", "its command holds what the other one prints");
+    assert_eq!(lines(&project, "generate.log"), 0);
+    done(&project);
+    let plan = project.plan();
+    assert_eq!(plan["task:generate"], ("skip".into(), "its output is there, made from these inputs".into()));
+    assert_eq!(plan["task:use"].0, "skip");
+}
+
+#[test]
+fn the_same_output_stops_a_change() {
+    let project = project();
+    done(&project);
+    // The lines in another order in the files, the same after sorting.
+    project.write("names/a.txt", "bob\n");
+    project.write("names/b.txt", "ada\n");
+    assert_eq!(done(&project), ["task:generate"]);
+}
+
+#[test]
+fn a_task_without_a_cache_runs_every_time() {
+    let project = Project::empty("tasks");
+    project.write("stack.toml", "[stack]\nname = \"@name@\"\n[task.smoke]\nrun = \"echo ran >> log\"\ncache = false\n");
+    for times in 1..=3 {
+        assert_eq!(done(&project), ["task:smoke"]);
+        assert_eq!(lines(&project, "log"), times);
+    }
+}
+
+#[test]
+fn what_needs_a_task_without_outputs_runs_after_it() {
+    let project = Project::empty("tasks");
+    project.write(
+        "stack.toml",
+        "[stack]\nname = \"@name@\"\n[task.migrate]\nrun = \"true\"\ninputs = [\"migrations\"]\n\
+         [task.smoke]\nrun = \"true\"\nneeds = [\"task.migrate\"]\n",
+    );
+    project.write("migrations/1.sql", "create");
+    assert_eq!(done(&project), ["task:migrate", "task:smoke"]);
+    assert_eq!(done(&project), NONE);
+    project.write("migrations/2.sql", "alter");
+    assert_eq!(done(&project), ["task:migrate", "task:smoke"]);
+}
+
+#[test]
+fn a_failure_is_explained_and_blocks_what_needs_it() {
+    let project = project();
+    project.edit("stack.toml", "mkdir -p gen", "echo no such luck >&2; exit 3; mkdir -p gen");
+    let run = project.stack(&["apply", "--format", "json"]).expect_code(1);
+    let failed = finished(&run, "task:generate");
+    assert_eq!((&failed["outcome"], &failed["class"]), (&"failed".into(), &"input".into()));
+    assert_eq!(failed["reason"], "`sh` ended with exit code 3");
+    assert_eq!(failed["diagnosis"], "no such luck");
+    let blocked = finished(&run, "task:use");
+    assert_eq!((&blocked["outcome"], &blocked["reason"]), (&"blocked".into(), &"blocked by task:generate".into()));
+}
+
+#[test]
+fn outputs_that_were_promised_have_to_be_there() {
+    let project = project();
+    project.edit("stack.toml", "gen/**", "generated/**");
+    let run = project.stack(&["apply", "--format", "json"]).expect_code(1);
+    let failed = finished(&run, "task:generate");
+    assert_eq!(failed["reason"], "it made no file that matches its output `generated/**`");
+}
+
+#[test]
+fn a_program_that_is_missing_has_the_code_of_that() {
+    let project = Project::empty("tasks");
+    project.write("stack.toml", "[stack]\nname = \"@name@\"\n[task.a]\nrun = [\"no-such-program\"]\n");
+    let run = project.stack(&["apply"]).expect_code(3);
+    assert!(format!("{}{}", run.stdout, run.stderr).contains("`no-such-program` was not found"), "{run:?}");
+}
+
+#[test]
+fn a_task_that_may_fail_is_tried_again() {
+    let project = Project::empty("tasks");
+    project.write(
+        "stack.toml",
+        "[stack]\nname = \"@name@\"\n[task.flaky]\nrun = \"echo ran >> log; test $(wc -l < log) -ge 3\"\n\
+         retries = 2\nbackoff = \"10ms\"\n",
+    );
+    assert_eq!(done(&project), ["task:flaky"]);
+    assert_eq!(lines(&project, "log"), 3);
+}
+
+#[test]
+fn a_task_that_takes_too_long_is_ended() {
+    let project = Project::empty("tasks");
+    project.write("stack.toml", "[stack]\nname = \"@name@\"\n[task.slow]\nrun = \"sleep 1000\"\ntimeout = \"200ms\"\n");
+    let run = project.stack(&["apply", "--format", "json"]).expect_code(1);
+    assert_eq!(finished(&run, "task:slow")["reason"], "took longer than 0.2 s");
+}
+
+#[test]
+fn secrets_reach_the_command_and_nothing_else() {
+    let mut project = Project::empty("tasks");
+    project.write(
+        "stack.toml",
+        "[stack]\nname = \"@name@\"\n[vars]\ntoken = { env = \"TOKEN\", secret = true }\n[task.a]\n\
+         run = \"echo token is $TOKEN; test $TOKEN = hunter2-secret\"\nenv = { TOKEN = \"${var.token}\" }\n",
+    );
+    project.set_env("TOKEN", "hunter2-secret");
+    let run = project.stack(&["apply", "--format", "json"]).expect_code(0);
+    assert!(!run.stdout.contains("hunter2"), "{}", run.stdout);
+    assert!(run.stdout.contains("token is "));
+    assert_eq!(done(&project), NONE);
+    project.set_env("TOKEN", "hunter3-secret");
+    let run = project.stack(&["apply", "--format", "json"]).expect_code(1);
+    assert_eq!(finished(&run, "task:a")["outcome"], "failed", "another secret, so it runs");
+    for entry in fs::read_dir(project.path().join(".stack")).unwrap() {
+        let path = entry.unwrap().path();
+        let content = fs::read(&path).unwrap();
+        // What the command prints is its own business, and kept for those who refer to it.
+        if path.file_name().unwrap() != "tasks" {
+            assert!(!String::from_utf8_lossy(&content).contains("hunter"), "{}", path.display());
+        }
+    }
+}
+
+/// A run of `stack` that is going on.
+struct Running {
+    child: std::process::Child,
+    output: BufReader<std::process::ChildStdout>,
+}
+
+impl Running {
+    /// Starts an apply, and waits until a task prints this line.
+    fn until(project: &Project, line: &str) -> Self {
+        let mut command = project.command(&["apply", "--format", "json"]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let mut running = Self { child, output };
+        loop {
+            let mut read = String::new();
+            assert!(running.output.read_line(&mut read).unwrap() > 0, "nothing printed {line}");
+            let event: Value = serde_json::from_str(&read).unwrap();
+            if event["line"] == line {
+                return running;
+            }
+        }
+    }
+
+    fn send(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    fn end(mut self) -> (Option<i32>, String) {
+        let mut rest = String::new();
+        self.output.read_to_string(&mut rest).unwrap();
+        (self.child.wait().unwrap().code(), rest)
+    }
+}
+
+fn is_alive(pid: &str) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+    !stat.is_empty() && !stat.contains(") Z ")
+}
+
+/// A task that ignores TERM and forks, and one that needs it.
+const STUBBORN: &str = r#"[stack]
+name = "@name@"
+
+[limits]
+grace = "300ms"
+
+[task.stubborn]
+run = "trap '' TERM; (while :; do sleep 1000; done) & echo $! > pids; echo $$ >> pids; echo ready; while :; do sleep 1000; done"
+
+[task.after]
+run = "touch after"
+needs = ["task.stubborn"]
+"#;
+
+#[test]
+fn an_interrupt_ends_everything_and_still_sums_up() {
+    let project = Project::empty("tasks");
+    project.write("stack.toml", STUBBORN);
+    for signals in [&[Signal::INT][..], &[Signal::TERM], &[Signal::HUP], &[Signal::INT, Signal::TERM]] {
+        let start = Instant::now();
+        let running = Running::until(&project, "ready");
+        for &signal in signals {
+            running.send(signal);
+        }
+        let (code, rest) = running.end();
+        assert_eq!(code, Some(130), "{signals:?}: {rest}");
+        assert!(start.elapsed() < Duration::from_secs(20), "{signals:?}");
+        let last: Value = serde_json::from_str(rest.lines().last().unwrap()).unwrap();
+        assert_eq!((&last["event"], &last["outcome"]), (&"run-finished".into(), &"cancelled".into()), "{rest}");
+        assert_eq!(last["cancelled"], 2, "{rest}");
+        let pids = fs::read_to_string(project.path().join("pids")).unwrap();
+        assert!(pids.lines().count() == 2 && !pids.lines().any(is_alive), "{signals:?}: {pids}");
+        assert!(!project.path().join("after").exists());
+    }
+    // The lock is free and nothing else is left.
+    let run = project.stack(&["plan"]).expect_code(0);
+    assert!(run.stdout.contains("task:stubborn"), "{}", run.stdout);
+    let left: Vec<_> =
+        fs::read_dir(project.path().join(".stack")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(!left.iter().any(|name| name.to_string_lossy().starts_with(".tmp")), "{left:?}");
+}
+
+#[test]
+fn a_crash_in_a_task_is_never_taken_for_success() {
+    let project = Project::empty("tasks");
+    let stack = "[stack]\nname = \"@name@\"\n[task.a]\nrun = \"echo begun; . ./script\"\ninputs = [\"script\"]\n";
+    project.write("stack.toml", stack);
+    project.write("script", "true");
+    assert_eq!(done(&project), ["task:a"]);
+    assert_eq!(done(&project), NONE);
+    // With other inputs the task begins, and everything dies under it.
+    project.write("script", "echo $$ > pid; echo half; exec sleep 1000");
+    let running = Running::until(&project, "half");
+    running.send(Signal::KILL);
+    running.end();
+    let pid = fs::read_to_string(project.path().join("pid")).unwrap();
+    let pid = Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
+    // Nobody was there any more to end the task itself.
+    let _ = kill_process(pid, Signal::KILL);
+    // The inputs are those of the success again; what the other ones did is not known.
+    project.write("script", "true");
+    assert_eq!(done(&project), ["task:a"]);
+}
