@@ -5,7 +5,7 @@ use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use http::{Method, Request};
@@ -13,18 +13,24 @@ use kube::Client;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio::sync::OnceCell;
 
 use super::error::KubeError;
 use super::kinds::Kind;
 use super::object::Object;
+use super::transport;
 use super::watch::Feeds;
 
 // An API server on this machine or in this house answers in milliseconds; five seconds of silence is no answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
+// Of a request that arrived. Lists of thousands of objects take a second or two.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
 // Reads are repeated while the server says "later": about three seconds in all, which covers a restart of its etcd but
 // does not hide a cluster that is down.
 const READ_ATTEMPTS: u32 = 6;
+const READ_PATIENCE: Duration = Duration::from_secs(45);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
@@ -36,6 +42,11 @@ pub struct Cluster {
 
 struct Inner {
     client: Client,
+    config: kube::Config,
+    // Speaks HTTP/1.1, which alone can be upgraded to WebSockets. Made when it is first wanted.
+    upgrading: OnceLock<Client>,
+    // The first request is made alone: those that follow find its connection and share it.
+    identity: OnceCell<Option<String>>,
     context: String,
     address: String,
     default_namespace: String,
@@ -89,10 +100,13 @@ impl Cluster {
         config.default_retry = false;
         let address = config.cluster_url.to_string().trim_end_matches('/').to_owned();
         let default_namespace = config.default_namespace.clone();
-        let client = Client::try_from(config).map_err(|error| unusable(error.to_string()))?;
+        let client = transport::client(&config, CONNECT_TIMEOUT).map_err(|error| unusable(error.to_string()))?;
         Ok(Self {
             inner: Arc::new(Inner {
                 client,
+                config,
+                upgrading: OnceLock::new(),
+                identity: OnceCell::new(),
                 context,
                 address,
                 default_namespace,
@@ -128,15 +142,47 @@ impl Cluster {
         self.inner.client.clone()
     }
 
+    /// A client that can upgrade its connections to WebSockets, for port-forwards.
+    pub(super) fn upgrading_client(&self) -> Result<Client, KubeError> {
+        if let Some(client) = self.inner.upgrading.get() {
+            return Ok(client.clone());
+        }
+        let client = Client::try_from(self.inner.config.clone());
+        let client = client.map_err(|error| self.explain("prepare a port-forward", error))?;
+        Ok(self.inner.upgrading.get_or_init(|| client).clone())
+    }
+
     /// What is being watched.
     pub(super) fn feeds(&self) -> &Feeds {
         &self.inner.feeds
     }
 
-    /// The uid of the namespace `kube-system`: a cluster that was deleted and made again has another.
+    /// The uid of the namespace `kube-system`: a cluster that was deleted and made again has another. Asked once for each
+    /// connection.
     pub async fn identity(&self) -> Result<String, KubeError> {
-        let namespace: Object = self.get_path("/api/v1/namespaces/kube-system", "read the cluster's identity").await?;
-        Ok(namespace.uid().to_owned())
+        match self.open().await? {
+            Some(uid) => Ok(uid.to_owned()),
+            None => Err(KubeError::Forbidden {
+                action: "read the cluster's identity".to_owned(),
+                message: "the namespace kube-system may not be read".to_owned(),
+            }),
+        }
+    }
+
+    /// Makes the first request, once; it brings the identity, when we may read it.
+    async fn open(&self) -> Result<Option<&str>, KubeError> {
+        let ask = || async {
+            let path = "/api/v1/namespaces/kube-system";
+            match self
+                .exchange::<Object>(Method::GET, path, "application/json", None, "read the cluster's identity")
+                .await
+            {
+                Ok(namespace) => Ok(Some(namespace.uid().to_owned())),
+                Err(KubeError::Forbidden { .. }) => Ok(None),
+                Err(error) => Err(error),
+            }
+        };
+        Ok(self.inner.identity.get_or_try_init(ask).await?.as_deref())
     }
 
     /// Whether the API server says that it is ready to serve. An answer of "not yet" is `Ok(false)`.
@@ -282,10 +328,23 @@ impl Cluster {
         body: Option<&Value>,
         action: &str,
     ) -> Result<T, KubeError> {
+        self.open().await?;
+        self.exchange(method, path, content, body, action).await
+    }
+
+    async fn exchange<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        content: &str,
+        body: Option<&Value>,
+        action: &str,
+    ) -> Result<T, KubeError> {
         let body = match body {
             Some(body) => serde_json::to_vec(body).map_err(|error| answer(action, error))?,
             None => Vec::new(),
         };
+        let begun = tokio::time::Instant::now();
         let mut attempt = 1;
         let mut pause = FIRST_PAUSE;
         loop {
@@ -296,13 +355,17 @@ impl Cluster {
                 .header(http::header::CONTENT_TYPE, content)
                 .body(body.clone())
                 .map_err(|error| answer(action, error))?;
-            let error = match self.inner.client.request::<T>(request).await {
-                Ok(value) => return Ok(value),
-                Err(error) => error,
+            let answered = tokio::time::timeout(ANSWER_TIMEOUT, self.inner.client.request::<T>(request)).await;
+            let (after, error) = match answered {
+                Ok(Ok(value)) => return Ok(value),
+                Ok(Err(error)) => (server_pause(&error), self.explain(action, error)),
+                Err(_) => {
+                    let reason = format!("no answer within {} s", ANSWER_TIMEOUT.as_secs());
+                    let address = self.inner.address.clone();
+                    (None, KubeError::Broken { action: action.to_owned(), address, reason })
+                }
             };
-            let after = server_pause(&error);
-            let error = self.explain(action, error);
-            if attempt >= READ_ATTEMPTS || !may_repeat(&method, &error) {
+            if attempt >= READ_ATTEMPTS || begun.elapsed() > READ_PATIENCE || !may_repeat(&method, &error) {
                 return Err(error);
             }
             tracing::debug!(%error, attempt, "asking the API again");

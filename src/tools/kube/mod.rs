@@ -13,6 +13,7 @@ mod observe;
 pub mod probe;
 pub mod ready;
 pub mod records;
+mod transport;
 mod view;
 mod watch;
 pub mod yaml;

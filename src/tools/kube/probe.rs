@@ -178,7 +178,7 @@ impl Cluster {
         backend: &Backend,
     ) -> Result<impl AsyncRead + AsyncWrite + Send + Unpin + use<> + 'static, ProbeError> {
         let no_answer = |reason: String| ProbeError::NoAnswer { pod: backend.pod.clone(), port: backend.port, reason };
-        let pods: Api<Pod> = Api::namespaced(self.client(), &to.namespace);
+        let pods: Api<Pod> = Api::namespaced(self.upgrading_client()?, &to.namespace);
         let mut forwarder =
             pods.portforward(&backend.pod, &[backend.port]).await.map_err(|error| no_answer(innermost(&error)))?;
         forwarder.take_stream(backend.port).ok_or_else(|| no_answer("the API server gave no connection".to_owned()))
