@@ -1,5 +1,7 @@
 //! Broken deployments on the real cluster: each is named by its cause, and soon; those that recover are let be.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
 mod kube_support;
 
 use std::time::{Duration, Instant};

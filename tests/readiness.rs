@@ -1,5 +1,7 @@
 //! Waiting for real objects on the real cluster: what is ready is seen at once, what is on its way is followed.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
 mod kube_support;
 
 use std::time::{Duration, Instant};

@@ -193,13 +193,13 @@ impl ClusterDriver {
         let output = match output {
             Ok(output) => output,
             // minikube's own exit codes; see the facts about minikube in the decisions.
-            Err(DriverError::Failed { source: ProcessError::Exit { code, .. }, .. }) if code == 51 => {
+            Err(DriverError::Failed { source: ProcessError::Exit { code: 51, .. }, .. }) => {
                 return Err(no_docker("its driver is none"));
             }
-            Err(DriverError::Failed { source: ProcessError::Exit { code, .. }, .. }) if code == 81 => {
+            Err(DriverError::Failed { source: ProcessError::Exit { code: 81, .. }, .. }) => {
                 return Err(no_docker("it has several nodes"));
             }
-            Err(DriverError::Failed { source: ProcessError::Exit { code, .. }, .. }) if code == 14 => {
+            Err(DriverError::Failed { source: ProcessError::Exit { code: 14, .. }, .. }) => {
                 return Err(no_docker("its container runtime is not docker"));
             }
             Err(error) => return Err(error),

@@ -145,7 +145,10 @@ async fn follow(cluster: Cluster, key: FeedKey, shared: Arc<Shared>) {
         while let Some(event) = events.next().await {
             match event {
                 Ok(event) => {
-                    pause = FIRST_PAUSE;
+                    // A list that is only begun says nothing about the server's health.
+                    if !matches!(event, Event::Init) {
+                        pause = FIRST_PAUSE;
+                    }
                     take(&shared, &key.kind, event);
                 }
                 Err(error) => {

@@ -4,8 +4,6 @@
 //! `yes` is a boolean and `0644` is 420. What we compare with live objects has to be read by the same rules, which no
 //! YAML 1.2 reader follows; the syntax itself is left to a parser crate, and only scalars are resolved here.
 
-use std::borrow::Cow;
-
 use granit_parser::{Event, Options, Parser, ScalarStyle, ScanError, Tag};
 use serde_json::{Map, Number, Value};
 use thiserror::Error;
@@ -176,7 +174,7 @@ fn key_text(key: &Value) -> Option<String> {
 }
 
 /// What a scalar stands for.
-fn scalar(text: &Cow<'_, str>, style: ScalarStyle, tag: Option<&Tag>) -> Value {
+fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Value {
     match tag.and_then(Tag::core_suffix) {
         Some("str" | "binary") => return Value::String(text.to_string()),
         Some("int" | "float" | "bool" | "null") => return plain(text),
@@ -194,10 +192,8 @@ fn plain(text: &str) -> Value {
         _ => {}
     }
     let numeric = text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '+' | '-' | '.'));
-    if numeric {
-        if let Some(number) = integer(text).or_else(|| float(text)) {
-            return Value::Number(number);
-        }
+    if numeric && let Some(number) = integer(text).or_else(|| float(text)) {
+        return Value::Number(number);
     }
     Value::String(text.to_owned())
 }

@@ -303,12 +303,11 @@ async fn tail(cluster: &Cluster, pod: &Object, container: &str, previous: bool) 
 fn events(world: &World, object: &ObjectRef, pod: Option<&Object>, said: &str) -> Vec<String> {
     let of_pod = pod.map(|pod| world.events_of(pod)).unwrap_or_default();
     let mut sources = of_pod;
-    if sources.is_empty() {
-        if let Some(found) = world.find(object) {
-            sources = world.events_of(found);
-            sources
-                .extend(world.replica_sets_of(found.uid()).first().map(|set| world.events_of(set)).unwrap_or_default());
-        }
+    if sources.is_empty()
+        && let Some(found) = world.find(object)
+    {
+        sources = world.events_of(found);
+        sources.extend(world.replica_sets_of(found.uid()).first().map(|set| world.events_of(set)).unwrap_or_default());
     }
     let mut told = Vec::<String>::new();
     for event in sources {
