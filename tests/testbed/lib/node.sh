@@ -73,9 +73,9 @@ cluster_services_started() {
     local upstream
     upstream=$(resolvers | paste -sd, -)
     [[ -n $upstream ]] || say "warning: no name server of this machine can be reached from a node"
-    ensure_process "$PROFILE" dns "$PROFILE" /usr/bin/python3 "$TESTBED_DIR/services/dns.py" \
+    ensure_process "$PROFILE" dns "$PROFILE" /usr/bin/python3 -B "$TESTBED_DIR/services/dns.py" \
         "server=$(api_server)" "pki=$PKI" "listen=$(node_ip 0)" "upstream=$upstream"
-    ensure_process "$PROFILE" storage "$PROFILE" /usr/bin/python3 "$TESTBED_DIR/services/storage.py" \
+    ensure_process "$PROFILE" storage "$PROFILE" /usr/bin/python3 -B "$TESTBED_DIR/services/storage.py" \
         "server=$(api_server)" "pki=$PKI" "volumes=$(node_dir "$PROFILE")/volumes"
 }
 
