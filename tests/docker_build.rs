@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use stack::error::Class;
 use stack::model::tree::{FileEntry, FileKind, FileTree};
-use stack::tools::docker::{Build, BuildEvent, BuildSecret, DockerError, Engine};
+use stack::tools::docker::{Build, BuildEvent, BuildSecret, DockerError, Endpoint, Engine};
 
 async fn engine() -> Engine {
     let engine = Engine::local(|name| std::env::var(name).ok()).await;
@@ -187,6 +187,45 @@ async fn secrets_reach_the_command_and_nothing_else() {
     let error = engine.build(&build, |_| {}).await.unwrap_err();
     let DockerError::Build(failure) = error else { panic!("{error:?}") };
     assert!(failure.tail.iter().any(|line| line.contains("/run/secrets/key")), "{failure:?}");
+}
+
+#[tokio::test]
+async fn builds_of_one_context_run_side_by_side() {
+    let engine = engine().await;
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("file"), "x".repeat(100_000)).unwrap();
+    let builds = (0..4).map(|index| {
+        let text = format!("FROM scratch\nCOPY file /{index}-{}\n", std::process::id());
+        let (engine, build) = (engine.clone(), Build::new(tree(folder.path()), text));
+        async move { engine.build(&build, |_| {}).await.unwrap().image.id }
+    });
+    let mut ids = futures::future::join_all(builds).await;
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), 4);
+    for id in ids {
+        engine.remove(&id, true).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_build_runs_in_a_nodes_engine_behind_tls() {
+    let bed = |name| std::env::var(name).expect("run `make test`, which brings the test bed up");
+    let (address, certificates) = (bed("STACK_TESTBED_NODE_DOCKER"), bed("STACK_TESTBED_NODE_CERTS"));
+    let endpoint = Endpoint::parse(&address, Some(Path::new(&certificates))).unwrap();
+    let node = Engine::connect(endpoint).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("file"), "x").unwrap();
+    let text = format!("FROM scratch\nCOPY file /{}\n", std::process::id());
+    let built = node.build(&Build::new(tree(folder.path()), text), |_| {}).await.unwrap();
+    assert_eq!(built.image.layers.len(), 1);
+    node.remove(&built.image.id, true).await.unwrap();
+
+    // Without the right certificates there is no talking to it, and the error says what is missing.
+    let endpoint = Endpoint::parse(&address, Some(folder.path())).unwrap();
+    let error = Engine::connect(endpoint).await.unwrap_err();
+    assert!(error.to_string().contains("ca.pem"), "{error}");
+    assert_eq!(error.class(), Class::Environment);
 }
 
 #[tokio::test]

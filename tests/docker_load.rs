@@ -16,7 +16,7 @@ use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use stack::error::Class;
 use stack::model::tree::{FileEntry, FileKind, FileTree};
-use stack::tools::docker::{Build, DockerError, Endpoint, Engine, ImageInfo, LoadFault, LoadWay};
+use stack::tools::docker::{Build, DockerError, Endpoint, Engine, ImageFilter, ImageInfo, LoadFault, LoadWay};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 
@@ -75,10 +75,15 @@ async fn after_a_small_change_only_the_changed_layer_is_sent() {
 
     let second = image(&host, "small", two, "second").await;
     assert_ne!(first.id, second.id);
+    // As a run leaves it that was killed in the middle.
+    host.tag(two, "127.0.0.1:1/stack/load:layers").await.unwrap();
     let loaded = host.load(two, &node, LoadWay::Layers, |_| {}).await.unwrap();
     assert_eq!((loaded.image.id.as_str(), loaded.way), (second.id.as_str(), LoadWay::Layers));
     assert_eq!(loaded.layers_skipped, second.layers.len() - 1);
     assert!(loaded.sent < 20_000, "{}", loaded.sent);
+
+    let filter = ImageFilter { references: vec!["127.0.0.1:*/stack/load".into()], ..Default::default() };
+    assert_eq!(host.images(&filter).await.unwrap(), []);
 
     // Under another name it is there already.
     let three = "t-docker-load:three";

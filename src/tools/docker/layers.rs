@@ -7,12 +7,14 @@
 
 use std::collections::HashMap;
 use std::io::{self, Seek, Write};
+use std::sync::Arc;
 
 use bollard::auth::DockerCredentials;
 use bollard::query_parameters::PushImageOptions;
 use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
 use ring::digest::{SHA256, digest};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 use super::endpoint::Endpoint;
@@ -27,6 +29,9 @@ const WAITING: usize = 16;
 /// When more of an image than this is missing, sending all of it is as fast: single layers come compressed out of the
 /// engine.
 const MOST_SENT: f64 = 0.5;
+/// The name that an image has for the time of a push: `127.0.0.1:PORT/stack/load:layers`.
+const PUSHED: &str = "stack/load";
+const PUSHED_TAG: &str = "layers";
 /// Bytes in a piece.
 const PIECE: usize = 64 * 1024;
 
@@ -185,18 +190,25 @@ impl Engine {
 
     /// Pushes an image into a registry of our own until these layers have arrived.
     async fn push_out(&self, id: &str, wanted: &[String]) -> Result<HashMap<String, Received>, WholeInstead> {
+        self.sweep().await?;
         let receiver = Receiver::open().await.map_err(|error| WholeInstead(error.to_string()))?;
-        let repository = format!("127.0.0.1:{}/stack/load", receiver.address.port());
-        let name = format!("{repository}:layers");
+        let repository = format!("127.0.0.1:{}/{PUSHED}", receiver.address.port());
+        let name = format!("{repository}:{PUSHED_TAG}");
+        let begun = Arc::clone(&receiver.begun);
         let (mut arriving, serving) = receiver.serve();
         self.tag(id, &name).await?;
-        let options = PushImageOptions { tag: Some("layers".to_owned()), ..Default::default() };
+        let options = PushImageOptions { tag: Some(PUSHED_TAG.to_owned()), ..Default::default() };
         let pushing = self.docker().push_image(&repository, Some(options), Some(DockerCredentials::default()));
+        let mut tagged = true;
         let collecting = async {
             let mut found = HashMap::new();
             tokio::pin!(pushing, serving);
             while wanted.iter().any(|layer| !found.contains_key(layer)) {
                 tokio::select! {
+                    () = begun.notified(), if tagged => {
+                        tagged = false;
+                        self.untag(&name).await?;
+                    }
                     layer = arriving.recv() => {
                         let layer = layer.ok_or_else(|| WholeInstead("the registry closed".into()))?;
                         if wanted.contains(&layer.diff_id) {
@@ -214,7 +226,23 @@ impl Engine {
             Ok(found)
         };
         let found = collecting.await;
-        self.untag(&name).await?;
+        if tagged {
+            self.untag(&name).await?;
+        }
         found
+    }
+
+    /// Takes away names that a run left behind which was killed between giving one and taking it back. A name whose
+    /// registry still listens is in use.
+    async fn sweep(&self) -> Result<(), DockerError> {
+        let filter =
+            ImageFilter { references: vec![format!("127.0.0.1:*/{PUSHED}:{PUSHED_TAG}")], ..Default::default() };
+        for tag in self.images(&filter).await?.into_iter().flat_map(|image| image.tags) {
+            let address = tag.split('/').next().unwrap_or_default();
+            if address.starts_with("127.0.0.1:") && TcpStream::connect(address).await.is_err() {
+                self.untag(&tag).await?;
+            }
+        }
+        Ok(())
     }
 }

@@ -20,7 +20,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use ring::digest::{Context, SHA256};
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
 /// Pieces of a layer that wait to be unpacked; with their size (about 64 KiB) this bounds the memory of a layer.
@@ -45,10 +45,13 @@ pub(super) struct Receiver {
     arrived: mpsc::UnboundedSender<Received>,
     /// Layers as they arrive.
     pub(super) layers: mpsc::UnboundedReceiver<Received>,
+    /// Told when the first layer is announced: from then on the engine no longer looks at the name it pushes.
+    pub(super) begun: Arc<Notify>,
 }
 
 struct Uploads {
     arrived: mpsc::UnboundedSender<Received>,
+    begun: Arc<Notify>,
     next: AtomicU64,
 }
 
@@ -58,14 +61,14 @@ impl Receiver {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let (arrived, layers) = mpsc::unbounded_channel();
-        Ok(Self { listener, address, arrived, layers })
+        Ok(Self { listener, address, arrived, layers, begun: Arc::default() })
     }
 
     /// Takes the registry apart: what arrives, and the future that has to run for anything to arrive. Dropping the
     /// future closes the registry and all its connections.
     pub(super) fn serve(self) -> (mpsc::UnboundedReceiver<Received>, impl Future<Output = Infallible> + Send) {
-        let Self { listener, arrived, layers, .. } = self;
-        let uploads = Arc::new(Uploads { arrived, next: AtomicU64::new(0) });
+        let Self { listener, arrived, layers, begun, .. } = self;
+        let uploads = Arc::new(Uploads { arrived, begun, next: AtomicU64::new(0) });
         let serving = async move {
             let mut connections = JoinSet::new();
             loop {
@@ -93,6 +96,7 @@ impl Uploads {
         match *request.method() {
             Method::GET if path == "/v2/" => answer(StatusCode::OK, &[]),
             Method::POST if is_upload => {
+                self.begun.notify_one();
                 let number = self.next.fetch_add(1, Ordering::Relaxed).to_string();
                 let location = format!("{}{number}", &path);
                 answer(StatusCode::ACCEPTED, &[(LOCATION, location), (UPLOAD, number)])
