@@ -175,3 +175,36 @@ async fn only_namespaces_that_this_stack_made_are_removed() {
     assert!(space.cluster.server_version().await.unwrap().starts_with("v1."));
     assert!(space.cluster.nodes().await.unwrap().iter().all(|node| node.ready && node.internal_ip.is_some()));
 }
+
+#[tokio::test]
+async fn yaml_means_to_us_what_it_means_to_helm_and_kubernetes() {
+    let tricky = std::fs::read_to_string(fixture("yaml").join("files/tricky.yaml")).unwrap();
+    let ours = stack::tools::kube::yaml::parse(&tricky).unwrap();
+    for helm in helms().await {
+        let output = std::process::Command::new(&helm.path).arg("template").arg(fixture("yaml")).output().unwrap();
+        let rendered = String::from_utf8(output.stdout).unwrap();
+        let objects = manifest::objects(&rendered, "default").unwrap_or_else(|error| panic!("{error}\n{rendered}"));
+        let theirs: serde_json::Value = serde_json::from_str(objects[0].text("/data/json")).unwrap();
+        let (ours, theirs) = (ours.as_object().unwrap(), theirs.as_object().unwrap());
+        let mut differ = Vec::new();
+        for (key, theirs) in theirs {
+            if ours.get(key).map(rounded) != Some(rounded(theirs)) {
+                differ.push(format!(
+                    "{key}:\n  ours   {}\n  theirs {theirs}",
+                    ours.get(key).unwrap_or(&json!("nothing"))
+                ));
+            }
+        }
+        assert!(differ.is_empty() && ours.len() == theirs.len(), "Helm {}\n{}", helm.major(), differ.join("\n"));
+    }
+}
+
+/// Helm's templates know only floating numbers; what they print of large ones is rounded.
+fn rounded(value: &serde_json::Value) -> serde_json::Value {
+    match value {
+        serde_json::Value::Number(number) => json!(number.as_f64()),
+        serde_json::Value::Array(items) => items.iter().map(rounded).collect(),
+        serde_json::Value::Object(map) => map.iter().map(|(key, value)| (key.clone(), rounded(value))).collect(),
+        value => value.clone(),
+    }
+}

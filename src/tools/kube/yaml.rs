@@ -187,8 +187,10 @@ fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Value {
 fn plain(text: &str) -> Value {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => return Value::Null,
-        "true" | "True" | "TRUE" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" => return Value::Bool(true),
-        "false" | "False" | "FALSE" | "no" | "No" | "NO" | "off" | "Off" | "OFF" => return Value::Bool(false),
+        "y" | "Y" | "true" | "True" | "TRUE" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" => return Value::Bool(true),
+        "n" | "N" | "false" | "False" | "FALSE" | "no" | "No" | "NO" | "off" | "Off" | "OFF" => {
+            return Value::Bool(false);
+        }
         _ => {}
     }
     let numeric = text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '+' | '-' | '.'));
@@ -260,8 +262,8 @@ mod tests {
     fn scalars_as_go_reads_them() {
         let read = parse(
             "
-bools: [yes, No, on, OFF, true, False]
-strings: ['yes', \"0644\", y, n, 1.2.3, 2001-01-01, 10m, 1e, .e1, 0x, '~', 1:30, 08, +, 0-1, =]
+bools: [yes, No, on, OFF, true, False, y, N]
+strings: ['yes', \"0644\", 1.2.3, 2001-01-01, 10m, 1e, .e1, 0x, '~', 1:30, 08, +, 0-1, =]
 octal: 0644
 modern: 0o644
 hex: 0x1F
@@ -278,8 +280,8 @@ tagged: [!!str 1, !!int \"7\"]
         assert_eq!(
             read,
             json!({
-                "bools": [true, false, true, false, true, false],
-                "strings": ["yes", "0644", "y", "n", "1.2.3", "2001-01-01", "10m", "1e", ".e1", "0x", "~", "1:30", 8, "+", "0-1", "="],
+                "bools": [true, false, true, false, true, false, true, false],
+                "strings": ["yes", "0644", "1.2.3", "2001-01-01", "10m", "1e", ".e1", "0x", "~", "1:30", 8, "+", "0-1", "="],
                 "octal": 420, "modern": 420, "hex": 31, "under": 1000,
                 "big": 18446744073709551615u64,
                 "huge": 1.2345678901234568e29,
