@@ -20,7 +20,7 @@ async fn a_chart_is_installed_read_back_and_removed_by_both_majors() {
         let space = Space::new("rel").await;
         let major = helm.major();
         let mut owned = Owned::new(helm);
-        owned.redactor = Redactor::new(["hunter2-secret".into()]);
+        owned.redactor = Redactor::new(["hunter2-secret"]);
         let session = owned.session(&space);
         let mut lines = Vec::new();
         let first = upgrade("web", json!({"greeting": "hunter2-secret", "password": "x", "extra": true}));
