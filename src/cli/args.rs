@@ -136,6 +136,8 @@ pub enum GraphFormat {
     Mermaid,
     /// For programs.
     Json,
+    /// A page for a browser, which needs nothing else.
+    Html,
 }
 
 /// `stack graph`.

@@ -63,6 +63,7 @@ fn draw(
         GraphFormat::Dot => graph::dot(&drawing, &mut text),
         GraphFormat::Mermaid => graph::mermaid(&drawing, &mut text),
         GraphFormat::Json => graph::json(&drawing, &mut text),
+        GraphFormat::Html => graph::html(&drawing, &mut text),
     };
     // Writing to a string can't fail.
     let _ = drawn;

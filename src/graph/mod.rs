@@ -17,7 +17,7 @@ use petgraph::graph::DiGraph;
 pub use build::ImageFacts;
 pub use cycle::Cycle;
 pub use id::{ParseStepIdError, StepId, StepKind};
-pub use render::{Decide, Drawing, Look, Tint, dot, json, mermaid, tree};
+pub use render::{Decide, Drawing, Look, Tint, dot, html, json, mermaid, tree};
 pub use select::{SelectError, Selection, StepSet};
 
 use crate::config::{OutputRef, Span, Spanned};

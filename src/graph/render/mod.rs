@@ -1,8 +1,11 @@
-//! The graph as text: a tree for people, dot and mermaid for pictures, JSON for programs.
+//! The graph as text: a tree for people, a page for a browser, dot and mermaid for pictures, JSON for programs.
 //!
 //! Nothing here knows a terminal: colours are written only when they are asked for.
 
+mod html;
 mod json;
+mod layout;
+mod nodes;
 mod picture;
 mod reduce;
 mod tree;
@@ -13,6 +16,7 @@ use anstyle::{AnsiColor, Style};
 
 use super::{Graph, StepIndex, StepSet};
 
+pub use html::html;
 pub use json::json;
 pub use picture::{dot, mermaid};
 pub use tree::tree;

@@ -1,45 +1,54 @@
 //! The graph as a tree for people: what nothing waits for at the top, below each step what it needs.
 
-use std::collections::{HashMap, HashSet};
 use std::fmt::{self, Write};
 
 use anstyle::Style;
 
-use super::{Drawing, Look, Tint, reduce};
-use crate::graph::{StepIndex, StepKind};
+use super::nodes::{self, Node};
+use super::{Drawing, Look, Tint};
+use crate::graph::StepKind;
 
 /// Beyond so many steps those that look alike are drawn as one.
 const FOLD: usize = 150;
 /// Of the branches below one step at most so many are drawn.
 const BRANCHES: usize = 40;
 
-/// What is drawn as one line: a step, or many that look alike.
-struct Node {
-    label: String,
-    steps: Vec<StepIndex>,
-    kind: StepKind,
-    needs: Vec<usize>,
-}
-
 /// A tree. What was drawn before is not drawn again, and edges that follow from others are left out.
 ///
 /// # Errors
 /// Those of `out`.
 pub fn tree(drawing: &Drawing<'_>, out: &mut dyn Write) -> fmt::Result {
-    let nodes = if drawing.steps.len() > FOLD { folded(drawing) } else { each(drawing) };
-    let mut needed = vec![false; nodes.len()];
-    for (index, node) in nodes.iter().enumerate() {
-        node.needs.iter().filter(|need| **need != index).for_each(|need| needed[*need] = true);
-    }
-    let mut roots: Vec<usize> = (0..nodes.len()).filter(|index| !needed[*index]).collect();
-    if roots.is_empty() && !nodes.is_empty() {
-        // Folded groups may need each other.
-        roots.push(nodes.len() - 1);
-    }
+    let nodes = nodes::nodes(drawing, FOLD);
+    let roots = roots(&nodes);
     let mut painter = Painter { drawing, nodes: &nodes, drawn: vec![false; nodes.len()], out };
     painter.painted(Style::new().bold(), drawing.graph.stack())?;
     painter.out.write_char('\n')?;
     painter.branches(&roots)
+}
+
+/// What nothing waits for. Groups of steps may wait for each other; of those that nothing else leads to the last one is
+/// taken.
+fn roots(nodes: &[Node]) -> Vec<usize> {
+    let mut needed = vec![false; nodes.len()];
+    nodes.iter().flat_map(|node| &node.needs).for_each(|need| needed[*need] = true);
+    let mut roots: Vec<usize> = (0..nodes.len()).filter(|index| !needed[*index]).collect();
+    let mut reached = vec![false; nodes.len()];
+    let mut todo = roots.clone();
+    let mut rest = (0..nodes.len()).rev();
+    loop {
+        while let Some(node) = todo.pop() {
+            if !std::mem::replace(&mut reached[node], true) {
+                todo.extend(&nodes[node].needs);
+            }
+        }
+        match rest.find(|node| !reached[*node]) {
+            Some(node) => {
+                roots.push(node);
+                todo.push(node);
+            }
+            None => return roots,
+        }
+    }
 }
 
 struct Painter<'p, 'd> {
@@ -138,104 +147,4 @@ fn kind_style(kind: StepKind) -> Style {
         StepKind::Task => return Style::new(),
     };
     colour.on_default()
-}
-
-/// One node for each step.
-fn each(drawing: &Drawing<'_>) -> Vec<Node> {
-    let needs = reduce::needs(drawing);
-    let steps: Vec<StepIndex> = drawing.steps.iter().collect();
-    let place: HashMap<StepIndex, usize> = steps.iter().enumerate().map(|(place, step)| (*step, place)).collect();
-    let node = |step: &StepIndex| {
-        let id = drawing.graph.id(*step);
-        let mut needs: Vec<usize> = needs[step.index()].iter().filter_map(|need| place.get(need).copied()).collect();
-        // The cluster last: it is what everything else stands on, and says the least.
-        needs.sort_by_key(|need| (drawing.graph.id(steps[*need]).kind() == StepKind::Cluster, *need));
-        Node { label: id.to_string(), steps: vec![*step], kind: id.kind(), needs }
-    };
-    steps.iter().map(node).collect()
-}
-
-/// One node for all steps of a kind whose names differ only in their digits, or, if that leaves too many, in what
-/// follows their first word.
-fn folded(drawing: &Drawing<'_>) -> Vec<Node> {
-    let by_digits = groups(drawing, digits_folded);
-    if by_digits.len() <= FOLD {
-        return by_digits;
-    }
-    let by_word = groups(drawing, |name| match digits_folded(name).split_once('-') {
-        Some((word, _)) => format!("{word}-*"),
-        None => name.to_owned(),
-    });
-    if by_word.len() <= FOLD { by_word } else { groups(drawing, |_| "*".to_owned()) }
-}
-
-/// `t-0017-b` as `t-*-b`.
-fn digits_folded(name: &str) -> String {
-    let mut folded = String::with_capacity(name.len());
-    for c in name.chars() {
-        match c {
-            '0'..='9' if folded.ends_with('*') => {}
-            '0'..='9' => folded.push('*'),
-            c => folded.push(c),
-        }
-    }
-    folded
-}
-
-fn groups(drawing: &Drawing<'_>, pattern: impl Fn(&str) -> String) -> Vec<Node> {
-    let mut places: HashMap<(StepKind, String), usize> = HashMap::new();
-    let mut nodes: Vec<Node> = Vec::new();
-    let mut group_of: Vec<usize> = vec![usize::MAX; drawing.graph.len()];
-    for step in drawing.steps.iter() {
-        let id = drawing.graph.id(step);
-        let key = (id.kind(), pattern(id.name()));
-        let place = *places.entry(key).or_insert_with_key(|(kind, pattern)| {
-            nodes.push(Node { label: pattern.clone(), steps: Vec::new(), kind: *kind, needs: Vec::new() });
-            nodes.len() - 1
-        });
-        nodes[place].steps.push(step);
-        group_of[step.index()] = place;
-    }
-    let mut seen = HashSet::new();
-    for step in drawing.steps.iter() {
-        let group = group_of[step.index()];
-        for need in drawing.needs(step) {
-            let need = group_of[need.index()];
-            if need != group && seen.insert((group, need)) {
-                nodes[group].needs.push(need);
-            }
-        }
-    }
-    for node in &mut nodes {
-        node.label = match node.steps.as_slice() {
-            [only] => drawing.graph.id(*only).to_string(),
-            many => format!("{}:{} ({} steps)", node.kind, node.label, many.len()),
-        };
-    }
-    if nodes.len() <= FOLD {
-        drop_what_follows(&mut nodes);
-    }
-    nodes
-}
-
-/// Leaves out needs that follow from other needs. Groups may need each other, so this is no plain reduction: of two
-/// needs that lead to each other both stay.
-fn drop_what_follows(nodes: &mut [Node]) {
-    let reached: Vec<Vec<bool>> = (0..nodes.len())
-        .map(|start| {
-            let mut reached = vec![false; nodes.len()];
-            let mut todo = nodes[start].needs.clone();
-            while let Some(node) = todo.pop() {
-                if !std::mem::replace(&mut reached[node], true) {
-                    todo.extend(&nodes[node].needs);
-                }
-            }
-            reached
-        })
-        .collect();
-    for node in nodes {
-        let all = node.needs.clone();
-        node.needs
-            .retain(|need| !all.iter().any(|other| other != need && reached[*other][*need] && !reached[*need][*other]));
-    }
 }

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::super::render::{Drawing, dot, json, mermaid, tree};
+use super::super::render::{Drawing, dot, html, json, mermaid, tree};
 use super::*;
 
 /// Random edges between `steps` steps; those that lead upwards in the numbering cannot close a cycle.
@@ -116,7 +116,7 @@ proptest! {
             less.sort();
             prop_assert_eq!(whole, less);
         }
-        for draw in [tree, mermaid, json] {
+        for draw in [tree, mermaid, json, html] {
             let mut out = String::new();
             draw(&drawing, &mut out).unwrap();
             for (_, id) in graph.steps() {

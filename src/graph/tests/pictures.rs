@@ -1,6 +1,6 @@
 //! What graphs look like.
 
-use super::super::render::{Drawing, Look, Tint, dot, json, mermaid, tree};
+use super::super::render::{Drawing, Look, Tint, dot, html, json, mermaid, tree};
 use super::*;
 
 fn drawn(graph: &Graph, draw: fn(&Drawing<'_>, &mut dyn std::fmt::Write) -> std::fmt::Result, plan: bool) -> String {
@@ -75,4 +75,34 @@ fn a_large_graph_is_folded_to_what_can_be_read() {
     text += &(0..100).map(|service| format!("\"chart.svc-{service}\"")).collect::<Vec<_>>().join(", ");
     text += "]\n";
     insta::assert_snapshot!(drawn(&graph(&text), tree, true));
+}
+
+#[test]
+fn a_page_for_a_browser_holds_everything_and_needs_nothing_else() {
+    let page = drawn(&graph(TODO), html, true);
+    assert_eq!(page.matches("<g class=\"step ").count(), 9);
+    assert_eq!(page.matches("<path class=\"line\"").count(), 10);
+    assert!(
+        page.contains("9 steps, <span class=\"blocked\">1 blocked</span>, <span class=\"run\">2 run</span>"),
+        "{page}"
+    );
+    for outside in ["http://", "https://", "{{", "@import", "src="] {
+        assert!(!page.contains(outside), "{outside}");
+    }
+    let data = page.split("id=\"data\">").nth(1).and_then(|rest| rest.split("</script>").next()).unwrap();
+    let data: serde_json::Value = serde_json::from_str(data).unwrap();
+    assert_eq!(data[6]["label"], "chart:todo");
+    assert_eq!(data[6]["needs"][1], serde_json::json!(["load:api", "refers to `${image.api.tag}`"]));
+    assert_eq!(data[2]["look"]["reason"], "depends on build \"api\"");
+}
+
+#[test]
+fn nothing_that_a_step_says_becomes_part_of_the_page() {
+    let graph = graph(TODO);
+    let decide = |_| Some(Look { tint: Tint::Run, reason: "</script><b>\"&".to_owned() });
+    let all = StepSet::all(&graph);
+    let mut page = String::new();
+    html(&Drawing { graph: &graph, steps: &all, decide: Some(&decide), colour: false }, &mut page).unwrap();
+    assert!(!page.contains("<b>"));
+    assert_eq!(page.matches("</script>").count(), 2);
 }
