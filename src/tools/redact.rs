@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use aho_corasick::{AhoCorasick, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
@@ -17,6 +17,10 @@ pub const HIDDEN: &str = "***";
 const SHORTEST: usize = 3;
 /// Lines of a value of several lines that are shorter than this are not hidden by themselves.
 const SHORTEST_LINE: usize = 8;
+
+/// The base64 form of longer values (a bundle of certificates) is not looked for: no tool prints it on one line, and
+/// looking for it costs more than all the rest.
+const LONGEST_ENCODED: usize = 16 * 1024;
 
 /// Replaces known secret values by stars.
 #[derive(Clone, Default)]
@@ -45,15 +49,22 @@ impl Redactor {
             } else {
                 self.values.push(trimmed.to_owned());
             }
-            self.values.push(STANDARD.encode(value));
-            if trimmed.len() != value.len() {
-                self.values.push(STANDARD.encode(trimmed));
+            if value.len() <= LONGEST_ENCODED {
+                self.values.push(STANDARD.encode(value));
+                if trimmed.len() != value.len() {
+                    self.values.push(STANDARD.encode(trimmed));
+                }
             }
         }
         self.values.sort_unstable();
         self.values.dedup();
-        // Too many patterns to build a matcher from is no realistic input; hiding every line is the safe answer then.
-        self.matcher = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&self.values).ok();
+        self.matcher = AhoCorasick::builder()
+            .match_kind(MatchKind::LeftmostLongest)
+            // A bundle of certificates has thousands of lines: the form that is quickest to build is quick enough to use.
+            .kind(Some(AhoCorasickKind::NoncontiguousNFA))
+            .build(&self.values)
+            // Too many values to build a matcher from is no realistic input; hiding every line is the safe answer then.
+            .ok();
         self
     }
 
