@@ -85,16 +85,21 @@ impl Endpoint {
     pub(super) fn host_header(&self) -> String {
         match self {
             Self::Unix(_) => "docker".to_owned(),
-            Self::Tcp { host, port } | Self::Tls { host, port, .. } => format!("{host}:{port}"),
+            Self::Tcp { host, port } | Self::Tls { host, port, .. } => authority(host, *port),
         }
     }
+}
+
+/// An IPv6 address stands in brackets before its port.
+fn authority(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unix(path) => write!(f, "unix://{}", path.display()),
-            Self::Tcp { host, port } | Self::Tls { host, port, .. } => write!(f, "tcp://{host}:{port}"),
+            Self::Tcp { host, port } | Self::Tls { host, port, .. } => write!(f, "tcp://{}", authority(host, *port)),
         }
     }
 }
@@ -181,6 +186,7 @@ mod tests {
         assert_eq!(Endpoint::parse("unix:///run/d.sock", None).unwrap(), Endpoint::Unix("/run/d.sock".into()));
         assert_eq!(Endpoint::parse("tcp://10.0.0.1", None).unwrap(), tcp("10.0.0.1", 2375));
         assert_eq!(Endpoint::parse("tcp://[::1]:99", None).unwrap(), tcp("::1", 99));
+        assert_eq!(Endpoint::parse("tcp://[::1]:99", None).unwrap().to_string(), "tcp://[::1]:99");
         let tls = Endpoint::parse("tcp://10.0.0.1", Some(Path::new("/c"))).unwrap();
         assert_eq!(tls, Endpoint::Tls { host: "10.0.0.1".into(), port: 2376, certificates: "/c".into() });
         for bad in ["ssh://me@host", "tcp://", "tcp://h:x", "unix://", "docker.sock", "https://h"] {
