@@ -28,7 +28,7 @@ pub struct Global {
     /// Merge [profile.NAME] of the stack file over the rest; may be repeated
     #[arg(short, long = "profile", global = true, value_name = "NAME", help_heading = "Global options")]
     pub profiles: Vec<String>,
-    /// Set a variable of [vars]; may be repeated
+    /// Set a variable of `[vars]`; may be repeated
     #[arg(long = "var", global = true, value_name = "NAME=VALUE", help_heading = "Global options")]
     pub vars: Vec<String>,
     /// When to use colour

@@ -7,7 +7,7 @@ use crate::error::ExitCode;
 use crate::report::Palette;
 
 pub(super) fn run(settings: &Settings) -> Result<ExitCode, Stop> {
-    let opened = Opened::read(settings, true)?;
+    let opened = Opened::read(settings, false)?;
     let good = Palette::GOOD;
     settings.console.line(format_args!(
         "{good}valid{good:#}: {} describes stack {} with {} steps",

@@ -1,6 +1,6 @@
 //! The stack file: TOML with spans, all errors at once, profiles, variables, references. Knows no network and no tool.
 //!
-//! [`find`] says which file, [`load`] reads it. What comes out is a [`StackFile`]: typed, defaults filled in, each
+//! [`find()`] says which file, [`load`] reads it. What comes out is a [`StackFile`]: typed, defaults filled in, each
 //! value with its place, and every reference either put in or kept as an [`OutputRef`] that a run resolves.
 
 mod check;

@@ -122,7 +122,7 @@ impl Command {
         self
     }
 
-    /// How many of the last bytes of each stream [`run`](super::run) keeps; 64 KiB unless told.
+    /// How many of the last bytes of each stream [`run`](super::run()) keeps; 64 KiB unless told.
     #[must_use]
     pub fn keep(mut self, bytes: usize) -> Self {
         self.keep = bytes;

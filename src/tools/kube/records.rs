@@ -5,7 +5,7 @@
 //! Secret and not a ConfigMap since values may be told apart by it, though it never holds a secret value itself.
 //!
 //! Before something is done to the subject its record is withdrawn ([`withdraw`]): its content stays readable, for
-//! explaining, but it is marked as in doubt until [`write`] says what holds now.
+//! explaining, but it is marked as in doubt until [`write()`] says what holds now.
 
 use std::io::{Read, Write as _};
 

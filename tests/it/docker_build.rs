@@ -1,7 +1,5 @@
 //! Builds run in a real Docker Engine: what is copied, what is hidden, what is told, and what stops.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
-
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;

@@ -2,11 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
-mod kube_support;
-
 use std::time::Duration;
 
-use kube_support::{Owned, Space, fixture, helms, upgrade};
+use crate::kube_support::{Owned, Space, fixture, helms, upgrade};
 use serde_json::json;
 use stack::model::release::ReleaseStatus;
 use stack::tools::helm::{Recovered, recover, releases};
@@ -164,12 +162,14 @@ async fn records_live_beside_what_they_speak_of() {
 #[tokio::test]
 async fn only_namespaces_that_this_stack_made_are_removed() {
     let space = Space::new("own").await;
-    assert!(space.cluster.own_namespaces(kube_support::STACK).await.unwrap().contains(&space.name));
-    assert!(!space.cluster.delete_namespace("default", kube_support::STACK).await.unwrap());
+    assert!(space.cluster.own_namespaces(crate::kube_support::STACK).await.unwrap().contains(&space.name));
+    assert!(!space.cluster.delete_namespace("default", crate::kube_support::STACK).await.unwrap());
     assert!(!space.cluster.delete_namespace(&space.name, "another").await.unwrap());
-    assert!(space.cluster.delete_namespace(&space.name, kube_support::STACK).await.unwrap());
+    assert!(space.cluster.delete_namespace(&space.name, crate::kube_support::STACK).await.unwrap());
     space.cluster.wait_namespace_gone(&space.name, Duration::from_secs(60)).await.unwrap();
-    assert!(space.cluster.ensure_namespace(&space.name, kube_support::STACK, Duration::from_secs(60)).await.unwrap());
+    assert!(
+        space.cluster.ensure_namespace(&space.name, crate::kube_support::STACK, Duration::from_secs(60)).await.unwrap()
+    );
     assert!(space.cluster.ready().await.unwrap());
     assert_eq!(space.cluster.identity().await.unwrap().len(), 36);
     assert!(space.cluster.server_version().await.unwrap().starts_with("v1."));

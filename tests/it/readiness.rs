@@ -2,11 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
-mod kube_support;
-
 use std::time::{Duration, Instant};
 
-use kube_support::{Owned, Space, helms, upgrade};
+use crate::kube_support::{Owned, Space, helms, upgrade};
 use serde_json::json;
 use stack::process::Cancel;
 use stack::tools::helm::releases;

@@ -1,7 +1,5 @@
 //! What the tests that speak to the cluster directly share: the bed's cluster, and a namespace for each test.
 
-#![allow(dead_code, reason = "every test binary uses its own part of it")]
-
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;

@@ -1,9 +1,7 @@
 //! What scripts, CI jobs and editors rely on: the shape of the JSON, and that stdout carries nothing else.
 
-mod support;
-
+use crate::support::{Bed, Project};
 use serde_json::{Value, json};
-use support::{Bed, Project};
 
 /// Two images, of which one is built on the other, two charts in a row, and a check.
 fn project(bed: &Bed) -> Project {

@@ -3,8 +3,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
-mod kube_support;
-
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -13,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use crate::kube_support::{Owned, Space, helms, upgrade};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
@@ -20,7 +19,6 @@ use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use kube_support::{Owned, Space, helms, upgrade};
 use serde_json::json;
 use stack::process::Cancel;
 use stack::tools::helm::releases;
@@ -61,7 +59,7 @@ impl Proxy {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let options = kube::config::KubeConfigOptions {
-            context: Some(kube_support::env("STACK_TESTBED_PROFILE")),
+            context: Some(crate::kube_support::env("STACK_TESTBED_PROFILE")),
             ..Default::default()
         };
         let config = kube::Config::from_kubeconfig(&options).await.unwrap();

@@ -1,8 +1,6 @@
 //! What the tests that drive the real program share: the test bed's address, a project in a temporary folder, and runs
 //! of `stack` in it.
 
-#![allow(dead_code, reason = "every test binary uses its own part of it")]
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -3,8 +3,6 @@
 //! The judge is the `docker` command's own reading of ignore files: the same context is built by it, and the files of
 //! the image are compared with those that `stack` would send.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read;

@@ -1,17 +1,13 @@
 //! Tasks run when something that they depend on changed, or what they made is not as they made it, and not otherwise.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
-
-mod support;
-
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use crate::support::{Project, Run, with_outcome};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use support::{Project, Run, with_outcome};
 
 /// Code generation, and something that stands on it.
 const STACK: &str = r#"[stack]

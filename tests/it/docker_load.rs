@@ -1,7 +1,5 @@
 //! An image reaches the node as it is on the host, with no more sent than is missing, or the load says that it did not.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
-
 use std::convert::Infallible;
 use std::fs;
 use std::path::{Path, PathBuf};

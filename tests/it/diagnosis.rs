@@ -2,12 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
-mod kube_support;
-
 use std::time::{Duration, Instant};
 
+use crate::kube_support::{Space, kubectl};
 use futures::future::join_all;
-use kube_support::{Space, kubectl};
 use stack::process::Cancel;
 use stack::tools::kube::manifest;
 use stack::tools::kube::ready::{Cause, NotReady, ReadyEvent, ReadyOptions, ReadyReport, Rules, wait_ready};
@@ -641,11 +639,13 @@ impl Drop for Cleaner {
 async fn a_namespace_that_does_not_go_says_what_holds_it() {
     let space = Space::new("stuck").await;
     space.apply("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: held, finalizers: [t-kube.dev/hold]}\n");
-    assert!(space.cluster.delete_namespace(&space.name, kube_support::STACK).await.unwrap());
+    assert!(space.cluster.delete_namespace(&space.name, crate::kube_support::STACK).await.unwrap());
     let patience = Duration::from_secs(6);
-    let error = space.cluster.ensure_namespace(&space.name, kube_support::STACK, patience).await.unwrap_err();
+    let error = space.cluster.ensure_namespace(&space.name, crate::kube_support::STACK, patience).await.unwrap_err();
     let text = error.to_string();
     space.kubectl(&["patch", "configmap/held", "--type=merge", "-p", r#"{"metadata": {"finalizers": []}}"#]);
     assert!(text.contains("still terminating") && text.contains("t-kube.dev/hold"), "{text}");
-    assert!(space.cluster.ensure_namespace(&space.name, kube_support::STACK, Duration::from_secs(60)).await.unwrap());
+    assert!(
+        space.cluster.ensure_namespace(&space.name, crate::kube_support::STACK, Duration::from_secs(60)).await.unwrap()
+    );
 }

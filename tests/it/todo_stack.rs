@@ -2,12 +2,10 @@
 //!
 //! Needs the test bed: real images are built, loaded into a real node, and installed with a real Helm.
 
-mod support;
-
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use support::{Bed, Project, checkout, host_docker, succeed, with_outcome};
+use crate::support::{Bed, Project, checkout, host_docker, succeed, with_outcome};
 
 /// The real input in a folder of its own, under names of its own.
 fn todo(bed: &Bed, tag: &str) -> Project {
@@ -63,11 +61,8 @@ fn the_todo_stack_comes_up_stays_put_and_goes() {
     let outcomes = project.apply();
     assert_eq!(outcomes.keys().map(String::as_str).collect::<Vec<_>>(), steps);
     assert_eq!(with_outcome(&outcomes, "failed"), Vec::<&str>::new());
-    assert_eq!(
-        with_outcome(&outcomes, "skipped"),
-        ["cluster"],
-        "the bed's cluster was running, nothing else was there"
-    );
+    // The cluster was running, and the checks pass as soon as the charts are ready; nothing else was there.
+    assert_eq!(with_outcome(&outcomes, "skipped"), ["cluster", "ready:api", "ready:web"]);
 
     // A todo that came in through the frontend outlives the pods.
     let address = frontend(&bed, &project);

@@ -1,8 +1,6 @@
 //! What is wrong is said before anything is done: the exit code, the place, what was meant, and no trace left behind.
 
-mod support;
-
-use support::{Bed, Project, with_outcome};
+use crate::support::{Bed, Project, with_outcome};
 
 /// A stack that is right, to be made wrong.
 const STACK: &str = r#"[stack]
@@ -141,7 +139,7 @@ fn a_cluster_that_does_not_answer_is_missing_and_nothing_is_built() {
     project.set_env("KUBECONFIG", project.path().join("kubeconfig").to_str().expect("UTF-8"));
     let run = project.stack(&["apply"]).expect_code(3).expect_stderr("127.0.0.1:1");
     assert!(run.stderr.contains("somewhere"), "{}", run.stderr);
-    let images = support::host_docker(&["image", "ls", "--quiet", &format!("{}-app", project.name)]);
+    let images = crate::support::host_docker(&["image", "ls", "--quiet", &format!("{}-app", project.name)]);
     assert!(images.stdout.is_empty(), "an image was built");
 }
 

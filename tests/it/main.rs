@@ -1,0 +1,32 @@
+//! Everything that drives the real program, or speaks to a real Docker Engine, Kubernetes node and Helm. One binary, so
+//! that what the tests share is compiled once; a file for each thing that a user gains.
+
+#[cfg(test)]
+mod kube_support;
+#[cfg(test)]
+mod support;
+
+#[cfg(test)]
+mod api_faults;
+#[cfg(test)]
+mod contract;
+#[cfg(test)]
+mod diagnosis;
+#[cfg(test)]
+mod docker_build;
+#[cfg(test)]
+mod docker_context;
+#[cfg(test)]
+mod docker_load;
+#[cfg(test)]
+mod drift;
+#[cfg(test)]
+mod readiness;
+#[cfg(test)]
+mod releases;
+#[cfg(test)]
+mod tasks;
+#[cfg(test)]
+mod todo_stack;
+#[cfg(test)]
+mod wrong_inputs;
