@@ -137,7 +137,9 @@ pub(super) fn for_plan(world: &World, selected: &Selected) -> Input {
 pub(super) fn for_destroy(world: &World, selected: &Selected) -> Input {
     let mut limits = Limits::jobs(default_jobs(world.stack().limits.jobs));
     limits.failing = Failing::KeepGoing;
-    let steps = vec![StepSpec::default(); selected.steps().len()];
+    // An image can't go while a pod that uses it is still ending, which takes half a minute at most: 0.5 s + 1 s + ...
+    let spec = StepSpec { retries: 6, backoff_ms: 500, ..StepSpec::default() };
+    let steps = vec![spec; selected.steps().len()];
     Input { needs: selected.dependents(world.graph()), steps, limits }
 }
 

@@ -68,6 +68,14 @@ fn of_docker(error: DockerError) -> StepError {
     StepError::of(&error, error.class(), error.help())
 }
 
+/// What runs an image may be on its way out: a pod ends some time after its release is gone.
+fn in_use(error: DockerError) -> StepError {
+    const CONFLICT: u16 = 409;
+    let conflict = matches!(error, DockerError::Refused { status: Some(CONFLICT), .. });
+    let error = of_docker(error);
+    StepError { class: if conflict { Class::Transient } else { error.class }, ..error }
+}
+
 /// Uninstalls a release, if this stack has installed it.
 async fn release(
     world: &World,
@@ -160,7 +168,7 @@ async fn images(world: &World, name: &str, engine: &Engine) -> Result<Option<Str
     let mut count = 0;
     for image in engine.images(&filter).await.map_err(of_docker)? {
         for tag in image.tags.iter().filter(|tag| tag.rsplit_once(':').is_some_and(|(name, _)| name == repository)) {
-            engine.untag(tag).await.map_err(of_docker)?;
+            engine.untag(tag).await.map_err(in_use)?;
             count += 1;
         }
     }

@@ -21,6 +21,8 @@ mod docker_load;
 #[cfg(test)]
 mod drift;
 #[cfg(test)]
+mod examples;
+#[cfg(test)]
 mod readiness;
 #[cfg(test)]
 mod releases;

@@ -158,8 +158,8 @@ impl Project {
     /// The command `stack` in this folder.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(program());
-        command.current_dir(self.path()).args(args).envs(self.env.iter().cloned()).stdin(Stdio::null());
-        command.env_remove("STACK_FILE");
+        command.current_dir(self.path()).args(args).stdin(Stdio::null());
+        command.env_remove("STACK_FILE").envs(self.env.iter().cloned());
         command
     }
 
