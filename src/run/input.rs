@@ -120,7 +120,10 @@ pub(super) fn for_apply(world: &World, selected: &Selected, jobs: Option<NonZero
         .collect();
     drop(state);
     let jobs = jobs.unwrap_or_else(|| default_jobs(limits.jobs));
-    let limits = Limits { pools, failing, deadline: limits.deadline, ..Limits::jobs(jobs) };
+    let usual = Limits::jobs(jobs);
+    // What is stuck is killed from outside, but never before the grace that its own guard gives it is over.
+    let terminate_within = usual.terminate_within.max(limits.grace + usual.kill_within);
+    let limits = Limits { pools, failing, deadline: limits.deadline, terminate_within, ..usual };
     Input { needs: selected.needs(world.graph()), steps, limits }
 }
 
