@@ -168,7 +168,7 @@ fn broken() -> Vec<Broken> {
         ),
         case(
             "signal",
-            "image: busybox:stable\ncommand: [busybox, sh, -c, \"kill -SEGV 1; kill -11 $$; sh -c 'kill -11 $$'; exit 139\"]",
+            "image: busybox:stable\ncommand: [busybox, sh, -c, \"sh -c 'kill -11 $$$$'; exit 139\"]",
             Cause::Crash,
             &["exit code 139 (signal 11)"],
             &[],

@@ -13,8 +13,12 @@ use crate::tools::kube::object::{Object, time_of};
 // A container that was started again is only believed after it ran longer than the first pauses between restarts.
 const RESTARTED_SETTLE: Duration = Duration::from_secs(10);
 
-// How long the first answer of a liveness probe is waited for at most.
-const LIVENESS_SETTLE: Duration = Duration::from_secs(5);
+// How long the first answer of a liveness probe is waited for at most, where no readiness probe answers before it.
+const LIVENESS_SETTLE: Duration = Duration::from_secs(10);
+
+// How long a busy node may take from starting a container to telling the answer of its first probe. Eight containers
+// starting at once on two cores: up to 5 s were seen.
+const FIRST_PROBE: u64 = 7;
 
 /// The state of a pod in the model's words.
 pub(crate) fn state(pod: &Object) -> PodState {
@@ -61,7 +65,7 @@ pub(super) fn settles_at(pod: &Object, rules: &Rules, now: Timestamp) -> Option<
             if let Some(liveness) = probe(container.name(), "livenessProbe") {
                 // Only its first answer tells whether the container will be left alone.
                 let seconds = |key: &str, default| liveness.get(key).and_then(Value::as_u64).unwrap_or(default);
-                let first = seconds("initialDelaySeconds", 0) + 2 * seconds("periodSeconds", 10) + 3;
+                let first = seconds("initialDelaySeconds", 0) + 2 * seconds("periodSeconds", 10) + FIRST_PROBE;
                 needed = needed.max(Duration::from_secs(first).min(LIVENESS_SETTLE));
             }
             started.checked_add(SignedDuration::try_from(needed).unwrap_or_default()).ok()
@@ -260,7 +264,7 @@ impl Container<'_> {
 fn liveness_event<'w>(pod: &Object, world: &'w World) -> Option<&'w Object> {
     let events = world.events_of(pod).into_iter().map(AsRef::as_ref);
     events.into_iter().find(|event: &&Object| {
-        event.text("/reason") == "Unhealthy" && event.text("/message").starts_with("Liveness probe failed")
+        event.text("/reason") == "Unhealthy" && event.text("/message").contains("Liveness probe failed")
     })
 }
 
