@@ -35,8 +35,8 @@ testbed: setup ## Bring up the test bed (Docker, a Kubernetes node, Helm) withou
 	@tests/testbed/up
 
 .PHONY: bench
-bench: setup ## Measure, side by side with the peers
-	@tests/setup/bench
+bench: setup ## Measure, side by side with the peers; ONLY="name ..." for some
+	@ONLY="$(ONLY)" tests/setup/bench
 
 .PHONY: clean-testbed
 clean-testbed: ## Remove the test bed and everything that was cached for it
