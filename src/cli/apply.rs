@@ -29,6 +29,7 @@ pub(super) async fn run(settings: &Settings, args: &Apply) -> Result<ExitCode, S
     drop(events);
     // The reporter has nothing to fail at; if it panicked, the run's own result still counts.
     let _ = follower.await;
+    world.damage().for_each(|warning| settings.console.warning(warning));
     if let Err(error) = world.keep() {
         settings.console.warning(&format!("the next run will explain itself less well: can't write .stack/: {error}"));
     }

@@ -25,6 +25,7 @@ async fn plan(settings: &Settings, steps: &Steps, force: &[String], exit_code: b
     let force: HashSet<_> = opened.forced(force, &selected)?.into_iter().collect();
     let world = opened.world(settings, Options { force });
     let planned = run::plan(&world, Selected::new(world.graph(), &selected)).await;
+    world.damage().for_each(|warning| settings.console.warning(warning));
     settings.console.plan(&planned.report);
     if let Some(error) = planned.errors.first() {
         return Err(open::missing(error));

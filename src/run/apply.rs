@@ -134,15 +134,7 @@ impl Runner for Applier {
         let step = self.selected.step(number);
         match self.attempt(step, attempt, &cancel).await {
             Ok(result) => result,
-            Err(error) => {
-                let redactor = self.world.redactor();
-                StepError {
-                    class: error.class,
-                    reason: redactor.text(&error.reason),
-                    diagnosis: error.diagnosis.map(|text| redactor.text(&text)),
-                }
-                .into()
-            }
+            Err(error) => error.redacted(self.world.redactor()).into(),
         }
     }
 }

@@ -35,6 +35,7 @@ use crate::graph::{StepIndex, StepKind};
 use crate::key::Manifest;
 use crate::plan::Decision;
 use crate::process::Cancel;
+use crate::tools::redact::Redactor;
 
 /// A step that could not be inspected or carried out.
 #[derive(Debug, Clone)]
@@ -58,6 +59,13 @@ impl StepError {
     pub fn with_diagnosis(mut self, diagnosis: impl Into<String>) -> Self {
         self.diagnosis = Some(diagnosis.into());
         self
+    }
+
+    /// The same without secret values.
+    #[must_use]
+    pub fn redacted(self, redactor: &Redactor) -> Self {
+        let Self { class, reason, diagnosis } = self;
+        Self { class, reason: redactor.text(&reason), diagnosis: diagnosis.map(|text| redactor.text(&text)) }
     }
 
     /// An error of a tool: its message and causes, its class, its help.

@@ -14,7 +14,7 @@ use super::ready::text;
 use super::{Finished, Inspection, Speaker, StepError, World, stopped, values};
 use crate::config::{Run, Task as Spec};
 use crate::error::Class;
-use crate::graph::{StepId, StepIndex, StepKind};
+use crate::graph::{StepId, StepIndex, StepKind, Why};
 use crate::key::context::{Digest, FileStat};
 use crate::key::patterns::{Matches, Patterns, PatternsError};
 use crate::key::{Group, Manifest};
@@ -95,6 +95,9 @@ fn look(world: &World, step: StepIndex, name: &str, reading: Reading) -> Result<
         Some(last) => {
             let Some(effect) = effect(world, last, reading)? else { return Ok(None) };
             match &effect {
+                Effect::Intact(_) if last.stdout.is_none() && is_quoted(world, step) => {
+                    Decision::new(Action::Run, "what it prints is secret and was not kept, and another step wants it")
+                }
                 // Equal keys have no difference to look for.
                 Effect::Intact(seen) if key.as_ref() == Some(&last.key) => Decision::new(Action::Skip, seen),
                 _ => by_record(&manifest, last.manifest().as_ref(), &effect),
@@ -102,11 +105,17 @@ fn look(world: &World, step: StepIndex, name: &str, reading: Reading) -> Result<
         }
     };
     let output = match (decision.action, last) {
-        (Action::Skip, Some(last)) => Known::Yes(Output::Task { stdout: last.stdout.clone() }),
+        (Action::Skip, Some(last)) => Known::Yes(Output::Task { stdout: last.stdout.clone().unwrap_or_default() }),
         _ => Known::After(StepId::new(StepKind::Task, name)),
     };
     let work = super::Work::Task(Box::new(Work { name: name.to_owned(), key }));
     Ok(Some(Inspection { decision, manifest, output, work }))
+}
+
+/// Whether another step refers to what it prints.
+fn is_quoted(world: &World, step: StepIndex) -> bool {
+    let graph = world.graph();
+    graph.dependents(step).iter().any(|&other| matches!(graph.why(other, step), Some(Why::Output(_))))
 }
 
 /// Everything that the command depends on; nothing, if a file would have to be read that may not be.
@@ -276,7 +285,9 @@ pub(super) async fn execute(
     match now.and_then(|now| now.recorded()) {
         Some(now) if key.as_ref().is_some_and(|key| *key == now.key.to_string()) => {
             let effect = effect_id(&now.key.to_string(), &outputs);
-            log.put(&name, TaskRecord::new(&now, effect, stdout.clone(), outputs)).map_err(unwritable)?;
+            let is_secret = world.redactor().text(&stdout) != stdout;
+            let kept = (!is_secret).then(|| stdout.clone());
+            log.put(&name, TaskRecord::new(&now, effect, kept, outputs)).map_err(unwritable)?;
         }
         _ => speaker.warn("its inputs changed while it ran, so it will run again the next time"),
     }

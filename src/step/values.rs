@@ -1,7 +1,7 @@
 //! Values of the stack file as inputs of a step: shown as they are, by keyed digest where they are secret, and unknown
 //! while they wait for the output of another step.
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value as Json;
 
 use super::World;
@@ -65,7 +65,9 @@ pub(super) fn text(world: &World, template: &Template) -> Result<String, StepId>
 }
 
 fn input(world: &World, name: &str, resolved: &Resolved) -> Input {
-    if resolved.is_secret() {
+    // A secret may also come in by an output: a command that prints it.
+    let text = resolved.exposed_text();
+    if resolved.is_secret() || world.redactor().text(text.expose_secret()) != text.expose_secret() {
         let secret = SecretString::from(resolved.exposed().to_string());
         return SecretDigest::of(world.stack_name(), name, &secret).into();
     }

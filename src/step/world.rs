@@ -173,6 +173,12 @@ impl World {
         self.tasks.get_or_init(|| TaskLog::open(self.store.path("tasks")))
     }
 
+    /// What was damaged in the caches that were read, one sentence each.
+    pub fn damage(&self) -> impl Iterator<Item = &str> {
+        let digests = self.digests.get().and_then(|(_, warning)| warning.as_deref());
+        digests.into_iter().chain(self.tasks.get().and_then(|(_, warning)| warning.as_deref()))
+    }
+
     /// Keeps what was learned for the next run. Losing it costs time, nothing else.
     ///
     /// # Errors

@@ -50,7 +50,9 @@ impl Store {
     /// [`LockError::Held`] when another process holds it, [`LockError::Io`] when the folder can't be used.
     pub fn lock(&self, command: &str) -> Result<Lock, LockError> {
         self.create().map_err(|source| LockError::Io { path: self.folder.clone(), source })?;
-        Lock::take(&self.path("lock"), command)
+        let lock = Lock::take(&self.path("lock"), command)?;
+        self.sweep();
+        Ok(lock)
     }
 
     /// Takes the lock of this stack as soon as whoever holds it is done. Blocks the thread.
@@ -59,7 +61,18 @@ impl Store {
     /// [`LockError::Io`] when the folder can't be used.
     pub fn lock_waiting(&self, command: &str) -> Result<Lock, LockError> {
         self.create().map_err(|source| LockError::Io { path: self.folder.clone(), source })?;
-        Lock::take_waiting(&self.path("lock"), command)
+        let lock = Lock::take_waiting(&self.path("lock"), command)?;
+        self.sweep();
+        Ok(lock)
+    }
+
+    /// Removes what a run that was killed left half written. Only who holds the lock writes here.
+    fn sweep(&self) {
+        let entries = std::fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        for entry in entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(TEMPORARY)) {
+            // What can't be removed is in nobody's way.
+            let _ = std::fs::remove_file(entry.path());
+        }
     }
 
     /// Reads what earlier runs left, with a warning when a file had to be ignored.
@@ -77,11 +90,14 @@ impl Store {
     }
 }
 
-/// Writes a file that only its owner can read: to a temporary file in the same folder, synced, then renamed.
+/// How the names of files begin that are not whole yet.
+const TEMPORARY: &str = ".tmp-";
+
+/// Writes a file that only its owner can read: to a temporary file in the same folder, then renamed.
 fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     use std::io::Write;
     let folder = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(".tmp-").tempfile_in(folder)?;
+    let mut file = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(folder)?;
     file.write_all(content)?;
     file.persist(path).map_err(|error| error.error)?;
     Ok(())

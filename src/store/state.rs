@@ -73,7 +73,8 @@ impl State {
         let text = serde_json::to_string(self)?;
         let checksum = blake3::hash(text.as_bytes()).to_hex().to_string();
         let content = serde_json::value::RawValue::from_string(text)?;
-        super::replace(path, &serde_json::to_vec(&Versioned { version: VERSION, checksum, content })?)
+        let bytes = serde_json::to_vec(&Versioned { version: VERSION, checksum, content })?;
+        super::replace(path, &bytes)
     }
 }
 

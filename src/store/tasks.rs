@@ -19,7 +19,8 @@ const MAGIC: &[u8; 8] = b"stacktsk";
 /// The version of the format.
 ///
 /// - 1: the first.
-const VERSION: u32 = 1;
+/// - 2: what a task printed is left out where it holds a secret.
+const VERSION: u32 = 2;
 const HEADER: usize = 8 + 4;
 /// Length and checksum.
 const FRAME: usize = 4 + 8;
@@ -31,8 +32,8 @@ pub struct TaskRecord {
     pub key: String,
     /// Changes whenever what depends on the task has to look again.
     pub effect: String,
-    /// What it printed.
-    pub stdout: String,
+    /// What it printed; absent where a secret was in it.
+    pub stdout: Option<String>,
     /// The files that it made, by path, with the digests of their contents.
     pub outputs: Vec<(String, Digest)>,
     /// Its inputs as JSON: read only to explain a difference.
@@ -41,7 +42,12 @@ pub struct TaskRecord {
 
 impl TaskRecord {
     /// The record of a task that succeeded.
-    pub fn new(manifest: &RecordedManifest, effect: String, stdout: String, outputs: Vec<(String, Digest)>) -> Self {
+    pub fn new(
+        manifest: &RecordedManifest,
+        effect: String,
+        stdout: Option<String>,
+        outputs: Vec<(String, Digest)>,
+    ) -> Self {
         let key = manifest.key.to_string();
         // Without it a difference is explained less well, and nothing else.
         let manifest = serde_json::to_vec(manifest).unwrap_or_default();
@@ -141,7 +147,6 @@ impl TaskLog {
         if state.stale + gone <= state.records.len().max(64) && !state.broken {
             return Ok(());
         }
-        let folder = self.path.parent().unwrap_or(Path::new("."));
         let mut bytes = header();
         let mut tasks: Vec<&String> = state.records.keys().filter(|task| exists(task)).collect();
         tasks.sort_unstable();
@@ -152,9 +157,7 @@ impl TaskLog {
             };
             frame(&payload, &mut bytes);
         }
-        let mut file = tempfile::Builder::new().prefix(".tmp-").tempfile_in(folder)?;
-        file.write_all(&bytes)?;
-        file.persist(&self.path)?;
+        super::replace(&self.path, &bytes)?;
         let (mut fresh, _) = State::read(bytes);
         fresh.file = None;
         *state = fresh;
@@ -275,7 +278,8 @@ fn encode(task: &str, record: Option<&TaskRecord>) -> Vec<u8> {
     if let Some(record) = record {
         put(record.key.as_bytes());
         put(record.effect.as_bytes());
-        put(record.stdout.as_bytes());
+        put(&[u8::from(record.stdout.is_some())]);
+        put(record.stdout.as_deref().unwrap_or_default().as_bytes());
         put(&record.manifest);
         for (path, digest) in &record.outputs {
             put(path.as_bytes());
@@ -298,7 +302,8 @@ fn decode(payload: &[u8]) -> Option<(&str, Option<TaskRecord>)> {
     let Some(key) = take() else { return Some((task, None)) };
     let key = text(key)?;
     let effect = text(take()?)?;
-    let stdout = text(take()?)?;
+    let is_kept = take()? == [1];
+    let stdout = Some(text(take()?)?).filter(|_| is_kept);
     let manifest = take()?.to_vec();
     let mut outputs = Vec::new();
     while let Some(path) = take() {
@@ -316,7 +321,7 @@ mod tests {
         let mut manifest = Manifest::new("task");
         manifest.text(Group::Setting, "run", format!("echo {number}"));
         let outputs = vec![("out/a".to_owned(), [number; 32]), ("out/b".to_owned(), [0; 32])];
-        TaskRecord::new(&manifest.recorded().unwrap(), format!("effect {number}"), "said\n".to_owned(), outputs)
+        TaskRecord::new(&manifest.recorded().unwrap(), format!("effect {number}"), Some("said\n".to_owned()), outputs)
     }
 
     fn open(path: &Path) -> TaskLog {

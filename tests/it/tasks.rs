@@ -191,14 +191,41 @@ fn secrets_reach_the_command_and_nothing_else() {
     project.set_env("TOKEN", "hunter3-secret");
     let run = project.stack(&["apply", "--format", "json"]).expect_code(1);
     assert_eq!(finished(&run, "task:a")["outcome"], "failed", "another secret, so it runs");
+    assert_no_secret_is_kept(&project);
+}
+
+/// Fails the test if a secret of these tests is in a file of `.stack/`.
+fn assert_no_secret_is_kept(project: &Project) {
     for entry in fs::read_dir(project.path().join(".stack")).unwrap() {
         let path = entry.unwrap().path();
         let content = fs::read(&path).unwrap();
-        // What the command prints is its own business, and kept for those who refer to it.
-        if path.file_name().unwrap() != "tasks" {
-            assert!(!String::from_utf8_lossy(&content).contains("hunter"), "{}", path.display());
-        }
+        assert!(!String::from_utf8_lossy(&content).contains("hunter"), "{}", path.display());
     }
+}
+
+#[test]
+fn what_a_command_prints_is_not_kept_when_a_secret_is_in_it() {
+    let mut project = Project::empty("tasks");
+    project.write(
+        "stack.toml",
+        "[stack]\nname = \"@name@\"\n[vars]\ntoken = { env = \"TOKEN\", secret = true }\n[task.login]\n\
+         run = \"echo ran >> log; echo session-$TOKEN\"\nenv = { TOKEN = \"${var.token}\" }\n",
+    );
+    project.set_env("TOKEN", "hunter2-secret");
+    assert_eq!(done(&project), ["task:login"]);
+    assert_eq!(done(&project), NONE, "nobody asks for what it printed");
+    project.append(
+        "stack.toml",
+        "[task.use]\nrun = \"test $SESSION = session-hunter2-secret\"\nenv = { SESSION = \"${task.login.stdout}\" }\n",
+    );
+    assert!(project.plan()["task:login"].1.contains("was not kept"), "{:?}", project.plan());
+    assert_eq!(done(&project), ["task:login", "task:use"]);
+    // It makes no files, so what it did is only known by running it, and what stands on it follows.
+    assert_eq!(done(&project), ["task:login", "task:use"]);
+    assert_eq!(lines(&project, "log"), 3);
+    let why = project.stack(&["why", "task:use"]).expect_code(0);
+    assert!(!why.stdout.contains("hunter"), "{}", why.stdout);
+    assert_no_secret_is_kept(&project);
 }
 
 /// A run of `stack` that is going on.

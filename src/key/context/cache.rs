@@ -178,7 +178,8 @@ impl DigestCache {
         records.extend(state.fresh.values());
         records.sort_unstable_by_key(Record::key);
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut file = tempfile::Builder::new().prefix(".digests-").tempfile_in(folder)?;
+        // Named as the store names its own: it removes what a killed run leaves.
+        let mut file = tempfile::Builder::new().prefix(".tmp-").tempfile_in(folder)?;
         encode(&records, file.as_file_mut())?;
         file.persist(path)?;
         // What was just written is known to the next run; saving again without news writes nothing.

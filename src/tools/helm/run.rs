@@ -8,7 +8,6 @@ use serde_json::Value;
 
 use super::binary::Helm;
 use super::error::HelmError;
-use super::values::PrivateValues;
 use crate::event::Stream;
 use crate::process::{self, Cancel, Capture, Command, OnTerminate, ProcessError};
 use crate::tools::redact::Redactor;
@@ -56,7 +55,7 @@ pub struct Upgrade {
     pub chart: ChartSource,
     /// Values files, in Helm's order: later ones win.
     pub values_files: Vec<PathBuf>,
-    /// Values that win over all files. They may be secret: they travel in a file that only its owner can read.
+    /// Values that win over all files. They may be secret: they travel through a pipe.
     pub values: Value,
     /// How long hooks may take.
     pub timeout: Duration,
@@ -78,7 +77,7 @@ impl Session<'_> {
         args.push(format!("{}s", upgrade.timeout.as_secs().max(1)).into());
         // Without this, Helm keeps the last release's values when none are given: values deleted from the file would stay.
         args.push("--reset-values".into());
-        args.extend(values_args(upgrade, values.as_ref()));
+        args.extend(values_args(upgrade, values.is_some()));
         args.extend(self.same_as_helm_3());
         if upgrade.adopt {
             args.push("--take-ownership".into());
@@ -86,7 +85,7 @@ impl Session<'_> {
         if let Some(description) = &upgrade.description {
             args.extend(["--description".into(), OsString::from(description)]);
         }
-        self.run("upgrade", &upgrade.release, args, on_line).await
+        self.run("upgrade", &upgrade.release, self.command(args, values), on_line).await
     }
 
     /// Removes a release; true when there was one. Objects that it made are gone from the API or terminating.
@@ -98,7 +97,7 @@ impl Session<'_> {
     ) -> Result<bool, HelmError> {
         let timeout = format!("{}s", timeout.as_secs().max(1));
         let args = ["uninstall", release, "--timeout", &timeout].map(OsString::from).to_vec();
-        match self.run("uninstall", release, args, on_line).await {
+        match self.run("uninstall", release, self.command(args, None), on_line).await {
             Ok(()) => Ok(true),
             Err(HelmError::Failed { message, .. }) if message.contains("release: not found") => Ok(false),
             Err(error) => Err(error),
@@ -116,7 +115,7 @@ impl Session<'_> {
         let (revision, timeout) = (revision.to_string(), format!("{}s", timeout.as_secs().max(1)));
         let mut args = ["rollback", release, &revision, "--timeout", &timeout].map(OsString::from).to_vec();
         args.extend(self.same_as_helm_3());
-        self.run("rollback", release, args, on_line).await
+        self.run("rollback", release, self.command(args, None), on_line).await
     }
 
     /// The manifest that a chart and values give, hooks left out. It may hold secret values.
@@ -128,9 +127,9 @@ impl Session<'_> {
         if is_upgrade {
             args.push("--is-upgrade".into());
         }
-        args.extend(values_args(upgrade, values.as_ref()));
+        args.extend(values_args(upgrade, values.is_some()));
         let limits = Capture { limit: 64 << 20, timeout: upgrade.timeout.max(Duration::from_secs(60)) };
-        let output = process::capture(&self.command(args), self.cancel, limits).await;
+        let output = process::capture(&self.command(args, values), self.cancel, limits).await;
         match output {
             Ok(output) => Ok(output.stdout_text()),
             Err(error) => Err(self.failure("template", &upgrade.release, error)),
@@ -149,8 +148,8 @@ impl Session<'_> {
         let values = private(upgrade)?;
         let mut args = vec!["lint".into(), "--strict".into()];
         args.extend(chart_args(&upgrade.chart));
-        args.extend(values_args(upgrade, values.as_ref()));
-        match self.run("lint", &upgrade.release, args, on_line).await {
+        args.extend(values_args(upgrade, values.is_some()));
+        match self.run("lint", &upgrade.release, self.command(args, values), on_line).await {
             // What Helm ends with is only a count.
             Err(HelmError::Failed { command, release, message, transient }) if !said.is_empty() => {
                 tracing::debug!(message);
@@ -168,7 +167,7 @@ impl Session<'_> {
     ) -> Result<(), HelmError> {
         let args = vec!["dependency".into(), "build".into(), chart.as_os_str().to_owned()];
         let name = chart.file_name().unwrap_or(chart.as_os_str()).to_string_lossy().into_owned();
-        self.run("dependency build", &name, args, on_line).await
+        self.run("dependency build", &name, self.command(args, None), on_line).await
     }
 
     /// Helm 4 applies on the server's side unless told otherwise. There, a field that somebody changed by hand is a
@@ -180,19 +179,20 @@ impl Session<'_> {
 
     async fn run(
         &self,
-        command: &'static str,
+        name: &'static str,
         release: &str,
-        args: Vec<OsString>,
+        command: Command,
         mut on_line: impl FnMut(Stream, &str) + Send,
     ) -> Result<(), HelmError> {
         let redacted = |stream: Stream, line: &str| on_line(stream, &self.redactor.text(line));
-        match process::run(&self.command(args), self.cancel, redacted).await {
+        match process::run(&command, self.cancel, redacted).await {
             Ok(_) => Ok(()),
-            Err(error) => Err(self.failure(command, release, error)),
+            Err(error) => Err(self.failure(name, release, error)),
         }
     }
 
-    fn command(&self, args: Vec<OsString>) -> Command {
+    /// `helm` with these arguments, and what it reads from its standard input.
+    fn command(&self, args: Vec<OsString>, stdin: Option<Vec<u8>>) -> Command {
         let mut command = Command::new(&self.helm.path)
             .args(args)
             .arg("--namespace")
@@ -206,6 +206,9 @@ impl Session<'_> {
         }
         if let Some(kubeconfig) = self.kubeconfig {
             command = command.env("KUBECONFIG", kubeconfig);
+        }
+        if let Some(bytes) = stdin {
+            command = command.stdin(bytes);
         }
         command
     }
@@ -222,13 +225,14 @@ impl Session<'_> {
     }
 }
 
-fn private(upgrade: &Upgrade) -> Result<Option<PrivateValues>, HelmError> {
-    let none = upgrade.values.as_object().is_none_or(serde_json::Map::is_empty);
-    if none {
+/// The values that are no files as JSON, which is YAML, so Helm takes it as it is. They are on no disk at any time: a
+/// file would stay behind when this process is killed.
+fn private(upgrade: &Upgrade) -> Result<Option<Vec<u8>>, HelmError> {
+    if upgrade.values.as_object().is_none_or(serde_json::Map::is_empty) {
         return Ok(None);
     }
-    let written = PrivateValues::write(&upgrade.values);
-    written.map(Some).map_err(|source| HelmError::Values { release: upgrade.release.clone(), source })
+    let written = serde_json::to_vec(&upgrade.values);
+    written.map(Some).map_err(|error| HelmError::Values { release: upgrade.release.clone(), source: error.into() })
 }
 
 fn chart_args(chart: &ChartSource) -> Vec<OsString> {
@@ -239,9 +243,10 @@ fn chart_args(chart: &ChartSource) -> Vec<OsString> {
     }
 }
 
-fn values_args(upgrade: &Upgrade, private: Option<&PrivateValues>) -> Vec<OsString> {
-    let files = upgrade.values_files.iter().map(PathBuf::as_path).chain(private.map(PrivateValues::path));
-    let mut args = files.flat_map(|file| [OsString::from("--values"), file.as_os_str().to_owned()]).collect::<Vec<_>>();
+/// The values files; last of them, so that it wins, what comes from the standard input.
+fn values_args(upgrade: &Upgrade, private: bool) -> Vec<OsString> {
+    let files = upgrade.values_files.iter().map(|file| file.as_os_str()).chain(private.then_some(OsStr::new("-")));
+    let mut args = files.flat_map(|file| [OsString::from("--values"), file.to_owned()]).collect::<Vec<_>>();
     if let Some((program, rest)) = upgrade.post_renderer.as_deref().and_then(<[String]>::split_first) {
         args.extend(["--post-renderer".into(), program.into()]);
         args.extend(rest.iter().flat_map(|arg| [OsString::from("--post-renderer-args"), arg.into()]));
@@ -307,9 +312,8 @@ mod tests {
             description: None,
         };
         let values = private(&upgrade).unwrap();
-        let args = [chart_args(&upgrade.chart), values_args(&upgrade, values.as_ref())].concat();
+        let args = [chart_args(&upgrade.chart), values_args(&upgrade, values.is_some())].concat();
         let args = args.iter().map(|arg| arg.to_str().unwrap()).collect::<Vec<_>>();
-        let file = values.as_ref().unwrap().path().to_str().unwrap();
         let expected = [
             "oci://host/todo",
             "--version",
@@ -317,7 +321,7 @@ mod tests {
             "--values",
             "a.yaml",
             "--values",
-            file,
+            "-",
             "--post-renderer",
             "kustomize",
             "--post-renderer-args",

@@ -1,12 +1,6 @@
-//! Values for Helm: put together by key, and handed over in a file that only its owner can read.
-
-use std::fs::{File, OpenOptions, Permissions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+//! Values for Helm, put together by key.
 
 use serde_json::{Map, Value};
-use tempfile::TempDir;
 use thiserror::Error;
 
 /// A key that names no place among values.
@@ -130,36 +124,6 @@ pub fn merge(below: &mut Value, above: Value) {
     }
 }
 
-/// A folder with a values file that only its owner can read. It goes when this is dropped, on every path.
-#[derive(Debug)]
-pub struct PrivateValues {
-    folder: TempDir,
-    file: PathBuf,
-}
-
-impl PrivateValues {
-    /// Writes values. The folder has mode 0700 and the file 0600 from their first moment on.
-    pub fn write(values: &Value) -> io::Result<Self> {
-        let folder =
-            tempfile::Builder::new().prefix("stack-values-").permissions(Permissions::from_mode(0o700)).tempdir()?;
-        let path = folder.path().join("values.json");
-        let mut file: File = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-        file.write_all(&serde_json::to_vec(values)?)?;
-        file.flush()?;
-        Ok(Self { folder, file: path })
-    }
-
-    /// The file. JSON is YAML, so Helm takes it as it is.
-    pub fn path(&self) -> &Path {
-        &self.file
-    }
-
-    /// The folder around it.
-    pub fn folder(&self) -> &Path {
-        self.folder.path()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -193,15 +157,5 @@ mod tests {
         let mut values = json!({"a": {"b": 1, "c": [1, 2]}, "d": 1});
         merge(&mut values, json!({"a": {"c": [3]}, "d": null, "e": {}}));
         assert_eq!(values, json!({"a": {"b": 1, "c": [3]}, "d": null, "e": {}}));
-    }
-
-    #[test]
-    fn the_file_is_private_and_goes_away() {
-        let values = PrivateValues::write(&json!({"password": "hunter2"})).unwrap();
-        let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
-        assert_eq!((mode(values.path()), mode(values.folder())), (0o600, 0o700));
-        let folder = values.folder().to_owned();
-        drop(values);
-        assert!(!folder.exists());
     }
 }
