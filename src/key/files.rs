@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::helmignore::HelmIgnore;
 use crate::error::Class;
 
 /// A file with its digest.
@@ -45,13 +46,18 @@ pub fn digest(path: &Path) -> Result<String, FilesError> {
     }
 }
 
-/// All files of a chart's folder, sorted by path. Links are followed, as Helm does; the bits of a mode that Helm does not
-/// look at don't count.
+/// All files of a chart's folder that Helm looks at, sorted by path. Links are followed, as Helm does; the bits of a mode
+/// that Helm does not look at don't count.
 ///
 /// # Errors
 /// When something in it can't be read.
 pub fn chart(folder: &Path) -> Result<Vec<FileDigest>, FilesError> {
     let mut files = Vec::new();
+    let ignore = match std::fs::read(folder.join(".helmignore")) {
+        Ok(bytes) => HelmIgnore::parse(&String::from_utf8_lossy(&bytes)),
+        // If it is there and can't be read, it is among the files, and the error comes then.
+        Err(_) => HelmIgnore::parse(""),
+    };
     let mut todo = vec![(folder.to_owned(), String::new())];
     while let Some((folder, prefix)) = todo.pop() {
         let at = |path: &Path| {
@@ -63,7 +69,15 @@ pub fn chart(folder: &Path) -> Result<Vec<FileDigest>, FilesError> {
             let path = entry.path();
             let name = entry.file_name().to_string_lossy().into_owned();
             let relative = if prefix.is_empty() { name } else { format!("{prefix}/{name}") };
+            // Most of what is ignored need not even be looked at.
+            let told = entry.file_type().map_err(at(&path))?;
+            if !told.is_symlink() && ignore.ignores(&relative, told.is_dir()) {
+                continue;
+            }
             let about = std::fs::metadata(&path).map_err(at(&path))?;
+            if told.is_symlink() && ignore.ignores(&relative, about.is_dir()) {
+                continue;
+            }
             if about.is_dir() {
                 todo.push((path, relative));
             } else {

@@ -3,6 +3,7 @@
 pub mod context;
 mod explain;
 pub mod files;
+mod helmignore;
 mod manifest;
 pub mod patterns;
 

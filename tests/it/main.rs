@@ -4,10 +4,14 @@
 #[cfg(test)]
 mod kube_support;
 #[cfg(test)]
+mod small;
+#[cfg(test)]
 mod support;
 
 #[cfg(test)]
 mod api_faults;
+#[cfg(test)]
+mod chart_files;
 #[cfg(test)]
 mod contract;
 #[cfg(test)]
@@ -22,6 +26,8 @@ mod docker_load;
 mod drift;
 #[cfg(test)]
 mod examples;
+#[cfg(test)]
+mod incremental;
 #[cfg(test)]
 mod readiness;
 #[cfg(test)]

@@ -1,0 +1,98 @@
+//! A chart's key has exactly the files that Helm looks at. The judge is what `helm package` puts into an archive.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use flate2::read::GzDecoder;
+use stack::key::files;
+
+use crate::support::succeed;
+
+const FILES: [&str; 18] = [
+    "values.yaml",
+    "values.schema.json",
+    "README.md",
+    "templates/a.yaml",
+    "templates/.hidden",
+    "templates/sub/.deep",
+    "docs/a.md",
+    "docs/deep/b.txt",
+    "a.bak",
+    "files/a.bak",
+    "files/b.txt",
+    "files/[id].txt",
+    ".env",
+    ".git/config",
+    "ci/test-values.yaml",
+    "charts/sub/Chart.yaml",
+    "charts/sub/templates/x.yaml",
+    "charts/sub/a.bak",
+];
+
+const IGNORE_FILES: [&str; 14] = [
+    "",
+    "# a comment\n\n",
+    "*.bak",
+    "/*.bak",
+    "docs/",
+    "docs",
+    "deep/\n.git\n.env",
+    "docs/deep",
+    "deep/b.txt",
+    "files/*.txt",
+    "files/\\[id\\].txt",
+    "charts/sub/*.bak\nci/",
+    "**/a.bak\nREADME.md",
+    ".helmignore",
+];
+
+fn chart(ignore: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for file in FILES {
+        let path = folder.path().join("c").join(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let content = if file.ends_with(".json") { "{}" } else { "" };
+        fs::write(path, content).unwrap();
+    }
+    for (path, name) in [("c/Chart.yaml", "c"), ("c/charts/sub/Chart.yaml", "sub")] {
+        fs::write(folder.path().join(path), format!("apiVersion: v2\nname: {name}\nversion: 0.1.0\n")).unwrap();
+    }
+    fs::write(folder.path().join("c/.helmignore"), ignore).unwrap();
+    folder
+}
+
+/// Nothing when Helm refuses the chart.
+fn helms(helm: &str, folder: &Path) -> Option<BTreeSet<String>> {
+    let packed = Command::new(helm).current_dir(folder).args(["package", "c", "-d", "out"]).output().unwrap();
+    if !packed.status.success() {
+        return None;
+    }
+    let archive = GzDecoder::new(fs::File::open(folder.join("out/c-0.1.0.tgz")).unwrap());
+    let mut files = BTreeSet::new();
+    for entry in tar::Archive::new(archive).entries().unwrap() {
+        let path = entry.unwrap().path().unwrap().into_owned();
+        files.insert(path.strip_prefix("c").unwrap().to_str().unwrap().to_owned());
+    }
+    Some(files)
+}
+
+#[test]
+fn a_chart_has_the_files_that_helm_sees() {
+    for helm in ["STACK_TESTBED_HELM3", "STACK_TESTBED_HELM4"] {
+        let helm = std::env::var(helm).expect("this test needs the test bed: run `make test`");
+        succeed(Command::new(&helm).arg("version"));
+        let mut judged = 0;
+        for ignore in IGNORE_FILES {
+            let folder = chart(ignore);
+            let ours = files::chart(&folder.path().join("c")).unwrap();
+            let ours: BTreeSet<String> = ours.into_iter().map(|file| file.path).collect();
+            if let Some(helms) = helms(&helm, folder.path()) {
+                assert_eq!(ours, helms, "{ignore:?}");
+                judged += 1;
+            }
+        }
+        assert!(judged >= IGNORE_FILES.len() - 2, "{helm} refused too many: {judged} judged");
+    }
+}

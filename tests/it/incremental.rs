@@ -1,0 +1,192 @@
+//! Nothing is done twice, nothing is skipped wrongly, and plan says beforehand what apply then does.
+//!
+//! Needs the test bed.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::process::Command;
+
+use crate::small::{self, STEPS, assert_right, field};
+use crate::support::{Bed, Project, host_docker, succeed, with_outcome};
+
+/// Plans, applies, and fails unless the one did what the other said. Gives the plan, and the steps that ran.
+#[track_caller]
+fn agree(project: &Project, after: &str) -> (BTreeMap<String, (String, String)>, Vec<String>) {
+    let plan = project.plan();
+    let outcomes = project.apply();
+    for (step, (action, reason)) in &plan {
+        let outcome = outcomes[step].as_str();
+        let agrees = match action.as_str() {
+            "run" => outcome == "done",
+            "skip" => outcome == "skipped",
+            "unknown" => matches!(outcome, "done" | "skipped"),
+            _ => false,
+        };
+        assert!(agrees, "after {after}: plan called {step} {action} ({reason}), and it was {outcome}");
+    }
+    (plan, with_outcome(&outcomes, "done").into_iter().map(str::to_owned).collect())
+}
+
+/// What ran after an edit, and what plan had given as the reason of a step.
+#[track_caller]
+fn expect(project: &Project, after: &str, step: &str, reason: &str, ran: &[&str]) {
+    let (plan, done) = agree(project, after);
+    assert!(plan[step].1.contains(reason), "after {after}: {step} is {:?}", plan[step]);
+    assert_eq!(done, ran, "after {after}");
+}
+
+#[track_caller]
+fn expect_nothing(project: &Project, after: &str) {
+    let (plan, done) = agree(project, after);
+    assert_eq!(done, [""; 0], "after {after}: {plan:?}");
+    assert!(plan.values().all(|(action, _)| action == "skip"), "after {after}: {plan:?}");
+}
+
+const ALL_OF_BASE: [&str; 6] = ["build:base", "build:top", "chart:one", "chart:two", "load:base", "load:top"];
+
+fn shell(project: &Project, script: &str) {
+    succeed(Command::new("sh").current_dir(project.path()).args(["-c", script]));
+}
+
+#[test]
+fn every_edit_is_seen_and_named_and_nothing_else_is() {
+    let bed = Bed::get();
+    let mut project = small::project(&bed, "edits");
+    assert_eq!(
+        agree(&project, "nothing yet").1,
+        STEPS.iter().filter(|step| **step != "cluster").copied().collect::<Vec<_>>()
+    );
+    expect_nothing(&project, "the first apply");
+    let first = field(&bed, &project, "one", "image");
+
+    // What counts: content, place, name, executable bit, kind, target.
+    let base = project.path().join("base");
+    project.write("base/app/a", "A\n");
+    expect(&project, "an edit", "build:base", "~ app/a", &ALL_OF_BASE);
+    project.write("base/app/a", "a\n");
+    let (plan, ran) = agree(&project, "the way back");
+    assert_eq!(plan["build:base"].0, "skip", "the image of then is still there");
+    assert_eq!(ran, ["chart:one", "chart:two"], "A -> B -> A deploys A again");
+    assert_eq!(field(&bed, &project, "one", "image"), first);
+    fs::rename(base.join("app/b"), base.join("app/c")).unwrap();
+    expect(&project, "a new name", "build:base", "+ app/c, - app/b", &ALL_OF_BASE);
+    fs::create_dir(base.join("app/sub")).unwrap();
+    fs::rename(base.join("app/c"), base.join("app/sub/c")).unwrap();
+    expect(&project, "a new place", "build:base", "+ app/sub/c", &ALL_OF_BASE);
+    fs::set_permissions(base.join("run.sh"), fs::Permissions::from_mode(0o755)).unwrap();
+    expect(&project, "an executable bit", "build:base", "~ run.sh", &ALL_OF_BASE);
+    fs::remove_file(base.join("app/sub/c")).unwrap();
+    symlink("../a", base.join("app/sub/c")).unwrap();
+    expect(&project, "a link instead", "build:base", "~ app/sub/c", &ALL_OF_BASE);
+    fs::remove_file(base.join("app/sub/c")).unwrap();
+    symlink("../../run.sh", base.join("app/sub/c")).unwrap();
+    expect(&project, "another target", "build:base", "~ app/sub/c", &ALL_OF_BASE);
+    project.edit("stack.toml", "plain", "sweet");
+    expect(&project, "an argument", "build:base", "arg FLAVOUR plain -> sweet", &ALL_OF_BASE);
+    project.write("top/two", "2\n");
+    expect(&project, "a new file", "build:top", "+ two", &["build:top", "chart:two", "load:top"]);
+    assert_right(&bed, &project, "all edits of images");
+
+    // The same image stops at the build.
+    project.append("base/Dockerfile", "# a remark\n");
+    expect(&project, "a remark", "build:base", "~ base/Dockerfile", &["build:base"]);
+
+    // Charts, values, tasks.
+    project.edit("stack.toml", "colour = \"red\"", "colour = \"blue\"");
+    expect(&project, "a value", "chart:one", "values colour red -> blue", &["chart:one"]);
+    project.append("one.yaml", "more: 1\n");
+    expect(&project, "a values file", "chart:one", "~ one.yaml", &["chart:one"]);
+    project.write("chart/files/text", "other\n");
+    expect(&project, "a file of the chart", "chart:two", "~ chart/files/text", &["chart:one", "chart:two"]);
+    project.set_env("TOKEN", "hunter2-secret");
+    expect(&project, "a secret", "chart:one", "values token", &["chart:one"]);
+    project.write("names/b", "bob\n");
+    expect(&project, "an input of a task", "task:list", "+ names/b", &["task:list"]);
+    assert_right(&bed, &project, "all edits");
+
+    // What does not count.
+    project.write("base/README.md", "Still nobody copies this.\n");
+    project.write("top/notes.tmp", "ignored");
+    project.write("top/skipped/deep/file", "ignored");
+    project.write("chart/old.bak", "ignored");
+    shell(&project, "find . -not -path './.stack*' -exec touch {} +; chmod -R go-rwx base; chown -R 65534 top chart");
+    expect_nothing(&project, "touch, chmod, chown and files that nobody looks at");
+    shell(&project, "git init -q . && git add . && git -c user.name=a -c user.email=a@b commit -qm one");
+    project.write("base/app/a", "on a branch\n");
+    project.write("chart/files/text", "on a branch\n");
+    shell(&project, "git stash -q");
+    expect_nothing(&project, "git, there and back");
+    let elsewhere = Project::empty("edits");
+    shell(&project, &format!("cp -a base top chart one.yaml names out stack.toml {}/", elsewhere.path().display()));
+    let run = elsewhere.command(&["apply", "--format", "json"]).env("TOKEN", "hunter2-secret").output().unwrap();
+    let outcomes = crate::support::Run::new(&["apply"], run).expect_code(0).outcomes();
+    assert_eq!(with_outcome(&outcomes, "done"), ["task:list"], "another folder: only a task's record is local");
+}
+
+#[test]
+fn whatever_is_done_by_hand_is_named_and_exactly_repaired() {
+    let bed = Bed::get();
+    let project = small::project(&bed, "hand");
+    project.apply();
+    let kubectl = |args: &[&str]| bed.kubectl(&[&["-n", project.name.as_str()], args].concat());
+    let helm = |args: &[&str]| {
+        succeed(Command::new("helm").args(["--kube-context", &bed.profile, "-n", &project.name]).args(args));
+    };
+    let one = field(&bed, &project, "one", "image");
+    let two = field(&bed, &project, "two", "image");
+
+    kubectl(&["patch", "configmap/one", "-p", r#"{"data": {"colour": "green"}}"#]);
+    expect(
+        &project,
+        "an edit",
+        "chart:one",
+        "ConfigMap one was edited in the cluster: data.colour red -> green",
+        &["chart:one"],
+    );
+    kubectl(&["patch", "secret/one", "-p", r#"{"stringData": {"token": "guessed"}}"#]);
+    expect(&project, "an edited secret", "chart:one", "[secret] -> [secret]", &["chart:one"]);
+    kubectl(&["delete", "configmap/two"]);
+    expect(&project, "a deletion", "chart:two", "ConfigMap two is gone from the cluster", &["chart:two"]);
+    kubectl(&["annotate", "configmap/two", "note=hello"]);
+    kubectl(&["label", "configmap/two", "note=hello"]);
+    expect_nothing(&project, "what is no edit of what the chart says");
+
+    helm(&["uninstall", "one"]);
+    expect(&project, "helm uninstall", "chart:one", "release one is not installed", &["chart:one"]);
+    let chart = project.path().join("chart").display().to_string();
+    helm(&["upgrade", "two", &chart, "--reuse-values", "--set", "colour=by-hand"]);
+    expect(&project, "helm upgrade", "chart:two", "release was changed by hand", &["chart:two"]);
+    helm(&["rollback", "two", "1"]);
+    expect(&project, "helm rollback", "chart:two", "release was rolled back by hand", &["chart:two"]);
+    assert_right(&bed, &project, "repairs of releases");
+
+    bed.node_docker(&["image", "rm", "--force", &two]);
+    expect(&project, "an image gone from the node", "load:top", "image is gone from node", &["load:top"]);
+    bed.node_docker(&["tag", "busybox:stable", &two]);
+    expect(&project, "an image retagged on the node", "load:top", "is another image on node", &["load:top"]);
+    // Gone from the host with all its names; the same files give the same image.
+    let names = host_docker(&["image", "inspect", "--format", "{{join .RepoTags \" \"}}", &two]);
+    let names = String::from_utf8(names.stdout).unwrap();
+    let names: Vec<&str> = names.split_whitespace().collect();
+    host_docker(&[&["image", "rm", "--force"], names.as_slice()].concat());
+    expect(
+        &project,
+        "an image gone from the host",
+        "build:top",
+        "image is gone from the Docker engine",
+        &["build:top"],
+    );
+    let names = host_docker(&["image", "inspect", "--format", "{{join .RepoTags \" \"}}", &one]);
+    let names = String::from_utf8(names.stdout).unwrap();
+    let key = names.split_whitespace().find(|name| name.contains(":k-")).expect("a tag of the key");
+    host_docker(&["tag", "busybox:stable", key]);
+    expect(&project, "an image retagged on the host", "build:base", "the image was retagged by hand", &["build:base"]);
+    fs::remove_file(project.path().join("out/names")).unwrap();
+    expect(&project, "a task's output", "task:list", "its output out/names is gone", &["task:list"]);
+
+    fs::remove_dir_all(project.path().join(".stack")).unwrap();
+    expect(&project, "no .stack", "task:list", "it has not run here with success yet", &["task:list"]);
+    expect_nothing(&project, "all of it");
+    assert_right(&bed, &project, "all repairs");
+}
