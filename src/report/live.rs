@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use super::plain::{STEP_WIDTH, line};
+use super::plain::{STEP_WIDTH, line, transition};
 use super::{Console, Palette};
 use crate::event::{Event, EventKind, Outcome};
 use crate::graph::StepId;
@@ -41,7 +41,7 @@ impl Live {
                 self.message(step, &counted);
             }
             EventKind::StepTransition { step, object, from, to, detail } => {
-                self.message(step, &format!("{object}: {from} -> {to} ({detail})"));
+                self.message(step, &transition(object, from, to, detail));
             }
             EventKind::StepFinished { step, outcome, .. } => {
                 if let Some(bar) = self.running.remove(step) {
@@ -75,7 +75,10 @@ impl Live {
 
     fn message(&self, step: &StepId, message: &str) {
         if let Some(bar) = self.running.get(step) {
-            bar.set_message(message.replace(['\t', '\r'], " "));
+            // An empty line of output says less than the one before it.
+            if !message.trim().is_empty() {
+                bar.set_message(message.replace(['\t', '\r'], " "));
+            }
         }
     }
 

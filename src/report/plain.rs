@@ -42,8 +42,7 @@ pub(super) fn line(event: &EventKind, verbose: bool) -> Option<String> {
             Some(format!("{step:<STEP_WIDTH$} {dim}.{dim:#} {message}"))
         }
         EventKind::StepTransition { step, object, from, to, detail } => {
-            let detail = if detail.is_empty() { String::new() } else { format!(" ({detail})") };
-            Some(format!("{step:<STEP_WIDTH$} {dim}~{dim:#} {object}: {from} -> {to}{detail}"))
+            Some(format!("{step:<STEP_WIDTH$} {dim}~{dim:#} {}", transition(object, from, to, detail)))
         }
         EventKind::Warning { step, message } => {
             let step = step.as_ref().map(|step| format!("{step}: ")).unwrap_or_default();
@@ -66,6 +65,12 @@ pub(super) fn line(event: &EventKind, verbose: bool) -> Option<String> {
         }
         EventKind::RunStarted { .. } | EventKind::StepProgress { .. } | EventKind::RunFinished { .. } => None,
     }
+}
+
+/// What an object has become, and why when that is known.
+pub(super) fn transition(object: &str, from: &str, to: &str, detail: &str) -> String {
+    let detail = if detail.is_empty() { String::new() } else { format!(" ({detail})") };
+    format!("{object}: {from} -> {to}{detail}")
 }
 
 /// The word for a final state.
