@@ -168,6 +168,9 @@ pub struct Why {
 /// `stack status`.
 #[derive(Debug, Args)]
 pub struct Status {
+    /// Show it again whenever it has changed, until interrupted
+    #[arg(long)]
+    pub watch: bool,
     /// The form of the output
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,

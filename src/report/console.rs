@@ -62,20 +62,28 @@ impl Console {
 
     /// Writes one line for people: to stdout, or to stderr where stdout carries JSON.
     pub fn line(&self, line: impl fmt::Display) {
-        if self.json { self.error_line(line) } else { self.result_line(line) }
+        if self.json {
+            self.error_line(line);
+        } else {
+            self.result_line(line);
+        }
     }
 
     /// Writes one line of the command's result to stdout.
     pub fn result_line(&self, line: impl fmt::Display) {
-        let mut stream = AutoStream::new(std::io::stdout().lock(), self.stdout);
-        // Nobody reads any more: there is nobody to tell either.
-        let _ = writeln!(stream, "{line}").and_then(|()| stream.flush());
+        self.result(&format!("{line}\n"));
     }
 
-    /// Writes text that ends itself to stdout.
-    pub fn result(&self, text: &str) {
+    /// Empties the screen, for a view that is drawn again.
+    pub fn clear(&self) {
+        self.result("\x1b[H\x1b[2J\x1b[3J");
+    }
+
+    /// Writes text that ends itself to stdout. False when nobody reads any more, which ends commands that would go on for
+    /// ever, and means nothing to others.
+    pub fn result(&self, text: &str) -> bool {
         let mut stream = AutoStream::new(std::io::stdout().lock(), self.stdout);
-        let _ = stream.write_all(text.as_bytes()).and_then(|()| stream.flush());
+        stream.write_all(text.as_bytes()).and_then(|()| stream.flush()).is_ok()
     }
 
     /// Writes a question to stderr, and leaves the cursor behind it.

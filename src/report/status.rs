@@ -1,34 +1,50 @@
 //! What there is of a stack, for people: a table for each kind of thing.
 
+use std::fmt::Display;
+
 use anstyle::Style;
 
 use super::{Console, Palette, bytes};
 use crate::run::Status;
 
 impl Console {
-    /// Shows a stack as it is now.
-    pub fn status(&self, status: &Status) {
+    /// Shows a stack as it is now. False when nobody reads any more.
+    pub fn status(&self, status: &Status) -> bool {
+        let mut page = Page::default();
+        page.status(status);
+        self.result(&page.text)
+    }
+}
+
+/// What is shown, to be written at once.
+#[derive(Default)]
+struct Page {
+    text: String,
+}
+
+impl Page {
+    fn status(&mut self, status: &Status) {
         let bold = Palette::BOLD;
         if let Some(cluster) = &status.cluster {
             let style = if cluster.view.is_some() { Palette::GOOD } else { Palette::BAD };
-            self.result_line(format_args!(
+            self.line(format_args!(
                 "{bold}cluster{bold:#}  {} {}  {style}{}{style:#}",
                 cluster.driver, cluster.name, cluster.status
             ));
             for node in cluster.view.iter().flat_map(|view| &view.nodes) {
                 let (word, style) = if node.ready { ("Ready", Palette::GOOD) } else { ("NotReady", Palette::BAD) };
                 let ip = node.internal_ip.as_deref().unwrap_or("-");
-                self.result_line(format_args!("  {}  {style}{word}{style:#}  {}  {ip}", node.name, node.kubelet));
+                self.line(format_args!("  {}  {style}{word}{style:#}  {}  {ip}", node.name, node.kubelet));
             }
         }
         let mut images = Table::new(["IMAGE", "VERSION", "SIZE", "ON NODES"]);
         for image in &status.images {
-            let (version, size) = match &image.newest {
-                Some(newest) => (newest.version.clone(), bytes(newest.size)),
+            let (version, size) = match &image.build {
+                Some(build) => (build.version.clone(), bytes(build.size)),
                 None => ("not built".to_owned(), "-".to_owned()),
             };
             let nodes = if image.nodes.is_empty() { "-".to_owned() } else { image.nodes.join(", ") };
-            let style = if image.newest.is_none() { Palette::WARN } else { Style::new() };
+            let style = if image.build.is_none() { Palette::WARN } else { Style::new() };
             images.row(style, [image.repository.clone(), version, size, nodes]);
         }
         self.table(&images);
@@ -49,7 +65,7 @@ impl Console {
         self.workloads(status);
     }
 
-    fn workloads(&self, status: &Status) {
+    fn workloads(&mut self, status: &Status) {
         let mut workloads = Table::new(["WORKLOAD", "READY", "STATE", "DETAIL"]);
         let mut services = Table::new(["SERVICE", "TYPE", "PORTS", "STATE"]);
         let mut pods = Table::new(["POD", "READY", "RESTARTS", "STATE", "DETAIL"]);
@@ -105,16 +121,20 @@ impl Console {
         self.table(&pods);
     }
 
-    fn table<const N: usize>(&self, table: &Table<N>) {
+    fn table<const N: usize>(&mut self, table: &Table<N>) {
         if table.rows.is_empty() {
             return;
         }
         let bold = Palette::BOLD;
-        self.result_line("");
-        self.result_line(format_args!("{bold}{}{bold:#}", table.line(&table.head.map(str::to_owned))));
+        self.line("");
+        self.line(format_args!("{bold}{}{bold:#}", table.line(&table.head.map(str::to_owned))));
         for (style, row) in &table.rows {
-            self.result_line(format_args!("{style}{}{style:#}", table.line(row)));
+            self.line(format_args!("{style}{}{style:#}", table.line(row)));
         }
+    }
+
+    fn line(&mut self, line: impl Display) {
+        self.text.push_str(&format!("{line}\n"));
     }
 }
 

@@ -1,6 +1,6 @@
 //! What there is of a stack now: cluster, images, releases and what runs of them. Looks only.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -10,7 +10,7 @@ use crate::config::Driver;
 use crate::model::chart::Chart;
 use crate::model::release::ReleaseStatus;
 use crate::step::{self, StepError, World};
-use crate::tools::docker::split_tag;
+use crate::tools::docker::{ImageLine, split_tag};
 use crate::tools::kube::{ClusterView, View};
 
 /// A stack as it is now. Its JSON form is a contract.
@@ -52,9 +52,9 @@ pub struct ImageStatus {
     pub repository: String,
     /// The images that it is built on.
     pub base_images: Vec<String>,
-    /// Its newest build in the engine, if there is one.
+    /// The build that runs, or else the newest one, where the engine has any.
     #[serde(flatten)]
-    pub newest: Option<BuiltImage>,
+    pub build: Option<BuiltImage>,
     /// The nodes that have it.
     pub nodes: Vec<String>,
 }
@@ -71,6 +71,8 @@ pub struct BuiltImage {
     pub size: u64,
     /// When it was made.
     pub created_at: Option<Timestamp>,
+    /// Whether a pod of the stack runs it.
+    pub running: bool,
 }
 
 /// A release.
@@ -94,6 +96,13 @@ pub struct ReleaseStatusView {
     /// What runs of it.
     #[serde(flatten)]
     pub view: View,
+}
+
+impl Status {
+    /// Whether all of it could be asked.
+    pub fn is_whole(&self) -> bool {
+        self.cluster.as_ref().is_none_or(|cluster| cluster.view.is_some())
+    }
 }
 
 /// Looks at everything that the stack speaks of. What can't be asked is said in its place.
@@ -122,7 +131,6 @@ pub async fn status(world: &Arc<World>) -> Result<Status, StepError> {
         };
         cluster = Some(ClusterStatus { name: spec.name.clone(), driver, status, view });
     }
-    let images = images(world, connected).await?;
     let mut releases = Vec::new();
     for (name, spec) in &stack.charts {
         let found = if connected { step::release_view(world, name).await? } else { None };
@@ -149,10 +157,12 @@ pub async fn status(world: &Arc<World>) -> Result<Status, StepError> {
         }
         releases.push(status);
     }
+    let running = releases.iter().flat_map(|release| &release.view.pods).flat_map(|pod| &pod.images);
+    let images = images(world, connected, &running.map(String::as_str).collect()).await?;
     Ok(Status { stack: world.stack_name().to_owned(), cluster, images, releases })
 }
 
-async fn images(world: &Arc<World>, connected: bool) -> Result<Vec<ImageStatus>, StepError> {
+async fn images(world: &Arc<World>, connected: bool, running: &BTreeSet<&str>) -> Result<Vec<ImageStatus>, StepError> {
     let mut on_nodes: BTreeMap<String, Vec<String>> = BTreeMap::new();
     if connected && !world.stack().images.is_empty() {
         on_nodes = step::images_on_nodes(world).await.unwrap_or_default();
@@ -161,25 +171,28 @@ async fn images(world: &Arc<World>, connected: bool) -> Result<Vec<ImageStatus>,
     let mut images = Vec::new();
     for (name, spec) in &world.stack().images {
         let repository = spec.repository.value.clone();
-        let newest = match engine {
-            Some(engine) => step::newest_image(engine, &repository).await?,
-            None => None,
+        let builds = match engine {
+            Some(engine) => step::images_of(engine, &repository).await?,
+            None => Vec::new(),
         };
-        let newest = newest.map(|image| {
-            let deployed = image.tags.iter().find(|tag| !split_tag(tag).1.starts_with("k-"));
+        let runs = |image: &ImageLine| image.tags.iter().any(|tag| running.contains(tag.as_str()));
+        let shown = builds.into_iter().max_by_key(|image| (runs(image), image.created));
+        let build = shown.map(|image| {
+            let version = image.tags.iter().map(|tag| split_tag(tag).1).find(|tag| !tag.starts_with("k-"));
             BuiltImage {
-                version: deployed.map(|tag| split_tag(tag).1.to_owned()).unwrap_or_default(),
+                version: version.unwrap_or_default().to_owned(),
+                running: runs(&image),
                 id: image.id,
                 size: image.size,
                 created_at: image.created,
             }
         });
-        let nodes = newest.as_ref().and_then(|image| on_nodes.get(&image.id)).cloned().unwrap_or_default();
+        let nodes = build.as_ref().and_then(|image| on_nodes.get(&image.id)).cloned().unwrap_or_default();
         images.push(ImageStatus {
             name: name.to_string(),
             repository,
             base_images: world.bases(name).to_vec(),
-            newest,
+            build,
             nodes,
         });
     }

@@ -27,7 +27,7 @@ pub use output::{Known, Output, deploy_tag};
 pub use preflight::preflight;
 pub use remove::{Removal, preview, remove};
 pub use speaker::Speaker;
-pub use view::{images_on_nodes, newest_image, release_view};
+pub use view::{images_of, images_on_nodes, release_view};
 pub use world::{Environment, Options, World};
 
 use crate::error::Class;

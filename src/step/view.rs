@@ -46,13 +46,12 @@ pub async fn images_on_nodes(world: &World) -> Result<BTreeMap<String, Vec<Strin
     Ok(found)
 }
 
-/// The image of a repository that was made last.
+/// The images of a repository.
 ///
 /// # Errors
 /// When the engine can't be asked.
-pub async fn newest_image(engine: &Engine, repository: &str) -> Result<Option<ImageLine>, StepError> {
+pub async fn images_of(engine: &Engine, repository: &str) -> Result<Vec<ImageLine>, StepError> {
     let filter = ImageFilter { references: vec![repository.to_owned()], ..ImageFilter::default() };
     let images = engine.images(&filter).await;
-    let images = images.map_err(|error| StepError::of(&error, error.class(), error.help()))?;
-    Ok(images.into_iter().max_by_key(|image| image.created))
+    images.map_err(|error| StepError::of(&error, error.class(), error.help()))
 }

@@ -33,6 +33,8 @@ mod readiness;
 #[cfg(test)]
 mod releases;
 #[cfg(test)]
+mod status;
+#[cfg(test)]
 mod tasks;
 #[cfg(test)]
 mod todo_stack;
