@@ -99,7 +99,9 @@ impl Follow {
         let (bad, dim) = (Palette::BAD, Palette::DIM);
         for Failed { step, reason, diagnosis, blocked } in &self.failures {
             console.line(format_args!("\n{bad}{step} failed{bad:#}: {reason}"));
-            for line in diagnosis.iter().flat_map(|text| text.lines()) {
+            let lines = diagnosis.iter().flat_map(|text| text.lines());
+            // A diagnosis that is read by itself begins with its headline, which stands above already.
+            for line in lines.skip_while(|line| line == reason) {
                 console.line(format_args!("  {line}"));
             }
             if !blocked.is_empty() {
