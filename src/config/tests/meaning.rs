@@ -25,7 +25,7 @@ fn the_example_of_the_contract_is_read() {
     let stack = right(EXAMPLE);
     let cluster = stack.cluster.as_ref().unwrap();
     assert_eq!((cluster.driver.value, cluster.memory, cluster.cpus), (Driver::Minikube, Some(4 << 30), Some(2)));
-    assert_eq!(stack.images["backend"].dockerfile.absolute, Path::new("/work/dockerfiles/backend.Dockerfile"));
+    assert_eq!(stack.images["backend"].dockerfile.absolute, Path::new("/home/dev/dockerfiles/backend.Dockerfile"));
     assert_eq!(stack.charts["todo"].namespace, "todo");
     assert_eq!(stack.ready["api"].options.timeout, Some(Duration::from_secs(120)));
     let graph = Graph::build(&stack, &ImageFacts::default()).unwrap();
@@ -179,8 +179,8 @@ fn without_a_cluster_images_are_built_and_not_loaded() {
 #[test]
 fn paths_are_relative_to_the_file() {
     let stack = with_head("[image.a]\ncontext = \"x/../a/./b/\"\nsecrets = [{ id = \"s\", src = \"/etc/x\" }]\n");
-    assert_eq!(stack.images["a"].context.absolute, Path::new("/work/a/b"));
-    assert_eq!(stack.images["a"].dockerfile.absolute, Path::new("/work/a/b/Dockerfile"));
+    assert_eq!(stack.images["a"].context.absolute, Path::new("/home/dev/a/b"));
+    assert_eq!(stack.images["a"].dockerfile.absolute, Path::new("/home/dev/a/b/Dockerfile"));
 }
 
 #[test]

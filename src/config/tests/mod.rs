@@ -73,9 +73,9 @@ pub(crate) fn no_env(_: &str) -> Option<String> {
     None
 }
 
-/// Reads a file that would be at `/work/stack.toml`; the files that it speaks of are not looked at.
+/// Reads a file that would be at `/home/dev/stack.toml`; the files that it speaks of are not looked at.
 fn load_with(text: &str, options: &LoadOptions<'_>) -> Result<StackFile, ConfigErrors> {
-    from_text(text, Path::new("/work/stack.toml"), options)
+    from_text(text, Path::new("/home/dev/stack.toml"), options)
 }
 
 fn load_text(text: &str) -> Result<StackFile, ConfigErrors> {

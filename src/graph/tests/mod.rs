@@ -21,7 +21,7 @@ fn build(pairs: &[(&str, &str)]) -> Result<Graph, Vec<Cycle>> {
 /// The graph of a file, which is given without its head, and whose Dockerfiles say these `FROM`s.
 fn graph_with(text: &str, from: &[(&str, &str)]) -> Graph {
     let text = format!("[stack]\nname = \"todo\"\n{text}");
-    let stack = from_text(&text, Path::new("/work/stack.toml"), &LoadOptions::new(&|_| None)).unwrap();
+    let stack = from_text(&text, Path::new("/home/dev/stack.toml"), &LoadOptions::new(&|_| None)).unwrap();
     let mut facts = ImageFacts::default();
     for (image, reference) in from {
         facts.from.entry((*image).to_owned()).or_default().push((*reference).to_owned());
