@@ -34,12 +34,23 @@ pub struct Decision {
     /// The inputs that changed since the last apply.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<Change>,
+    /// What of the inputs can't be known, so that a change of it would go unseen; one sentence each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unknowable: Vec<String>,
 }
 
 impl Decision {
     /// A decision without changed inputs.
     pub fn new(action: Action, reason: impl Into<String>) -> Self {
-        Self { action, reason: reason.into(), changes: Vec::new() }
+        Self { action, reason: reason.into(), changes: Vec::new(), unknowable: Vec::new() }
+    }
+
+    fn of_changes(reason: String, changes: Vec<Change>) -> Self {
+        Self { changes, ..Self::new(Action::Run, reason) }
+    }
+
+    fn admitting(self, manifest: &Manifest) -> Self {
+        Self { unknowable: manifest.unknowable().to_vec(), ..self }
     }
 }
 
@@ -67,38 +78,35 @@ impl Effect {
 /// Decides where the effect itself is proof of the inputs. `last` only explains.
 pub fn by_effect(manifest: &Manifest, last: Option<&RecordedManifest>, effect: &Effect) -> Decision {
     let changes = differences(manifest, last);
-    match effect {
+    let decision = match effect {
         Effect::Intact(seen) => Decision::new(Action::Skip, seen),
-        Effect::Wrong(_) if !changes.is_empty() => Decision { action: Action::Run, reason: summary(&changes), changes },
+        Effect::Wrong(_) if !changes.is_empty() => Decision::of_changes(summary(&changes), changes),
         Effect::Wrong(wrong) => Decision::new(Action::Run, wrong.join("; ")),
         Effect::Unknown { because } => Decision::new(Action::Unknown, waits_for(because)),
-    }
+    };
+    decision.admitting(manifest)
 }
 
 /// Decides where a record says what the effect was made from. Without a record the effect counts for nothing.
 pub fn by_record(manifest: &Manifest, last: Option<&RecordedManifest>, effect: &Effect) -> Decision {
     let changes = differences(manifest, last);
-    if let Some(last) = last
-        && last.is_other_version()
-    {
-        return Decision::new(Action::Run, "the last apply was made by another version of stack");
-    }
-    if !changes.is_empty() {
-        let mut reason = summary(&changes);
-        if let Effect::Wrong(wrong) = effect {
-            reason = format!("{reason}; {}", wrong.join("; "));
+    let decision = match effect {
+        _ if last.is_some_and(RecordedManifest::is_other_version) => {
+            Decision::new(Action::Run, "the last apply was made by another version of stack")
         }
-        return Decision { action: Action::Run, reason, changes };
-    }
-    match effect {
+        Effect::Wrong(wrong) if !changes.is_empty() => {
+            Decision::of_changes(format!("{}; {}", summary(&changes), wrong.join("; ")), changes)
+        }
         Effect::Wrong(wrong) => Decision::new(Action::Run, wrong.join("; ")),
+        _ if !changes.is_empty() => Decision::of_changes(summary(&changes), changes),
         Effect::Intact(_) if last.is_none() => Decision::new(Action::Run, "there is no record of how it was made"),
         Effect::Intact(seen) => match manifest.waits_for() {
             Some(step) => Decision::new(Action::Unknown, waits_for(step)),
             None => Decision::new(Action::Skip, seen),
         },
         Effect::Unknown { because } => Decision::new(Action::Unknown, waits_for(because)),
-    }
+    };
+    decision.admitting(manifest)
 }
 
 fn differences(manifest: &Manifest, last: Option<&RecordedManifest>) -> Vec<Change> {

@@ -80,6 +80,9 @@ impl Console {
             for change in decision.changes.iter().skip(3) {
                 self.result_line(format_args!("{dim}{:<width$}          {}{dim:#}", "", change.shown));
             }
+            for sentence in &decision.unknowable {
+                self.result_line(format_args!("{dim}{:<width$}          note: {sentence}{dim:#}", ""));
+            }
         }
         let Summary { run, skip, unknown, blocked } = plan.summary;
         let blocked = if blocked > 0 { format!(" blocked:{blocked}") } else { String::new() };

@@ -148,7 +148,11 @@ async fn read(
         }
         Scope::Narrowed(narrow) => {
             let sources: Vec<_> = narrow.sources().collect();
-            manifest.note(format!("depends only on what its Dockerfile reaches: {}", sources.join(", ")));
+            manifest.note(if sources.is_empty() {
+                "its Dockerfile takes nothing from the context".to_owned()
+            } else {
+                format!("depends only on what its Dockerfile reaches: {}", sources.join(", "))
+            });
             Some(sources)
         }
     };

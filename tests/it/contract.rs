@@ -106,3 +106,20 @@ fn the_schema_is_a_schema_and_knows_the_keys() {
     assert!(schema["$schema"].as_str().is_some_and(|uri| uri.contains("json-schema.org")));
     assert!(schema.pointer("/properties/image").is_some() && schema.pointer("/properties/chart").is_some());
 }
+
+#[test]
+fn what_cannot_be_known_of_a_build_is_said_in_plan_and_why() {
+    let project = Project::on_the_bed("unknowable");
+    project.write("stack.toml", "[stack]\nname = \"@name@\"\n[image.app]\ncontext = \"app\"\n");
+    project.write("app/Dockerfile", "FROM busybox:stable\nADD http://127.0.0.1:9/file /file\n");
+    let sentence = "line 2: `ADD http://127.0.0.1:9/file` has no checksum: a change of what it fetches goes unseen";
+    for command in [&["plan"][..], &["why", "app"]] {
+        let text = project.stack(command).expect_code(0).stdout;
+        assert!(text.contains(sentence), "{text}");
+    }
+    let plan: Value = serde_json::from_str(&project.stack(&["plan", "--format", "json"]).stdout).expect("JSON");
+    assert_eq!(plan["steps"][0]["unknowable"], json!([sentence]));
+    project.write("app/Dockerfile", "FROM busybox:stable\nADD --checksum=sha256:0123 http://127.0.0.1:9/file /file\n");
+    let plan: Value = serde_json::from_str(&project.stack(&["plan", "--format", "json"]).stdout).expect("JSON");
+    assert_eq!(plan["steps"][0].get("unknowable"), None);
+}

@@ -336,7 +336,10 @@ impl<'a> Reader<'a> {
             let source = expand(source, variables, self.escape)?;
             if instruction.name == "ADD" && is_remote(&source) {
                 if !checked {
-                    let sentence = format!("line {}: `ADD {source}` has no checksum", instruction.line);
+                    let sentence = format!(
+                        "line {}: `ADD {source}` has no checksum: a change of what it fetches goes unseen",
+                        instruction.line
+                    );
                     self.unknowable.push(sentence);
                 }
             } else {
@@ -463,7 +466,10 @@ EOF
         assert_eq!(sources(&reading), ["app/main file.py", "conf", "requirements.txt", "scripts"]);
         assert_eq!(reading.secrets, ["ca"]);
         assert_eq!(reading.frontend.as_deref(), Some("docker/dockerfile:1"));
-        assert_eq!(reading.unknowable, ["line 18: `ADD https://example.org/b.tgz` has no checksum"]);
+        assert_eq!(
+            reading.unknowable,
+            ["line 18: `ADD https://example.org/b.tgz` has no checksum: a change of what it fetches goes unseen"]
+        );
 
         let args = BTreeMap::from([("PYTHON", "3.12"), ("SRC", "src")]);
         let builder =
