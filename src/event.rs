@@ -63,6 +63,14 @@ pub enum EventKind {
         #[serde(skip_serializing_if = "Option::is_none")]
         total: Option<u64>,
     },
+    /// How far an image has come on its way to a node. Consumers may drop all but the last of a node.
+    StepTransfer {
+        /// The step.
+        step: StepId,
+        /// Which node, and how far.
+        #[serde(flatten)]
+        transfer: Transfer,
+    },
     /// An object in the cluster changed its state, such as `Active -> Updating`.
     StepTransition {
         /// The step that watches the object.
@@ -132,6 +140,30 @@ pub enum EventKind {
         /// Wall time of the run.
         seconds: f64,
     },
+}
+
+/// How far an image has come on its way to a node.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Transfer {
+    /// The node.
+    pub node: String,
+    /// Whether it has arrived and was found there.
+    pub arrived: bool,
+    /// Bytes sent so far.
+    pub sent: u64,
+    /// Bytes that will be sent, about.
+    pub expected: u64,
+    /// The size of the whole image.
+    pub total: u64,
+    /// Layers that the node had already.
+    pub layers_skipped: usize,
+    /// Layers of the image.
+    pub layers: usize,
+    /// Bytes per second, since the beginning.
+    pub rate: f64,
+    /// Why the whole image is sent although only its missing layers were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why_whole: Option<String>,
 }
 
 /// Where a tool printed a line.

@@ -68,6 +68,8 @@ pub enum Command {
     Status(Status),
     /// Remove the releases, in reverse order, and what was made for them
     Destroy(Destroy),
+    /// Remove old images of this stack, on the host and the nodes, that nothing uses any more
+    Gc(Gc),
     /// Check the stack file, offline
     Validate,
     /// Print the JSON schema of stack files, for editors
@@ -192,6 +194,20 @@ pub struct Destroy {
     #[arg(long)]
     pub cluster: bool,
     /// The form of the output: one event a line with json
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// `stack gc`.
+#[derive(Debug, Args)]
+pub struct Gc {
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Only show what would go, and who uses the rest
+    #[arg(long, conflicts_with = "yes")]
+    pub dry_run: bool,
+    /// The form of the output
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
 }

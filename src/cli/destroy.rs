@@ -1,7 +1,5 @@
 //! `stack destroy`: releases in reverse order, and what was made for them.
 
-use std::io::{BufRead, IsTerminal};
-
 use super::Stop;
 use super::args::Destroy;
 use super::open::{self, Opened, check_tools, locked, stops};
@@ -58,13 +56,5 @@ async fn confirmed(
     for line in lines {
         settings.console.error_line(format_args!("  {line}"));
     }
-    if !std::io::stdin().is_terminal() {
-        let failure = Failure::new(ExitCode::Usage, "nobody is there to be asked");
-        return Err(failure.with_help("say `--yes` to remove it without a question").into());
-    }
-    settings.console.prompt("remove it? [y/N] ");
-    let mut answer = String::new();
-    // A closed stdin is no yes.
-    let _ = std::io::stdin().lock().read_line(&mut answer);
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+    open::asked(settings, "remove it? [y/N] ")
 }

@@ -5,6 +5,7 @@
 mod apply;
 mod args;
 mod destroy;
+mod gc;
 mod graph;
 mod open;
 mod plan;
@@ -79,6 +80,7 @@ fn run(command: Command, settings: &Settings) -> Result<ExitCode, Stop> {
         Command::Why(args) => asynchronous(why::run(settings, &args)),
         Command::Status(args) => asynchronous(status::run(settings, &args)),
         Command::Destroy(args) => asynchronous(destroy::run(settings, &args)),
+        Command::Gc(args) => asynchronous(gc::run(settings, &args)),
         Command::Validate => validate::run(settings),
         Command::Schema => Ok(schema::run(settings)),
     }
@@ -123,6 +125,7 @@ fn is_json(command: &Command) -> bool {
         Command::Why(args) => args.format == Format::Json,
         Command::Status(args) => args.format == Format::Json,
         Command::Destroy(args) => args.format == Format::Json,
+        Command::Gc(args) => args.format == Format::Json,
         Command::Validate | Command::Schema => false,
     }
 }

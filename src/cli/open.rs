@@ -1,5 +1,6 @@
 //! From the settings to a stack that is ready to be worked on: the file found, read, and turned into a graph.
 
+use std::io::{BufRead, IsTerminal};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
@@ -122,6 +123,19 @@ pub(super) fn locked(error: LockError) -> Stop {
             Failure::new(ExitCode::Missing, "the folder .stack/ can't be used").with_source(error).into()
         }
     }
+}
+
+/// Asks somebody, who has to be there.
+pub(super) fn asked(settings: &Settings, question: &str) -> Result<bool, Stop> {
+    if !std::io::stdin().is_terminal() {
+        let failure = Failure::new(ExitCode::Usage, "nobody is there to be asked");
+        return Err(failure.with_help("say `--yes` to remove it without a question").into());
+    }
+    settings.console.prompt(question);
+    let mut answer = String::new();
+    // A closed stdin is no yes.
+    let _ = std::io::stdin().lock().read_line(&mut answer);
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 /// Signals as requests to stop.

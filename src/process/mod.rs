@@ -10,12 +10,14 @@ mod command;
 mod error;
 mod group;
 mod lines;
+mod piped;
 mod run;
 
 pub use cancel::{Cancel, CancelLevel, CancelSource};
 pub use command::{Command, OnTerminate};
 pub use error::ProcessError;
-pub use run::{Capture, Output, capture, run};
+pub use piped::Piped;
+pub use run::{Capture, Output, capture, pipe, run};
 
 #[cfg(test)]
 mod tests;

@@ -3,10 +3,11 @@
 use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::pin::pin;
-use std::process::ExitStatus;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::{StreamExt, stream};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -71,7 +72,22 @@ pub async fn run(
     on_line: impl FnMut(Stream, &str) + Send,
 ) -> Result<Output, ProcessError> {
     let limits = Limits { timeout: None, stdout: None };
-    drive(command, cancel, limits, on_line).await
+    drive(command, cancel, limits, None::<stream::Empty<_>>, on_line).await
+}
+
+/// Runs `command` to its end with `input` as its standard input. See [`run`] for how it ends.
+///
+/// An input that fails is cut off there: what reads it has to notice, and the caller has to look at the input.
+///
+/// # Errors
+/// Anything but an exit with code 0.
+pub async fn pipe(
+    command: &Command,
+    input: impl futures::Stream<Item = io::Result<Bytes>> + Send,
+    cancel: &Cancel,
+) -> Result<Output, ProcessError> {
+    let limits = Limits { timeout: None, stdout: None };
+    drive(command, cancel, limits, Some(input), |_, _| {}).await
 }
 
 /// What [`capture`] allows.
@@ -96,7 +112,7 @@ impl Default for Capture {
 /// Anything but an exit with code 0 within the time and with no more output than allowed.
 pub async fn capture(command: &Command, cancel: &Cancel, capture: Capture) -> Result<Output, ProcessError> {
     let limits = Limits { timeout: Some(capture.timeout), stdout: Some(capture.limit) };
-    drive(command, cancel, limits, |_, _| {}).await
+    drive(command, cancel, limits, None::<stream::Empty<_>>, |_, _| {}).await
 }
 
 struct Limits {
@@ -129,6 +145,7 @@ async fn drive(
     command: &Command,
     cancel: &Cancel,
     limits: Limits,
+    input: Option<impl futures::Stream<Item = io::Result<Bytes>> + Send>,
     mut on_line: impl FnMut(Stream, &str) + Send,
 ) -> Result<Output, ProcessError> {
     let lost = |source| ProcessError::Io { program: command.name(), source };
@@ -138,9 +155,13 @@ async fn drive(
 
     // The group is declared after the child so that, when this future is dropped, it is killed before the leader is
     // reaped: until then the number cannot belong to anybody else.
-    let mut child = command.to_tokio().spawn().map_err(|error| spawn_error(command, error))?;
+    let mut spawned = command.to_tokio();
+    if input.is_some() {
+        spawned.stdin(Stdio::piped());
+    }
+    let mut child = spawned.spawn().map_err(|error| spawn_error(command, error))?;
     let mut group = child.id().and_then(Group::of).ok_or_else(|| lost(io::ErrorKind::NotFound.into()))?;
-    let mut feed = pin!(feed(child.stdin.take(), command.stdin.clone()));
+    let mut feed = pin!(feed(child.stdin.take(), command.stdin.clone(), input));
     let mut stdout =
         Pipe::new(child.stdout.take(), limits.stdout.map_or(command.keep, |limit| limit.saturating_add(1)));
     let mut stderr = Pipe::new(child.stderr.take(), command.keep);
@@ -288,11 +309,26 @@ async fn wait_until(deadline: Option<Instant>) {
 }
 
 /// Writes the input, and closes the pipe. A child may end without reading it: that is no error.
-async fn feed(stdin: Option<ChildStdin>, bytes: Option<Bytes>) {
-    if let (Some(mut stdin), Some(bytes)) = (stdin, bytes)
-        && let Err(error) = stdin.write_all(&bytes).await
-    {
-        tracing::trace!(%error, "the child did not read its input");
+async fn feed(
+    stdin: Option<ChildStdin>,
+    bytes: Option<Bytes>,
+    input: Option<impl futures::Stream<Item = io::Result<Bytes>> + Send>,
+) {
+    let Some(mut stdin) = stdin else { return };
+    let written = async {
+        if let Some(bytes) = bytes {
+            stdin.write_all(&bytes).await?;
+        }
+        if let Some(input) = input {
+            let mut input = pin!(input);
+            while let Some(piece) = input.next().await {
+                stdin.write_all(&piece?).await?;
+            }
+        }
+        Ok::<_, io::Error>(())
+    };
+    if let Err(error) = written.await {
+        tracing::trace!(%error, "the child did not get all of its input");
     }
 }
 

@@ -40,6 +40,7 @@ impl Live {
                 };
                 self.message(step, &counted);
             }
+            EventKind::StepTransfer { step, transfer } => self.message(step, &super::plain::transfer(transfer)),
             EventKind::StepTransition { step, object, from, to, detail } => {
                 self.message(step, &transition(object, from, to, detail));
             }

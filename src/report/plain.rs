@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 
-use super::{Console, Palette, seconds};
-use crate::event::{Event, EventKind, Outcome};
+use super::{Console, Palette, bytes, seconds};
+use crate::event::{Event, EventKind, Outcome, Transfer};
 
 /// How wide the column of step ids is; longer ids push their line.
 pub(super) const STEP_WIDTH: usize = 16;
@@ -41,6 +41,9 @@ pub(super) fn line(event: &EventKind, verbose: bool) -> Option<String> {
         EventKind::StepProgress { step, message, .. } if verbose => {
             Some(format!("{step:<STEP_WIDTH$} {dim}.{dim:#} {message}"))
         }
+        EventKind::StepTransfer { step, transfer } if verbose && transfer.arrived => {
+            Some(format!("{step:<STEP_WIDTH$} {dim}.{dim:#} {}", self::transfer(transfer)))
+        }
         EventKind::StepTransition { step, object, from, to, detail } => {
             Some(format!("{step:<STEP_WIDTH$} {dim}~{dim:#} {}", transition(object, from, to, detail)))
         }
@@ -63,7 +66,10 @@ pub(super) fn line(event: &EventKind, verbose: bool) -> Option<String> {
             };
             Some(format!("{step:<STEP_WIDTH$} {style}{word:<9}{style:#} {text}"))
         }
-        EventKind::RunStarted { .. } | EventKind::StepProgress { .. } | EventKind::RunFinished { .. } => None,
+        EventKind::RunStarted { .. }
+        | EventKind::StepProgress { .. }
+        | EventKind::StepTransfer { .. }
+        | EventKind::RunFinished { .. } => None,
     }
 }
 
@@ -71,6 +77,16 @@ pub(super) fn line(event: &EventKind, verbose: bool) -> Option<String> {
 pub(super) fn transition(object: &str, from: &str, to: &str, detail: &str) -> String {
     let detail = if detail.is_empty() { String::new() } else { format!(" ({detail})") };
     format!("{object}: {from} -> {to}{detail}")
+}
+
+/// How far an image has come on its way to a node, in a few words.
+pub(super) fn transfer(transfer: &Transfer) -> String {
+    let Transfer { node, arrived, sent, expected, layers_skipped, layers, rate, why_whole, .. } = transfer;
+    let of = if *arrived { String::new() } else { format!(" of {}", bytes(*expected)) };
+    let verb = if *arrived { "sent to" } else { "sending to" };
+    let why = why_whole.as_ref().map(|why| format!(", whole since {why}")).unwrap_or_default();
+    let there = if *layers_skipped > 0 { format!(", {layers_skipped} of {layers} layers were there") } else { why };
+    format!("{verb} {node} {}{of}, {}/s{there}", bytes(*sent), bytes(*rate as u64))
 }
 
 /// The word for a final state.

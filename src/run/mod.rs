@@ -6,6 +6,7 @@
 mod apply;
 mod destroy;
 mod explain;
+mod gc;
 mod input;
 mod plan;
 mod status;
@@ -17,6 +18,7 @@ use std::time::Duration;
 pub use apply::{ApplyOptions, apply};
 pub use destroy::destroy;
 pub use explain::{Explained, ExplainedInput, explain};
+pub use gc::{Gc, GcImage, gc, sweep};
 pub use input::{Pool, Selected};
 pub use plan::{Planned, plan};
 pub use status::{BuiltImage, ClusterStatus, ImageStatus, ReleaseStatusView, Status, status};

@@ -1,14 +1,24 @@
 //! `load:NAME`: every node has the image, under the name that is deployed. Nothing is recorded: the nodes are asked.
 
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+
+use super::nodes::NodeStore;
 use super::output::{Known, Output, deploy_tag};
 use super::{Finished, Inspection, Speaker, StepError, World};
 use crate::config::LoadMode;
+use crate::error::Class;
+use crate::event::Transfer;
 use crate::graph::{StepId, StepKind};
 use crate::key::{Group, Manifest};
 use crate::model::quantity::bytes;
 use crate::plan::{Effect, by_effect};
 use crate::process::{Cancel, CancelLevel};
-use crate::tools::docker::{DockerError, LoadProgress, LoadWay};
+use crate::tools::docker::{DockerError, Engine, LoadProgress, LoadWay, Loaded, Wanted};
+
+/// How often the progress of a load is told.
+const TELL_EVERY: Duration = Duration::from_millis(100);
 
 /// What `inspect` leaves to `execute`.
 #[derive(Debug)]
@@ -16,7 +26,7 @@ pub(super) struct Work {
     name: String,
 }
 
-fn error(error: &DockerError) -> StepError {
+fn of_docker(error: &DockerError) -> StepError {
     StepError::of(error, error.class(), error.help())
 }
 
@@ -45,23 +55,30 @@ pub(super) async fn inspect(world: &World, name: &str) -> Result<Inspection, Ste
     Ok(Inspection { decision, manifest, output: Known::Yes(Output::None), work })
 }
 
-/// Asks every node for the image.
-async fn observe(world: &World, repository: &str, id: &str, was_there: bool) -> Result<Effect, StepError> {
+/// The image as the nodes are to have it.
+async fn wanted(world: &World, repository: &str, id: &str) -> Result<Wanted, StepError> {
     let reference = format!("{repository}:{}", deploy_tag(id));
-    let nodes = world.nodes().await?;
+    world.engine().await?.wanted(&reference).await.map_err(|error| of_docker(&error))
+}
+
+/// Asks every node for the image. A node that does not answer lacks it, as far as anybody knows.
+async fn observe(world: &World, repository: &str, id: &str, was_there: bool) -> Result<Effect, StepError> {
+    let (wanted, nodes) = tokio::try_join!(wanted(world, repository, id), world.nodes())?;
+    let reference = &wanted.reference;
     let asked = nodes.stores.iter().map(async |node| {
-        let image = node.engine.image(&reference).await?;
-        Ok::<_, DockerError>((node, image))
-    });
-    let mut wrong = Vec::new();
-    for (node, image) in futures::future::try_join_all(asked).await.map_err(|e| error(&e))? {
-        match image {
-            Some(image) if image.id == id => {}
-            Some(_) => wrong.push(format!("{reference} is another image on node {}", node.name)),
-            None if was_there => wrong.push(format!("image is gone from node {}", node.name)),
-            None => wrong.push(format!("{reference} is not on node {}", node.name)),
+        let store = match &node.store {
+            Ok(store) => store,
+            Err(error) => return Some(error.reason.clone()),
+        };
+        match store.held(&wanted).await {
+            Ok(Some(held)) if wanted.is(&held) => None,
+            Ok(Some(_)) => Some(format!("{reference} is another image on node {}", node.name)),
+            Ok(None) if was_there => Some(format!("image is gone from node {}", node.name)),
+            Ok(None) => Some(format!("{reference} is not on node {}", node.name)),
+            Err(error) => Some(format!("node {} can't be asked: {error}", node.name)),
         }
-    }
+    });
+    let wrong: Vec<_> = join_all(asked).await.into_iter().flatten().collect();
     Ok(if wrong.is_empty() {
         let names: Vec<_> = nodes.stores.iter().map(|node| node.name.as_str()).collect();
         Effect::Intact(format!("{reference} is on {}", names.join(", ")))
@@ -77,39 +94,133 @@ pub(super) async fn execute(
     cancel: &Cancel,
 ) -> Result<Finished, StepError> {
     let Known::Yes((repository, id)) = world.image(&work.name) else {
-        return Err(StepError::new(crate::error::Class::Internal, "the image to load is not known"));
+        return Err(StepError::new(Class::Internal, "the image to load is not known"));
     };
-    let reference = format!("{repository}:{}", deploy_tag(&id));
     let mode = world.stack().images.get(work.name.as_str()).map(|image| image.load);
     let way = if mode == Some(LoadMode::Archive) { LoadWay::Archive } else { LoadWay::Layers };
     let loading = async {
-        let engine = world.engine().await?;
-        let nodes = world.nodes().await?;
-        let mut sent = 0;
-        let mut total = 0;
-        for node in &nodes.stores {
-            if node.engine.has(&reference, &id).await.map_err(|e| error(&e))? {
-                continue;
-            }
-            let tell = |progress: LoadProgress| {
-                speaker.progress(&format!("sending to {}", node.name), Some(progress.sent), Some(progress.total));
-            };
-            let loaded = engine.load(&reference, &node.engine, way, tell).await.map_err(|e| error(&e))?;
-            if let Some(why) = &loaded.why_whole {
-                speaker.progress(&format!("sent whole to {}: {why}", node.name), None, None);
-            }
-            sent += loaded.sent;
-            total += loaded.total;
+        let (wanted, nodes) = tokio::try_join!(wanted(world, &repository, &id), world.nodes())?;
+        let bringing = Bringing { host: world.engine().await?, wanted: &wanted, way, speaker };
+        // Every node comes to its own end: what one has got it need not get again.
+        let ended = join_all(nodes.stores.iter().map(|node| bringing.bring(node))).await;
+        let (arrived, failed): (Vec<_>, Vec<_>) = ended.into_iter().partition(Result::is_ok);
+        match together(failed.into_iter().filter_map(Result::err)) {
+            Some(error) => Err(error),
+            None => Ok(note(&wanted.reference, arrived.into_iter().flatten().flatten())),
         }
-        Ok(match total {
-            0 => format!("{reference} is there already"),
-            _ => format!("{reference}, sent {} of {}", bytes(sent), bytes(total)),
-        })
     };
     let note = tokio::select! {
         done = loading => done?,
-        // Dropping the transfer closes both connections; the node keeps nothing of half an archive.
+        // Dropping the transfers closes all connections; a node keeps nothing of half an archive.
         _ = cancel.raised(CancelLevel::Terminate) => return Err(super::stopped()),
     };
     Ok(Finished { output: Output::None, note: Some(note) })
+}
+
+/// An image on its way to the nodes.
+struct Bringing<'w> {
+    host: &'w Engine,
+    wanted: &'w Wanted,
+    way: LoadWay,
+    speaker: &'w Speaker,
+}
+
+impl Bringing<'_> {
+    /// Brings the image to one node, unless it is there.
+    async fn bring(&self, node: &NodeStore) -> Result<Option<Loaded>, StepError> {
+        let named = |error: DockerError| {
+            let error = of_docker(&error);
+            StepError { reason: format!("node {}: {}", node.name, error.reason), ..error }
+        };
+        let store = node.store.as_ref().map_err(Clone::clone)?;
+        let there = store.held(self.wanted).await.map_err(named)?;
+        if there.is_some_and(|held| self.wanted.is(&held)) {
+            return Ok(None);
+        }
+        self.wanted.fits(&node.platform).map_err(named)?;
+        let begun = Instant::now();
+        let mut told: Option<Instant> = None;
+        let transfer = |arrived, progress: LoadProgress, why_whole| Transfer {
+            node: node.name.clone(),
+            arrived,
+            sent: progress.sent,
+            expected: progress.expected,
+            total: self.wanted.image.size,
+            layers_skipped: progress.layers_skipped,
+            layers: progress.layers,
+            rate: progress.sent as f64 / begun.elapsed().as_secs_f64().max(0.001),
+            why_whole,
+        };
+        let tell = |progress: LoadProgress| {
+            if told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
+                told = Some(Instant::now());
+                self.speaker.transfer(transfer(false, progress, None));
+            }
+        };
+        let loaded = store.load(self.host, self.wanted, self.way, tell).await.map_err(named)?;
+        let Loaded { sent, layers_skipped, layers, .. } = loaded;
+        let end = LoadProgress { sent, expected: sent, layers_skipped, layers };
+        self.speaker.transfer(transfer(true, end, loaded.why_whole.clone()));
+        Ok(Some(loaded))
+    }
+}
+
+/// One error of the errors of several nodes. Trying again is of use only if it is for all of them.
+fn together(errors: impl Iterator<Item = StepError>) -> Option<StepError> {
+    errors.reduce(|all, error| {
+        let lasting = all.class != Class::Transient;
+        let diagnosis: Vec<_> = all.diagnosis.into_iter().chain(error.diagnosis).collect();
+        StepError {
+            class: if lasting { all.class } else { error.class },
+            reason: format!("{}; {}", all.reason, error.reason),
+            diagnosis: (!diagnosis.is_empty()).then(|| diagnosis.join("\n")),
+        }
+    })
+}
+
+/// What was sent, and what was saved.
+fn note(reference: &str, loaded: impl Iterator<Item = Loaded>) -> String {
+    let loaded: Vec<_> = loaded.collect();
+    let sent = loaded.iter().map(|loaded| loaded.sent).sum();
+    let total = loaded.iter().map(|loaded| loaded.total).sum();
+    let skipped: usize = loaded.iter().map(|loaded| loaded.layers_skipped).sum();
+    let layers: usize = loaded.iter().map(|loaded| loaded.layers).sum();
+    if loaded.is_empty() {
+        return format!("{reference} is there already");
+    }
+    let to = if loaded.len() > 1 { format!(" to {} nodes", loaded.len()) } else { String::new() };
+    let there = if skipped > 0 { format!("; {skipped} of {layers} layers were there") } else { String::new() };
+    format!("{reference}, sent {} of {}{to}{there}", bytes(sent), bytes(total))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn loaded(sent: u64, layers_skipped: usize) -> Loaded {
+        let way = LoadWay::Layers;
+        Loaded { way, why_whole: None, layers_skipped, layers: 6, sent, total: 865_000_000 }
+    }
+
+    #[test]
+    fn the_summary_says_what_was_saved() {
+        let one = note("todo:1", [loaded(1_000_000, 5)].into_iter());
+        assert_eq!(one, "todo:1, sent 1.0 MB of 865 MB; 5 of 6 layers were there");
+        let two = note("todo:1", [loaded(1_000_000, 5), loaded(865_000_000, 0)].into_iter());
+        assert_eq!(two, "todo:1, sent 866 MB of 1.7 GB to 2 nodes; 5 of 12 layers were there");
+        assert_eq!(note("todo:1", std::iter::empty()), "todo:1 is there already");
+    }
+
+    #[test]
+    fn trying_again_is_of_use_only_if_it_is_for_all_nodes() {
+        let passing = || StepError::new(Class::Transient, "node a: gone");
+        let lasting = || StepError::new(Class::Environment, "node b: full").with_diagnosis("try more");
+        assert_eq!(together([passing(), passing()].into_iter()).unwrap().class, Class::Transient);
+        for errors in [[passing(), lasting()], [lasting(), passing()]] {
+            let error = together(errors.into_iter()).unwrap();
+            assert_eq!(error.class, Class::Environment);
+            assert_eq!(error.diagnosis.as_deref(), Some("try more"));
+            assert!(error.reason.contains("node a: gone") && error.reason.contains("node b: full"));
+        }
+    }
 }

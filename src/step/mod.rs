@@ -15,6 +15,7 @@ mod preflight;
 mod ready;
 mod remove;
 mod speaker;
+pub mod stored;
 mod task;
 mod values;
 mod view;

@@ -7,10 +7,11 @@ use crate::error::Class;
 use crate::graph::{StepId, StepIndex, StepKind};
 use crate::process::Cancel;
 use crate::step::cluster;
-use crate::tools::docker::{DockerError, Engine, ImageFilter};
+use crate::tools::docker::{DockerError, Engine};
 use crate::tools::helm::{HelmError, Session};
 use crate::tools::kube::records::{self, RecordId};
 use crate::tools::kube::{Cluster, KubeError};
+use crate::tools::node::Store;
 
 /// How long the removal of a release, or of a namespace, may take.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -152,27 +153,32 @@ async fn orphans(world: &World, cluster: &Cluster) -> Result<Vec<(RecordId, Stri
 
 /// Takes an image's names away from the nodes.
 async fn loaded(world: &World, name: &str) -> Result<Option<String>, StepError> {
-    let mut gone = None;
+    let mut count = 0;
     for node in &world.nodes().await?.stores {
-        gone = images(world, name, &node.engine).await?.or(gone);
+        count += names(world, name, node.store.as_ref().map_err(Clone::clone)?).await?;
     }
-    Ok(gone)
+    Ok(went(world, name, count))
 }
 
 /// Takes all names of an image of the stack away from an engine, and with them the image itself.
 async fn images(world: &World, name: &str, engine: &Engine) -> Result<Option<String>, StepError> {
-    let spec = world.stack().images.get(name);
-    let spec = spec.ok_or_else(|| StepError::new(Class::Internal, format!("there is no image {name}")))?;
-    let repository = &spec.repository.value;
-    let filter = ImageFilter { references: vec![repository.clone()], ..ImageFilter::default() };
-    let mut count = 0;
-    for image in engine.images(&filter).await.map_err(of_docker)? {
-        for tag in image.tags.iter().filter(|tag| tag.rsplit_once(':').is_some_and(|(name, _)| name == repository)) {
-            engine.untag(tag).await.map_err(in_use)?;
-            count += 1;
-        }
+    let count = names(world, name, &Store::Docker(engine.clone(), None)).await?;
+    Ok(went(world, name, count))
+}
+
+/// Takes all names of an image of the stack away from a store; says how many.
+async fn names(world: &World, name: &str, store: &Store) -> Result<usize, StepError> {
+    let Some(spec) = world.stack().images.get(name) else { return Ok(0) };
+    let tags = store.tags(&spec.repository.value).await.map_err(of_docker)?;
+    for image in &tags {
+        store.untag(&image.name).await.map_err(in_use)?;
     }
-    Ok((count > 0).then(|| format!("{count} tags of {repository}")))
+    Ok(tags.len())
+}
+
+fn went(world: &World, name: &str, count: usize) -> Option<String> {
+    let spec = world.stack().images.get(name).filter(|_| count > 0)?;
+    Some(format!("{count} tags of {}", spec.repository.value))
 }
 
 /// What would go, for the question before it does: the steps' own words are told while they go.

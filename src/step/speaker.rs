@@ -1,6 +1,6 @@
 //! How a step speaks while it works: events of its own, with every secret that is known taken out.
 
-use crate::event::{EventKind, Events, Stream};
+use crate::event::{EventKind, Events, Stream, Transfer};
 use crate::graph::StepId;
 use crate::tools::redact::Redactor;
 
@@ -46,6 +46,11 @@ impl Speaker {
             done,
             total,
         });
+    }
+
+    /// How far an image has come on its way to a node.
+    pub fn transfer(&self, transfer: Transfer) {
+        self.events.send(EventKind::StepTransfer { step: self.step.clone(), transfer });
     }
 
     /// An object in the cluster changed its state.

@@ -1,11 +1,11 @@
 //! What `status` asks of the things that steps make.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{StepError, World};
 use crate::error::Class;
 use crate::model::release::Release;
-use crate::tools::docker::{Engine, ImageFilter, ImageLine};
+use crate::tools::docker::{DockerError, Engine, ImageFilter, ImageLine};
 use crate::tools::helm::releases;
 use crate::tools::kube::{View, manifest, view};
 
@@ -34,13 +34,14 @@ pub async fn release_view(world: &World, chart: &str) -> Result<Option<(Release,
 /// # Errors
 /// When a node's image store can't be asked.
 pub async fn images_on_nodes(world: &World) -> Result<BTreeMap<String, Vec<String>>, StepError> {
-    let references = world.stack().images.values().map(|image| image.repository.value.clone()).collect();
-    let filter = ImageFilter { references, ..ImageFilter::default() };
+    let of = |error: DockerError| StepError::of(&error, error.class(), error.help());
     let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for node in &world.nodes().await?.stores {
-        let images = node.engine.images(&filter).await;
-        for image in images.map_err(|error| StepError::of(&error, error.class(), error.help()))? {
-            found.entry(image.id).or_default().push(node.name.clone());
+        let store = node.store.as_ref().map_err(Clone::clone)?;
+        for spec in world.stack().images.values() {
+            let ids: BTreeSet<_> =
+                store.tags(&spec.repository.value).await.map_err(of)?.into_iter().map(|image| image.id).collect();
+            ids.into_iter().for_each(|id| found.entry(id).or_default().push(node.name.clone()));
         }
     }
     Ok(found)

@@ -57,6 +57,27 @@ struct Versioned<T> {
 }
 
 impl State {
+    /// The steps of which something is remembered.
+    pub fn steps(&self) -> impl Iterator<Item = &str> {
+        let steps: std::collections::BTreeSet<_> = self
+            .manifests
+            .keys()
+            .chain(self.durations.keys())
+            .chain(self.outcomes.keys())
+            .map(String::as_str)
+            .collect();
+        steps.into_iter()
+    }
+
+    /// Forgets these steps.
+    pub fn forget(&mut self, steps: &[String]) {
+        for step in steps {
+            self.manifests.remove(step);
+            self.durations.remove(step);
+            self.outcomes.remove(step);
+        }
+    }
+
     pub(super) fn read(path: &Path) -> (Self, Option<String>) {
         let bytes = match std::fs::read(path) {
             Ok(bytes) => bytes,

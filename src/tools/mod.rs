@@ -4,4 +4,5 @@ pub mod docker;
 pub mod helm;
 pub mod kube;
 pub mod minikube;
+pub mod node;
 pub mod redact;

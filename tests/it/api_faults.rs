@@ -30,7 +30,9 @@ type Answer = UnsyncBoxBody<Bytes, std::io::Error>;
 
 /// What the proxy does to a request.
 #[derive(Clone)]
-enum Fault {
+pub(crate) enum Fault {
+    /// Adds these to the list that the answer is.
+    Extend(Vec<serde_json::Value>),
     /// Answers with this status itself.
     Status(u16),
     /// Answers a watch as an API server does that has forgotten the version.
@@ -46,8 +48,9 @@ enum Fault {
 /// Decides by the number of the request and its path with query.
 type Script = Box<dyn Fn(usize, &str) -> Option<Fault> + Send>;
 
-struct Proxy {
-    address: SocketAddr,
+pub(crate) struct Proxy {
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
     script: Arc<Mutex<Script>>,
     requests: Arc<AtomicUsize>,
     _folder: tempfile::TempDir,
@@ -55,7 +58,7 @@ struct Proxy {
 }
 
 impl Proxy {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let options = kube::config::KubeConfigOptions {
@@ -92,7 +95,7 @@ impl Proxy {
     }
 
     /// A new connection through the proxy, which from now on follows `script`, counting requests from 0.
-    async fn connect(&self, script: impl Fn(usize, &str) -> Option<Fault> + Send + 'static) -> Cluster {
+    pub(crate) async fn connect(&self, script: impl Fn(usize, &str) -> Option<Fault> + Send + 'static) -> Cluster {
         *self.script.lock().unwrap() = Box::new(script);
         self.requests.store(0, Ordering::SeqCst);
         let cluster = Cluster::connect(None, Some(self.kubeconfig.as_os_str())).await.unwrap();
@@ -117,6 +120,7 @@ async fn answer(
         Ok(response)
     };
     let mut cut = None;
+    let mut extend = Vec::new();
     match fault {
         None => {}
         Some(Fault::Status(code)) => {
@@ -134,6 +138,7 @@ async fn answer(
         Some(Fault::Drop) => return Err(std::io::Error::other("dropped")),
         Some(Fault::Late(time)) => tokio::time::sleep(time).await,
         Some(Fault::Cut(after)) => cut = Some(after),
+        Some(Fault::Extend(items)) => extend = items,
     }
     let (parts, body) = request.into_parts();
     let bytes = body.collect().await.map_err(std::io::Error::other)?.to_bytes();
@@ -146,6 +151,12 @@ async fn answer(
     let onwards = onwards.body(kube::client::Body::from(bytes.to_vec())).unwrap();
     let response = client.send(onwards).await.map_err(std::io::Error::other)?;
     let (parts, body) = response.into_parts();
+    if !extend.is_empty() {
+        let bytes = body.collect().await.map_err(std::io::Error::other)?.to_bytes();
+        let mut list: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        list["items"].as_array_mut().unwrap().extend(extend);
+        return text(parts.status.as_u16(), list.to_string());
+    }
     let body = match cut {
         None => body.map_err(std::io::Error::other).boxed_unsync(),
         Some(after) => {

@@ -14,7 +14,13 @@ use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use stack::error::Class;
 use stack::model::tree::{FileEntry, FileKind, FileTree};
-use stack::tools::docker::{Build, DockerError, Endpoint, Engine, ImageFilter, ImageInfo, LoadFault, LoadWay};
+use stack::tools::docker::{
+    Build, DockerError, Endpoint, Engine, ImageFilter, ImageInfo, LoadFault, LoadProgress, LoadWay, Loaded,
+};
+use stack::tools::node::Store;
+
+use crate::node_support::{OwnNode, Runtime};
+use crate::support::Bed;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 
@@ -35,6 +41,11 @@ async fn node() -> Engine {
 
 /// An image of a layer that stays and a small one that is different for each content.
 async fn image(engine: &Engine, ballast: &str, tag: &str, content: &str) -> ImageInfo {
+    image_of(engine, ballast, tag, content, 20_000_000).await
+}
+
+/// The same with so many bytes in the layer that stays.
+async fn image_of(engine: &Engine, ballast: &str, tag: &str, content: &str, size: u32) -> ImageInfo {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("content"), content).unwrap();
     let entry = FileEntry {
@@ -45,12 +56,27 @@ async fn image(engine: &Engine, ballast: &str, tag: &str, content: &str) -> Imag
         modified_ns: 1,
     };
     let tree = FileTree { root: folder.path().to_owned(), entries: vec![entry] };
-    let text = "FROM busybox:stable\nARG TAG\nRUN head -c 20000000 /dev/urandom > /ballast && echo $TAG\nCOPY content /\nENV A=1\n";
+    let text = format!(
+        "FROM busybox:stable\nARG TAG\nRUN head -c {size} /dev/urandom > /ballast && echo $TAG\nCOPY content /\nENV A=1\n"
+    );
     let mut build = Build::new(Arc::new(tree), text);
     // Its own ballast for each test, so that no test finds the layers of another on the node.
     build.args = vec![("TAG".into(), format!("{ballast}{}", std::process::id()))];
     build.tags = vec![tag.to_owned()];
     engine.build(&build, |_| {}).await.unwrap().image
+}
+
+/// Brings an image of one engine to another.
+async fn load(
+    host: &Engine,
+    tag: &str,
+    node: &Engine,
+    way: LoadWay,
+    tell: impl FnMut(LoadProgress) + Send,
+) -> Result<Loaded, DockerError> {
+    // Not asked of `host`, whose connection may be made to break after a number of bytes.
+    let wanted = self::host().await.wanted(tag).await?;
+    Store::Docker(node.clone(), None).load(host, &wanted, way, tell).await
 }
 
 async fn remove(engines: &[&Engine], tags: &[&str]) {
@@ -67,16 +93,16 @@ async fn after_a_small_change_only_the_changed_layer_is_sent() {
     let (one, two) = ("t-docker-load:one", "t-docker-load:two");
     let first = image(&host, "small", one, "first").await;
     let mut told = Vec::new();
-    let loaded = host.load(one, &node, LoadWay::Layers, |progress| told.push(progress.sent)).await.unwrap();
-    assert_eq!((loaded.image.id.as_str(), loaded.way), (first.id.as_str(), LoadWay::Archive));
+    let loaded = load(&host, one, &node, LoadWay::Layers, |progress| told.push(progress.sent)).await.unwrap();
+    assert_eq!((node.image(one).await.unwrap().unwrap().id, loaded.way), (first.id.clone(), LoadWay::Archive));
     assert!(loaded.sent > 20_000_000 && told.last() == Some(&loaded.sent) && told.is_sorted());
 
     let second = image(&host, "small", two, "second").await;
     assert_ne!(first.id, second.id);
     // As a run leaves it that was killed in the middle.
     host.tag(two, "127.0.0.1:1/stack/load:layers").await.unwrap();
-    let loaded = host.load(two, &node, LoadWay::Layers, |_| {}).await.unwrap();
-    assert_eq!((loaded.image.id.as_str(), loaded.way), (second.id.as_str(), LoadWay::Layers));
+    let loaded = load(&host, two, &node, LoadWay::Layers, |_| {}).await.unwrap();
+    assert_eq!((node.image(two).await.unwrap().unwrap().id, loaded.way), (second.id.clone(), LoadWay::Layers));
     assert_eq!(loaded.layers_skipped, second.layers.len() - 1);
     assert!(loaded.sent < 20_000, "{}", loaded.sent);
 
@@ -86,13 +112,13 @@ async fn after_a_small_change_only_the_changed_layer_is_sent() {
     // Under another name it is there already.
     let three = "t-docker-load:three";
     host.tag(two, three).await.unwrap();
-    let loaded = host.load(three, &node, LoadWay::Layers, |_| {}).await.unwrap();
-    assert_eq!((loaded.sent, loaded.image.id), (0, second.id));
+    let loaded = load(&host, three, &node, LoadWay::Layers, |_| {}).await.unwrap();
+    assert_eq!((loaded.sent, node.image(three).await.unwrap().unwrap().id), (0, second.id));
     remove(&[&host, &node], &[one, two, three]).await;
 }
 
-/// A way to the host's engine that breaks for good after so many bytes in one direction; -1 lets everything through.
-async fn broken_way(folder: &Path, to_engine: i64, from_engine: i64) -> Engine {
+/// A way to an engine that breaks for good after so many bytes in one direction; -1 lets everything through.
+async fn broken_way(folder: &Path, socket: &Path, to_engine: i64, from_engine: i64) -> Engine {
     async fn pass(mut from: impl AsyncReadExt + Unpin, mut to: impl AsyncWriteExt + Unpin, left: Arc<AtomicI64>) {
         let mut buffer = vec![0; 8192];
         while let Ok(size) = from.read(&mut buffer).await {
@@ -111,10 +137,10 @@ async fn broken_way(folder: &Path, to_engine: i64, from_engine: i64) -> Engine {
     let listener = UnixListener::bind(&path).unwrap();
     let (up, down) = (Arc::new(AtomicI64::new(-1)), Arc::new(AtomicI64::new(-1)));
     let (limit_up, limit_down) = (Arc::clone(&up), Arc::clone(&down));
+    let socket = socket.to_owned();
     tokio::spawn(async move {
         while let Ok((client, _)) = listener.accept().await {
-            let Endpoint::Unix(socket) = host().await.endpoint().clone() else { panic!("the engine is elsewhere") };
-            let engine = UnixStream::connect(socket).await.unwrap();
+            let engine = UnixStream::connect(&socket).await.unwrap();
             let (up, down) = (Arc::clone(&limit_up), Arc::clone(&limit_down));
             tokio::spawn(async move {
                 let (read_client, write_client) = client.into_split();
@@ -134,25 +160,38 @@ async fn broken_way(folder: &Path, to_engine: i64, from_engine: i64) -> Engine {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_image_that_breaks_off_on_the_way_is_a_failed_load() {
-    let (host, node) = (host().await, node().await);
+async fn an_image_that_breaks_off_anywhere_on_the_way_is_a_failed_load() {
+    let host = host().await;
+    let Endpoint::Unix(host_socket) = host.endpoint().clone() else { panic!("the engine is elsewhere") };
+    let own = OwnNode::start(&Bed::get(), "broken", Runtime::Docker);
+    let node = Engine::connect(Endpoint::Unix(own.socket())).await.unwrap();
     let tag = "t-docker-broken:one";
-    image(&host, "broken", tag, "x").await;
+    let size = image_of(&host, "broken", tag, "x", 400_000).await.size as i64;
     let folder = tempfile::tempdir().unwrap();
-    for bytes in [10_000, 300_000, 5_000_000, 19_000_000] {
-        let source = broken_way(folder.path(), -1, bytes).await;
-        let error = source.load_archive(tag, &node, |_| {}).await.unwrap_err();
-        let DockerError::Load(failure) = error else { panic!("{error:?}") };
-        assert!(matches!(failure.reason, LoadFault::Source(_)), "{failure:?}");
-        assert!(failure.sent <= bytes.unsigned_abs());
-        assert_eq!(node.image(tag).await.unwrap(), None);
-
-        let to = broken_way(folder.path(), bytes, -1).await;
-        let error = host.load_archive(tag, &to, |_| {}).await.unwrap_err();
-        let DockerError::Load(failure) = error else { panic!("{error:?}") };
-        assert!(matches!(failure.reason, LoadFault::NodeGone(_)), "{failure:?}");
-        assert_eq!(DockerError::from(failure).class(), Class::Transient);
+    let mut random = std::process::id();
+    println!("begun with {random}");
+    for round in 0..100 {
+        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let bytes = 500 + i64::from(random >> 8) % (size - 100_000);
+        let (fault, sent) = if round % 2 == 0 {
+            let source = broken_way(folder.path(), &host_socket, -1, bytes).await;
+            let error = load(&source, tag, &node, LoadWay::Archive, |_| {}).await.unwrap_err();
+            let DockerError::Load(failure) = error else { panic!("{bytes}: {error:?}") };
+            assert!(matches!(failure.reason, LoadFault::Source(_)), "{bytes}: {failure:?}");
+            (failure.reason.clone(), failure.sent)
+        } else {
+            // What is asked before the archive is sent takes some bytes as well.
+            let to = broken_way(folder.path(), &own.socket(), bytes + 5_000, -1).await;
+            let error = load(&host, tag, &to, LoadWay::Archive, |_| {}).await.unwrap_err();
+            let DockerError::Load(failure) = error else { panic!("{bytes}: {error:?}") };
+            assert!(matches!(failure.reason, LoadFault::NodeGone(_)), "{bytes}: {failure:?}");
+            assert_eq!(DockerError::from(failure.clone()).class(), Class::Transient);
+            (failure.reason.clone(), failure.sent)
+        };
+        assert_eq!(node.image(tag).await.unwrap(), None, "{bytes}: {fault:?} after {sent}");
     }
+    let loaded = load(&host, tag, &node, LoadWay::Archive, |_| {}).await.unwrap();
+    assert!(loaded.sent as i64 >= size - 100_000);
     remove(&[&host], &[tag]).await;
 }
 
@@ -200,7 +239,7 @@ async fn a_node_that_says_yes_and_has_nothing_is_found_out() {
     for (answer, status, expected) in table {
         let node = pretender(folder.path(), answer, status).await;
         for way in [LoadWay::Layers, LoadWay::Archive] {
-            let error = host.load("busybox:stable", &node, way, |_| {}).await.unwrap_err();
+            let error = load(&host, "busybox:stable", &node, way, |_| {}).await.unwrap_err();
             let DockerError::Load(failure) = &error else { panic!("{error:?}") };
             assert!(expected(&failure.reason), "{failure:?}");
             assert_eq!(error.help().is_some(), matches!(failure.reason, LoadFault::DiskFull(_)));

@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod kube_support;
 #[cfg(test)]
+mod node_support;
+#[cfg(test)]
 mod small;
 #[cfg(test)]
 mod support;
@@ -27,7 +29,11 @@ mod drift;
 #[cfg(test)]
 mod examples;
 #[cfg(test)]
+mod gc;
+#[cfg(test)]
 mod incremental;
+#[cfg(test)]
+mod nodes;
 #[cfg(test)]
 mod readiness;
 #[cfg(test)]

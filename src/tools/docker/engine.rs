@@ -41,6 +41,8 @@ pub struct About {
     pub os: String,
     /// The architecture that it runs on, in Go's words, such as `amd64`.
     pub architecture: String,
+    /// The name of the machine that it runs on.
+    pub name: String,
     /// An id that stays with the engine's data.
     pub id: String,
     /// Its storage driver, such as `overlay2`.
@@ -129,6 +131,7 @@ impl Engine {
                     api_version: version.api_version.unwrap_or_default(),
                     os: version.os.unwrap_or_default(),
                     architecture: version.arch.unwrap_or_default(),
+                    name: info.name.unwrap_or_default(),
                     id: info.id.unwrap_or_default(),
                     storage_driver: info.driver.unwrap_or_default(),
                     containerd_store: driver_status.iter().flatten().any(|part| part.starts_with("io.containerd.")),

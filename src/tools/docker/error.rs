@@ -6,6 +6,7 @@ use thiserror::Error;
 
 use super::endpoint::Endpoint;
 use crate::error::Class;
+use crate::process::ProcessError;
 
 /// A failure of the Docker Engine, or on the way to it.
 #[derive(Debug, Error)]
@@ -76,6 +77,24 @@ pub enum DockerError {
     /// An image did not arrive at a node as it is on the host.
     #[error(transparent)]
     Load(#[from] Box<LoadFailure>),
+    /// A command on a node failed.
+    #[error("{place} could not {doing}{}", said(.source))]
+    Node {
+        /// The node.
+        place: String,
+        /// What it was asked.
+        doing: String,
+        /// How the command ended.
+        source: Box<ProcessError>,
+    },
+    /// A node said something that makes no sense to us.
+    #[error("{place} said something unexpected: {reason}")]
+    Unexpected {
+        /// The node.
+        place: String,
+        /// Why it makes no sense.
+        reason: String,
+    },
     /// A secret file cannot be read.
     #[error("cannot read the build secret `{id}` from {}: {reason}", path.display())]
     Secret {
@@ -121,14 +140,36 @@ impl BuildFailure {
     }
 }
 
+/// What went wrong when a command on a node took an image in.
+pub(in crate::tools) fn fault_of(said: &str, error: &ProcessError) -> LoadFault {
+    let said = said.trim_start_matches(": ").to_owned();
+    match error {
+        _ if is_disk_full(&said) => LoadFault::DiskFull(said),
+        ProcessError::Exit { .. } => LoadFault::Refused(said),
+        _ => LoadFault::NodeGone(said),
+    }
+}
+
+/// The last words of a command.
+pub(in crate::tools) fn said(error: &ProcessError) -> String {
+    let output = match error {
+        ProcessError::Exit { output, .. } | ProcessError::Signal { output, .. } => output,
+        other => return format!(": {other}"),
+    };
+    let text = output.stderr_text();
+    let lines: Vec<_> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let last = &lines[lines.len().saturating_sub(5)..];
+    if last.is_empty() { format!(": {error}") } else { format!(": {}", last.join("\n")) }
+}
+
 /// Why an image did not arrive at a node.
 #[derive(Debug, Clone, Error)]
 #[error("image `{reference}` did not reach {to}: {reason}")]
 pub struct LoadFailure {
     /// The image.
     pub reference: String,
-    /// The engine it was sent to.
-    pub to: Endpoint,
+    /// Where it was sent: the address of an engine, or a node and its runtime.
+    pub to: String,
     /// What went wrong.
     pub reason: LoadFault,
     /// Bytes that were sent.
@@ -153,6 +194,14 @@ pub enum LoadFault {
     /// The node said nothing of a failure, but does not have the image.
     #[error("the node took it without a complaint, but does not have it")]
     Missing,
+    /// The image is for another kind of machine.
+    #[error("it is for {image}, and the node is {node}")]
+    Platform {
+        /// The platform of the image, such as `linux/arm64`.
+        image: String,
+        /// The platform of the node.
+        node: String,
+    },
     /// The node has another image under that name.
     #[error("the node has {found} under that name, not {expected}")]
     Differs {
@@ -177,7 +226,10 @@ impl DockerError {
                 LoadFault::DiskFull(_) => Class::Environment,
                 LoadFault::Source(_) | LoadFault::NodeGone(_) | LoadFault::Missing => Class::Transient,
                 LoadFault::Refused(_) | LoadFault::Differs { .. } => Class::Environment,
+                LoadFault::Platform { .. } => Class::Input,
             },
+            Self::Node { source, .. } => source.class(),
+            Self::Unexpected { .. } => Class::Environment,
             Self::Secret { .. } => Class::Input,
         }
     }
@@ -206,12 +258,24 @@ impl DockerError {
             },
             Self::Load(failure) => match failure.reason {
                 LoadFault::DiskFull(_) => "free space on the node: `stack gc`, or `docker system prune` there".into(),
+                LoadFault::Platform { ref node, .. } => {
+                    format!("build it for the node: `platform = \"{node}\"`, and a base image for that")
+                }
+                LoadFault::Source(_)
+                | LoadFault::NodeGone(_)
+                | LoadFault::Refused(_)
+                | LoadFault::Missing
+                | LoadFault::Differs { .. } => return None,
+            },
+            Self::Node { source, .. } => match &**source {
+                ProcessError::NotFound { program } => format!("install {program}: it is how the node is reached"),
                 _ => return None,
             },
             Self::Secret { .. } => "create the file, or mark the secret `optional = true`".into(),
             Self::Broken { .. }
             | Self::Refused { .. }
             | Self::NoImage { .. }
+            | Self::Unexpected { .. }
             | Self::Build(_)
             | Self::Outgrown { .. } => {
                 return None;

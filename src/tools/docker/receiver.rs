@@ -18,7 +18,7 @@ use hyper::header::{CONTENT_LENGTH, HeaderName, HeaderValue, LOCATION, RANGE};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use ring::digest::{Context, SHA256};
+use ring::digest::{Context, Digest, SHA256, digest};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
@@ -28,13 +28,15 @@ const WAITING: usize = 16;
 
 /// A layer that has arrived.
 #[derive(Debug)]
-pub(super) struct Received {
+pub(in crate::tools) struct Received {
     /// Its diff ID, `sha256:…` of the unpacked layer.
-    pub(super) diff_id: String,
+    pub(in crate::tools) diff_id: String,
+    /// `sha256:…` of the layer as it was sent.
+    pub(in crate::tools) digest: String,
     /// The layer as it was sent, compressed, in a file without a name.
-    pub(super) file: File,
+    pub(in crate::tools) file: File,
     /// Its size in bytes, compressed.
-    pub(super) size: u64,
+    pub(in crate::tools) size: u64,
 }
 
 /// A registry on this machine that is being pushed to.
@@ -143,14 +145,16 @@ async fn receive(mut body: Incoming) -> io::Result<Received> {
     let unpacking = tokio::task::spawn_blocking(move || {
         let mut file = tempfile::tempfile()?;
         let mut size = 0;
+        let mut packed = Context::new(&SHA256);
         let mut decoder = MultiGzDecoder::new(Sha256(Context::new(&SHA256)));
         while let Some(piece) = waiting.blocking_recv() {
             file.write_all(&piece)?;
+            packed.update(&piece);
             decoder.write_all(&piece)?;
             size += piece.len() as u64;
         }
-        let digest = decoder.finish()?.0.finish();
-        Ok(Received { diff_id: format!("sha256:{}", hex(digest.as_ref())), file, size })
+        let diff_id = sha256_name(&decoder.finish()?.0.finish());
+        Ok(Received { diff_id, digest: sha256_name(&packed.finish()), file, size })
     });
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(io::Error::other)?;
@@ -177,7 +181,13 @@ impl Write for Sha256 {
     }
 }
 
-/// Lower-case hexadecimal digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+/// `sha256:` and the digest.
+fn sha256_name(digest: &Digest) -> String {
+    let digits: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256:{digits}")
+}
+
+/// The digest by which images and their parts are named.
+pub(in crate::tools) fn sha256(bytes: &[u8]) -> String {
+    sha256_name(&digest(&SHA256, bytes))
 }

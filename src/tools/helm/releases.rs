@@ -74,6 +74,20 @@ pub async fn history(cluster: &Cluster, namespace: &str, release: &str) -> Resul
     Ok(found)
 }
 
+/// Every revision that can be rolled back to, of all releases: what it is called, and all manifests in it, hooks included.
+pub async fn kept(cluster: &Cluster) -> Result<Vec<(String, String)>, HelmError> {
+    let found = secrets(cluster, None, "owner=helm").await?;
+    let kept = found.iter().map(|secret| {
+        let release = secret.label("name").unwrap_or_default().to_owned();
+        let name = format!("release {release} in namespace {}, revision {}", secret.namespace(), revision_of(secret));
+        let payload = unpack(secret).map_err(|reason| HelmError::Record { release, reason })?;
+        let hooks = payload.get("hooks").and_then(Value::as_array).into_iter().flatten();
+        let manifests = hooks.filter_map(|hook| hook.get("manifest")).chain(payload.get("manifest"));
+        Ok((name, manifests.filter_map(Value::as_str).collect::<Vec<_>>().join("\n")))
+    });
+    kept.collect()
+}
+
 /// One revision of a release.
 pub async fn revision(
     cluster: &Cluster,

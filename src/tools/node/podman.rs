@@ -1,0 +1,125 @@
+//! CRI-O's images, through `podman` on the node, which keeps its images in the same storage.
+
+use bytes::Bytes;
+use futures::Stream;
+use serde::Deserialize;
+
+use super::containerd::full_name;
+use super::shell::NodeShell;
+use crate::process::ProcessError;
+use crate::tools::docker::target::{Archive, Cut, Held, Known, Target, Wanted, WholeInstead, fault_of, said};
+use crate::tools::docker::{DockerError, LoadFault};
+
+/// The exit code of `podman image inspect` for an image that is not there.
+const NO_SUCH_IMAGE: i32 = 125;
+
+/// The image store of a node that runs CRI-O.
+#[derive(Debug, Clone)]
+pub struct Podman {
+    shell: NodeShell,
+}
+
+/// What `podman image inspect` says of an image.
+#[derive(Deserialize)]
+struct Inspected {
+    /// The digest of its configuration.
+    #[serde(rename = "Id")]
+    id: String,
+    #[serde(rename = "RootFS")]
+    root: RootFs,
+    #[serde(rename = "RepoTags", default)]
+    pub(super) tags: Option<Vec<String>>,
+}
+
+#[derive(Deserialize)]
+struct RootFs {
+    #[serde(rename = "Layers", default)]
+    layers: Vec<String>,
+}
+
+impl Podman {
+    /// The store of the node that this shell leads to.
+    pub fn new(shell: NodeShell) -> Self {
+        Self { shell }
+    }
+
+    fn failed(&self, doing: &str, source: ProcessError) -> DockerError {
+        DockerError::Node { place: self.place(), doing: doing.to_owned(), source: Box::new(source) }
+    }
+
+    async fn inspect(&self, reference: &str) -> Result<Option<Inspected>, DockerError> {
+        match self.shell.ask(&["podman", "image", "inspect", reference]).await {
+            Ok(output) => {
+                let unexpected = |error: serde_json::Error| DockerError::Unexpected {
+                    place: self.place(),
+                    reason: format!("`podman image inspect` gave {error}"),
+                };
+                let found: Vec<Inspected> = serde_json::from_slice(&output.stdout).map_err(unexpected)?;
+                Ok(found.into_iter().next())
+            }
+            Err(ProcessError::Exit { code: NO_SUCH_IMAGE, .. }) => Ok(None),
+            Err(error) => Err(self.failed(&format!("inspect the image `{reference}`"), error)),
+        }
+    }
+
+    /// The names of a repository's images, each with the image's ID.
+    pub(super) async fn tags(&self, repository: &str) -> Result<Vec<(String, String)>, DockerError> {
+        let filter = format!("reference={}", full_name(repository));
+        let words = ["podman", "images", "--no-trunc", "--format", "{{.ID}}", "--filter", &filter];
+        let output = self.shell.ask(&words).await.map_err(|error| self.failed("list its images", error))?;
+        let mut found = Vec::new();
+        for id in output.stdout_text().lines() {
+            if let Some(image) = self.inspect(id.trim()).await? {
+                let id = format!("sha256:{}", image.id);
+                found.extend(image.tags.unwrap_or_default().into_iter().map(|tag| (tag, id.clone())));
+            }
+        }
+        found.sort();
+        found.dedup();
+        Ok(found)
+    }
+
+    /// Removes a name.
+    pub(super) async fn untag(&self, name: &str) -> Result<(), DockerError> {
+        let removed = self.shell.ask(&["podman", "rmi", name]).await;
+        removed.map(|_| ()).map_err(|error| self.failed(&format!("remove the image `{name}`"), error))
+    }
+}
+
+impl Target for Podman {
+    fn place(&self) -> String {
+        format!("CRI-O on node {}", self.shell.node())
+    }
+
+    async fn held(&self, wanted: &Wanted) -> Result<Option<Held>, DockerError> {
+        Ok(self.inspect(&full_name(&wanted.reference)).await?.map(|image| {
+            let id = format!("sha256:{}", image.id);
+            Held { config: id.clone(), id, layers: image.root.layers }
+        }))
+    }
+
+    async fn adopt(&self, wanted: &Wanted) -> Result<bool, DockerError> {
+        if self.inspect(&wanted.config).await?.is_none() {
+            return Ok(false);
+        }
+        let name = full_name(&wanted.reference);
+        let tagged = self.shell.ask(&["podman", "tag", &wanted.config, &name]).await;
+        tagged.map(|_| true).map_err(|error| self.failed(&format!("tag an image as `{name}`"), error))
+    }
+
+    async fn known(&self, _: &Wanted, _: bool) -> Result<Known, WholeInstead> {
+        Err(WholeInstead("podman takes only whole images".into()))
+    }
+
+    fn pack(&self, cut: Cut, known: &Known, wanted: &Wanted) -> Archive {
+        Archive::oci(cut, &known.blobs, full_name(&wanted.reference))
+    }
+
+    async fn receive(
+        &self,
+        archive: impl Stream<Item = Result<Bytes, std::io::Error>> + Send + 'static,
+    ) -> Result<(), LoadFault> {
+        let fed = self.shell.feed(&["podman", "load"], archive).await;
+        fed.map(|_| ()).map_err(|error| fault_of(&said(&error), &error))
+    }
+}

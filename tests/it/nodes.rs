@@ -1,0 +1,155 @@
+//! Every node of a cluster gets every image, whatever its runtime, and what did not arrive is said of the node that lacks it.
+
+use serde_json::Value;
+
+use crate::node_support::{Cluster, OwnNode, Runtime};
+use crate::support::{Bed, Project, Run, host_docker};
+
+/// A stack of one image: a layer that stays and one that is as `content` says.
+fn one_image(bed: &Bed, tag: &str, extra: &str) -> Project {
+    let project = Project::on_the_bed(tag);
+    project.write(
+        "stack.toml",
+        &format!(
+            "[stack]\nname = \"@name@\"\n[cluster]\ndriver = \"minikube\"\nprofile = \"{}\"\nstart = false\n[image.app]\ncontext = \"app\"\nretries = 0\n{extra}",
+            bed.profile
+        ),
+    );
+    project.write(
+        "app/Dockerfile",
+        "FROM busybox:stable\nARG T=@name@\nRUN head -c 3000000 /dev/urandom >/ballast; echo $T\nCOPY content /\n",
+    );
+    project.write("app/content", "one");
+    project
+}
+
+/// The image that the last apply deployed, as the node's Docker or containerd names it, and its ID.
+fn image(project: &Project) -> (String, String) {
+    let repository = format!("{}-app", project.name);
+    let format = "{{.Repository}}:{{.Tag}} {{.ID}}";
+    let listed = host_docker(&["images", "--no-trunc", "--format", format, &repository]);
+    let text = String::from_utf8(listed.stdout).expect("UTF-8");
+    let newest = text.lines().find(|line| !line.contains(":k-")).expect("an image");
+    let (name, id) = newest.split_once(' ').expect("two words");
+    (name.to_owned(), id.to_owned())
+}
+
+/// What was sent to each node: its name, the bytes, and whether layers were left out.
+fn arrivals(run: &Run) -> Vec<(String, u64, bool)> {
+    let arrived =
+        run.events().into_iter().filter(|event| event["event"] == "step-transfer" && event["arrived"] == true);
+    let mut found: Vec<_> = arrived
+        .map(|event| {
+            let number = |field: &str| event[field].as_u64().expect("a number");
+            assert!(event["rate"].as_f64().is_some_and(|rate| rate >= 0.0) && number("total") > 3_000_000);
+            (event["node"].as_str().expect("a name").to_owned(), number("sent"), number("layers_skipped") > 0)
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+fn note(run: &Run) -> String {
+    let load = |event: &Value| event["event"] == "step-finished" && event["step"] == "load:app";
+    let event = run.events().into_iter().find(load).expect("the load ended");
+    format!("{}{}", event["note"].as_str().unwrap_or_default(), event["reason"].as_str().unwrap_or_default())
+}
+
+const APPLY: [&str; 3] = ["apply", "--format", "json"];
+
+#[test]
+fn all_nodes_get_every_image_and_only_what_they_lack() {
+    let bed = Bed::get();
+    let docker = OwnNode::start(&bed, "m02", Runtime::Docker);
+    let containerd = OwnNode::start(&bed, "m03", Runtime::Containerd);
+    let cluster = Cluster::with(&bed, &[&docker, &containerd]);
+    let mut project = one_image(&bed, "nodes", "");
+    cluster.show(&mut project);
+    let nodes = [bed.profile.clone(), docker.name.clone(), containerd.name.clone()];
+    let there = |name: &str, id: &str| {
+        let inspect = format!("docker image inspect --format '{{{{.Id}}}}' {name}");
+        let on_bed = bed.node_docker(&["image", "inspect", "--format", "{{.Id}}", name]);
+        assert_eq!(String::from_utf8(on_bed.stdout).unwrap().trim(), id);
+        assert_eq!(docker.ask(&inspect), id);
+        let state = containerd.ask(&format!("ctr -n k8s.io images check name==docker.io/library/{name}"));
+        assert!(state.contains("complete (4/4)") || state.contains("complete (5/5)"), "{state}");
+        let content = containerd.ask("ctr -n k8s.io content ls -q");
+        assert!(content.contains(id), "{content}");
+    };
+
+    let run = project.stack(&APPLY).expect_code(0);
+    let (first, first_id) = image(&project);
+    there(&first, &first_id);
+    let arrived = arrivals(&run);
+    assert_eq!(arrived.iter().map(|(node, ..)| node).collect::<Vec<_>>(), nodes.iter().collect::<Vec<_>>());
+    assert!(arrived.iter().all(|(_, sent, _)| *sent > 3_000_000), "{arrived:?}");
+
+    // A small change: a small load, for each of them.
+    project.write("app/content", "two");
+    let run = project.stack(&APPLY).expect_code(0);
+    let (second, second_id) = image(&project);
+    assert_ne!(first_id, second_id);
+    there(&second, &second_id);
+    let arrived = arrivals(&run);
+    assert_eq!(arrived.len(), 3);
+    assert!(arrived.iter().all(|(_, sent, partial)| *sent < 20_000 && *partial), "{arrived:?}");
+    assert!(note(&run).contains("to 3 nodes; 6 of 9 layers were there"), "{}", note(&run));
+
+    // Nothing to do, and a name that was moved by hand is put right without sending anything.
+    assert_eq!(project.apply()["load:app"], "skipped");
+    docker.ask(&format!("docker tag {first} {second}"));
+    containerd.ask(&format!("ctr -n k8s.io images tag --force docker.io/library/{first} docker.io/library/{second}"));
+    let plan = project.plan();
+    let (action, reason) = &plan["load:app"];
+    assert!(action == "run" && reason.contains("another image on node"), "{reason}");
+    docker.ask(&format!("docker tag {second_id} {}-app:other", project.name));
+    let run = project.stack(&APPLY).expect_code(0);
+    there(&second, &second_id);
+    // What lost its last name on containerd is there no more, but its layers are.
+    assert!(arrivals(&run).iter().all(|(_, sent, _)| *sent < 20_000), "{:?}", arrivals(&run));
+
+    // All of it goes with the stack.
+    project.stack(&["destroy", "--yes", "--images"]).expect_code(0);
+    let listed = containerd.ask("ctr -n k8s.io images ls -q") + &docker.ask("docker images --format '{{.Repository}}'");
+    assert!(!listed.contains(&project.name), "{listed}");
+}
+
+#[test]
+fn a_node_that_is_down_fails_the_load_by_name_and_the_others_have_theirs() {
+    let bed = Bed::get();
+    let mut docker = OwnNode::start(&bed, "m02", Runtime::Docker);
+    let cluster = Cluster::with(&bed, &[&docker]);
+    let mut project = one_image(&bed, "down", "");
+    cluster.show(&mut project);
+    docker.kill();
+    // All that is wrong is the machine: that has an exit code of its own.
+    let run = project.stack(&APPLY).expect_code(3);
+    assert!(
+        note(&run).contains(&docker.name) && !note(&run).contains(&format!("node {}:", bed.profile)),
+        "{}",
+        note(&run)
+    );
+    let (name, id) = image(&project);
+    let on_bed = bed.node_docker(&["image", "inspect", "--format", "{{.Id}}", &name]);
+    assert_eq!(String::from_utf8(on_bed.stdout).unwrap().trim(), id);
+    assert_eq!(arrivals(&run).len(), 1);
+
+    // Once it is back, it alone is sent to.
+    docker.run();
+    let run = project.stack(&APPLY).expect_code(0);
+    assert_eq!(arrivals(&run).into_iter().map(|(node, ..)| node).collect::<Vec<_>>(), [docker.name.clone()]);
+    assert_eq!(docker.ask(&format!("docker image inspect --format '{{{{.Id}}}}' {name}")), id);
+}
+
+#[test]
+fn an_image_for_another_kind_of_machine_is_refused_for_the_node() {
+    let bed = Bed::get();
+    let project = one_image(&bed, "arch", "platform = \"linux/arm64\"\n");
+    // Nothing of it runs, so that it can be built anywhere.
+    project.write("app/Dockerfile", "FROM scratch\nCOPY content /\n");
+    let run = project.stack(&APPLY).expect_code(1);
+    let expected = format!("node {}", bed.profile);
+    assert!(note(&run).contains(&expected) && note(&run).contains("linux/arm64"), "{}", note(&run));
+    let (name, _) = image(&project);
+    assert!(bed.node_docker(&["images", "-q", &name]).stdout.is_empty());
+}
