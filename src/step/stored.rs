@@ -2,8 +2,9 @@
 
 use serde_json::Value as Json;
 
-use super::{Known, StepError, World, newest_image};
+use super::{Known, StepError, World};
 use crate::error::Class;
+use crate::tools::docker::DockerError;
 use crate::tools::helm::releases;
 use crate::tools::kube::KubeError;
 use crate::tools::node::Store;
@@ -56,6 +57,10 @@ impl User {
     }
 }
 
+fn of_docker(error: DockerError) -> StepError {
+    StepError::of(&error, error.class(), error.help())
+}
+
 fn of_kube(error: KubeError) -> StepError {
     StepError::of(&error, error.class(), error.help())
 }
@@ -69,8 +74,7 @@ pub async fn images(world: &World) -> Result<Vec<Stored>, StepError> {
     for (place, store) in stores(world).await? {
         for spec in world.stack().images.values() {
             let repository = &spec.repository.value;
-            let tags = store.tags(repository).await;
-            let tags = tags.map_err(|error| StepError::of(&error, error.class(), error.help()))?;
+            let tags = store.tags(repository).await.map_err(of_docker)?;
             found.extend(tags.into_iter().map(|image| Stored {
                 place: place.clone(),
                 short: format!("{repository}:{}", image.tag),
@@ -83,9 +87,13 @@ pub async fn images(world: &World) -> Result<Vec<Stored>, StepError> {
     Ok(found)
 }
 
+async fn host(world: &World) -> Result<Store, StepError> {
+    Ok(Store::Docker(world.engine().await?.clone(), None))
+}
+
 /// The engine that builds, and all nodes.
 async fn stores(world: &World) -> Result<Vec<(String, Store)>, StepError> {
-    let mut stores = vec![(HOST.to_owned(), Store::Docker(world.engine().await?.clone(), None))];
+    let mut stores = vec![(HOST.to_owned(), host(world).await?)];
     if world.stack().cluster.is_some() {
         for node in &world.nodes().await?.stores {
             stores.push((node.name.clone(), node.store.clone()?));
@@ -105,7 +113,10 @@ pub async fn users(world: &World) -> Result<Vec<User>, StepError> {
         // Not built from the files as they are now: then the newest is what they were last.
         let id = match world.image(name) {
             Known::Yes((_, id)) => Some(id),
-            Known::After(_) => newest_image(world.engine().await?, &spec.repository.value).await?.map(|image| image.id),
+            Known::After(_) => {
+                let tags = host(world).await?.tags(&spec.repository.value).await.map_err(of_docker)?;
+                tags.into_iter().max_by_key(|image| image.created).map(|image| image.id)
+            }
         };
         users.extend(id.map(|id| User { name: format!("the stack file, as image {name}"), text: id }));
     }
@@ -166,5 +177,5 @@ pub async fn untag(world: &World, place: &str, name: &str) -> Result<(), StepErr
     let stores = stores(world).await?;
     let store = stores.iter().find(|(known, _)| known == place).map(|(_, store)| store);
     let store = store.ok_or_else(|| StepError::new(Class::Internal, format!("there is no place {place}")))?;
-    store.untag(name).await.map_err(|error| StepError::of(&error, error.class(), error.help()))
+    store.untag(name).await.map_err(of_docker)
 }
