@@ -111,6 +111,9 @@ pub enum EventKind {
         outcome: Outcome,
         /// Why: of a skip, what is equal; of a failure, what happened; of a block, by whom.
         reason: String,
+        /// The step that failed, of one that was blocked by it or not started because of it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        by: Option<StepId>,
         /// The class of a failure.
         #[serde(skip_serializing_if = "Option::is_none")]
         class: Option<Class>,

@@ -11,6 +11,7 @@ pub mod error;
 pub mod event;
 pub mod exec;
 pub mod graph;
+pub mod init;
 pub mod key;
 pub mod model;
 pub mod plan;

@@ -1,6 +1,7 @@
 //! `stack apply`: make the world equal to the stack file.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use super::Stop;
 use super::args::Apply;
@@ -8,24 +9,46 @@ use super::open::{self, Opened, check_tools, jobs, locked, stops};
 use super::settings::Settings;
 use crate::error::{Class, ExitCode};
 use crate::event::Events;
+use crate::exec::Stops;
+use crate::graph::StepSet;
 use crate::report::follow;
 use crate::run::{self, ApplyOptions, RunResult, Selected};
 use crate::sched::StopReason;
-use crate::step::Options;
+use crate::step::{Options, World};
+
+/// How to apply, as the command line says it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct How {
+    pub(super) jobs: Option<u16>,
+    pub(super) keep_going: bool,
+    pub(super) wait: bool,
+}
 
 pub(super) async fn run(settings: &Settings, args: &Apply) -> Result<ExitCode, Stop> {
     let stops = stops()?;
     let opened = Opened::read(settings, false)?;
-    let selected = opened.select(&args.steps)?;
+    let selected = opened.select_from(settings, &args.steps, args.from_failed)?;
     let force: HashSet<_> = opened.forced(&args.force, &selected)?.into_iter().collect();
     let world = opened.world(settings, Options { force });
-    check_tools(&world, &selected).await?;
-    let lock = take_lock(settings, &world, args.wait).await?;
+    let how = How { jobs: args.jobs, keep_going: args.keep_going, wait: args.wait };
+    once(settings, &world, &selected, how, stops).await
+}
+
+/// One apply, from the look at the tools to the last word.
+pub(super) async fn once(
+    settings: &Settings,
+    world: &Arc<World>,
+    selected: &StepSet,
+    how: How,
+    stops: Stops,
+) -> Result<ExitCode, Stop> {
+    check_tools(world, selected).await?;
+    let lock = take_lock(settings, world, how.wait).await?;
 
     let (events, receiver) = Events::channel();
     let follower = tokio::spawn(follow(receiver, settings.console, settings.verbose));
-    let options = ApplyOptions { jobs: jobs(args.jobs), keep_going: args.keep_going };
-    let result = run::apply(&world, Selected::new(world.graph(), &selected), options, stops, &events).await;
+    let options = ApplyOptions { jobs: jobs(how.jobs), keep_going: how.keep_going };
+    let result = run::apply(world, Selected::new(world.graph(), selected), options, stops, &events).await;
     drop(events);
     // The reporter has nothing to fail at; if it panicked, the run's own result still counts.
     let _ = follower.await;
@@ -41,7 +64,7 @@ pub(super) async fn run(settings: &Settings, args: &Apply) -> Result<ExitCode, S
 }
 
 /// Takes the lock; with `wait`, as soon as whoever holds it is done.
-async fn take_lock(settings: &Settings, world: &crate::step::World, wait: bool) -> Result<crate::store::Lock, Stop> {
+async fn take_lock(settings: &Settings, world: &World, wait: bool) -> Result<crate::store::Lock, Stop> {
     match world.store().lock("apply") {
         Err(crate::store::LockError::Held(holder)) if wait => {
             let held = crate::store::LockError::Held(holder);

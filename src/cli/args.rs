@@ -72,8 +72,16 @@ pub enum Command {
     Gc(Gc),
     /// Check the stack file, offline
     Validate,
+    /// Apply, and again on every change that matters
+    Watch(Watch),
+    /// Write a first stack file from what is in this folder
+    Init(Init),
     /// Print the JSON schema of stack files, for editors
     Schema,
+    /// Print the completions for a shell
+    Completions(Completions),
+    /// Print the manual page of stack, or of a command
+    Man(Man),
 }
 
 /// Text for people, or JSON.
@@ -92,6 +100,9 @@ pub struct Apply {
     /// Which steps.
     #[command(flatten)]
     pub steps: Steps,
+    /// Only what failed or was blocked the last time, and what that needs
+    #[arg(long)]
+    pub from_failed: bool,
     /// Only show what would be done, as `stack plan` does
     #[arg(long)]
     pub dry_run: bool,
@@ -118,6 +129,9 @@ pub struct Plan {
     /// Which steps.
     #[command(flatten)]
     pub steps: Steps,
+    /// Only what failed or was blocked the last time, and what that needs
+    #[arg(long)]
+    pub from_failed: bool,
     /// Exit with code 5 when there is something to do
     #[arg(long)]
     pub exit_code: bool,
@@ -210,6 +224,50 @@ pub struct Gc {
     /// The form of the output
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
+}
+
+/// `stack watch`.
+#[derive(Debug, Args)]
+pub struct Watch {
+    /// Which steps.
+    #[command(flatten)]
+    pub steps: Steps,
+    /// How many steps may run at the same time
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub jobs: Option<u16>,
+    /// How long it has to be quiet after a change, in milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 200)]
+    pub debounce: u64,
+    /// The form of the output: one event a line with json
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// `stack init`.
+#[derive(Debug, Args)]
+pub struct Init {
+    /// The stack's name [default: that of the folder]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Print it instead of writing stack.toml
+    #[arg(long)]
+    pub stdout: bool,
+}
+
+/// `stack completions`.
+#[derive(Debug, Args)]
+pub struct Completions {
+    /// The shell
+    #[arg(value_enum, value_name = "SHELL")]
+    pub shell: clap_complete::Shell,
+}
+
+/// `stack man`.
+#[derive(Debug, Args)]
+pub struct Man {
+    /// The command, such as apply [default: stack itself]
+    #[arg(value_name = "COMMAND")]
+    pub command: Option<String>,
 }
 
 #[cfg(test)]

@@ -7,12 +7,15 @@ mod args;
 mod destroy;
 mod gc;
 mod graph;
+mod init;
 mod open;
 mod plan;
 mod schema;
 mod settings;
+mod shell;
 mod status;
 mod validate;
+mod watch;
 mod why;
 
 use std::process::ExitCode as ProcessExitCode;
@@ -39,14 +42,7 @@ pub fn main() -> ProcessExitCode {
     let console = settings.console;
     match run(cli.command, &settings) {
         Ok(code) => code.into(),
-        Err(Stop::Failure(failure)) => {
-            console.failure(&failure);
-            failure.exit_code.into()
-        }
-        Err(Stop::Config(errors)) => {
-            console.diagnostics(&errors);
-            ExitCode::Usage.into()
-        }
+        Err(stop) => stop.show(console).into(),
     }
 }
 
@@ -57,6 +53,22 @@ enum Stop {
     Failure(Box<Failure>),
     /// The stack file is wrong, which is shown in its text.
     Config(crate::config::ConfigErrors),
+}
+
+impl Stop {
+    /// Tells why, and gives the exit code for it.
+    fn show(&self, console: Console) -> ExitCode {
+        match self {
+            Self::Failure(failure) => {
+                console.failure(failure);
+                failure.exit_code
+            }
+            Self::Config(errors) => {
+                console.diagnostics(errors);
+                ExitCode::Usage
+            }
+        }
+    }
 }
 
 impl From<Failure> for Stop {
@@ -82,7 +94,11 @@ fn run(command: Command, settings: &Settings) -> Result<ExitCode, Stop> {
         Command::Destroy(args) => asynchronous(destroy::run(settings, &args)),
         Command::Gc(args) => asynchronous(gc::run(settings, &args)),
         Command::Validate => validate::run(settings),
+        Command::Watch(args) => asynchronous(watch::run(settings, &args)),
+        Command::Init(args) => init::run(settings, &args),
         Command::Schema => Ok(schema::run(settings)),
+        Command::Completions(args) => Ok(shell::completions(settings, &args)),
+        Command::Man(args) => shell::man(settings, &args),
     }
 }
 
@@ -126,7 +142,8 @@ fn is_json(command: &Command) -> bool {
         Command::Status(args) => args.format == Format::Json,
         Command::Destroy(args) => args.format == Format::Json,
         Command::Gc(args) => args.format == Format::Json,
-        Command::Validate | Command::Schema => false,
+        Command::Watch(args) => args.format == Format::Json,
+        Command::Validate | Command::Init(_) | Command::Schema | Command::Completions(_) | Command::Man(_) => false,
     }
 }
 

@@ -1,5 +1,6 @@
 //! From the settings to a stack that is ready to be worked on: the file found, read, and turned into a graph.
 
+use std::collections::HashSet;
 use std::io::{BufRead, IsTerminal};
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use super::settings::Settings;
 use crate::config::{self, LoadOptions, StackFile};
 use crate::error::{Class, ExitCode, Failure};
 use crate::exec::{Stops, watch_signals};
-use crate::graph::{Graph, ImageFacts, SelectError, Selection, StepIndex, StepKind, StepSet};
+use crate::graph::{Graph, ImageFacts, SelectError, Selection, StepId, StepIndex, StepKind, StepSet};
 use crate::step::{Options, StepError, World, preflight};
 use crate::store::{LockError, Store};
 
@@ -58,8 +59,28 @@ impl Opened {
 
     /// The steps that are meant.
     pub(super) fn select(&self, steps: &Steps) -> Result<StepSet, Stop> {
-        let selection =
-            Selection { patterns: steps.steps.clone(), no_deps: steps.no_deps, downstream: steps.downstream };
+        self.select_among(steps, None)
+    }
+
+    /// The steps that are meant; with `from_failed`, of those only the ones that failed, or were not reached, in the last
+    /// run that was to reach them.
+    pub(super) fn select_from(&self, settings: &Settings, steps: &Steps, from_failed: bool) -> Result<StepSet, Stop> {
+        if !from_failed {
+            return self.select(steps);
+        }
+        // A warning about it is told when the state is read for the run.
+        let (state, _) = Store::beside(&self.stack.root).read_state();
+        let open = state.outcomes.keys().filter_map(|id| id.parse().ok()).collect();
+        let selected = self.select_among(steps, Some(open))?;
+        if selected.is_empty() {
+            settings.console.line("nothing failed or was blocked the last time");
+        }
+        Ok(selected)
+    }
+
+    fn select_among(&self, steps: &Steps, among: Option<HashSet<StepId>>) -> Result<StepSet, Stop> {
+        let Steps { steps, no_deps, downstream } = steps.clone();
+        let selection = Selection { patterns: steps, no_deps, downstream, among };
         self.graph.select(&selection).map_err(|error| unknown_step(&error))
     }
 
@@ -94,8 +115,7 @@ pub(super) fn unknown_step(error: &SelectError) -> Stop {
 
 /// Makes sure that what the steps need is there before the first of them starts.
 pub(super) async fn check_tools(world: &Arc<World>, selected: &StepSet) -> Result<(), Stop> {
-    let kinds: std::collections::HashSet<StepKind> =
-        selected.iter().map(|step| world.graph().id(step).kind()).collect();
+    let kinds: HashSet<StepKind> = selected.iter().map(|step| world.graph().id(step).kind()).collect();
     preflight(world, &kinds).await.map_err(|error| missing(&error))
 }
 

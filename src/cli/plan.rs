@@ -11,17 +11,23 @@ use crate::run::{self, Selected};
 use crate::step::Options;
 
 pub(super) async fn run(settings: &Settings, args: &Plan) -> Result<ExitCode, Stop> {
-    plan(settings, &args.steps, &[], args.exit_code).await
+    plan(settings, &args.steps, args.from_failed, &[], args.exit_code).await
 }
 
 /// `stack apply --dry-run`.
 pub(super) async fn dry_run(settings: &Settings, args: &Apply) -> Result<ExitCode, Stop> {
-    plan(settings, &args.steps, &args.force, false).await
+    plan(settings, &args.steps, args.from_failed, &args.force, false).await
 }
 
-async fn plan(settings: &Settings, steps: &Steps, force: &[String], exit_code: bool) -> Result<ExitCode, Stop> {
+async fn plan(
+    settings: &Settings,
+    steps: &Steps,
+    from_failed: bool,
+    force: &[String],
+    exit_code: bool,
+) -> Result<ExitCode, Stop> {
     let opened = Opened::read(settings, false)?;
-    let selected = opened.select(steps)?;
+    let selected = opened.select_from(settings, steps, from_failed)?;
     let force: HashSet<_> = opened.forced(force, &selected)?.into_iter().collect();
     let world = opened.world(settings, Options { force });
     let planned = run::plan(&world, Selected::new(world.graph(), &selected)).await;

@@ -1,5 +1,7 @@
 //! Which steps a command is about: ids, names and patterns, with what they need or what needs them.
 
+use std::collections::HashSet;
+
 use globset::{GlobBuilder, GlobMatcher};
 
 use super::{Graph, StepId, StepIndex, StepKind};
@@ -15,6 +17,8 @@ pub struct Selection {
     pub no_deps: bool,
     /// Add what needs them.
     pub downstream: bool,
+    /// Of those that the patterns mean, only these.
+    pub among: Option<HashSet<StepId>>,
 }
 
 /// A set of steps of one graph.
@@ -102,14 +106,23 @@ impl Graph {
     /// # Errors
     /// A pattern that matches nothing.
     pub fn select(&self, selection: &Selection) -> Result<StepSet, SelectError> {
-        if selection.patterns.is_empty() {
-            return Ok(StepSet::all(self));
-        }
-        let mut set = StepSet::none(self.len());
-        for pattern in &selection.patterns {
-            for step in self.matching(pattern)? {
-                set.insert(step);
+        let mut set = match selection.patterns.as_slice() {
+            [] => StepSet::all(self),
+            patterns => {
+                let mut set = StepSet::none(self.len());
+                for pattern in patterns {
+                    self.matching(pattern)?.into_iter().for_each(|step| {
+                        set.insert(step);
+                    });
+                }
+                set
             }
+        };
+        if let Some(among) = &selection.among {
+            set = StepSet::of(self, set.iter().filter(|&step| among.contains(self.id(step))));
+        }
+        if set.len() == self.len() {
+            return Ok(set);
         }
         if selection.downstream {
             set.close(|step| self.dependents(step));

@@ -118,6 +118,46 @@ impl Patterns {
     }
 }
 
+impl Patterns {
+    /// The folders in which a file may appear that any of them matches: to be watched. A folder that is not there stands
+    /// for the nearest one above.
+    pub fn folders(&self, root: &Path) -> Vec<PathBuf> {
+        let mut folders = Vec::new();
+        for Pattern { base, rule, .. } in &self.patterns {
+            let start = root.join(base);
+            match rule {
+                Rule::Literal if !start.is_dir() => folders.extend(nearest(start.parent().unwrap_or(root))),
+                Rule::Within(_) => folders.extend(nearest(&start)),
+                Rule::Glob(_, Some(depth)) => folders_below(&start, *depth, &mut folders),
+                Rule::Literal | Rule::Below(_) | Rule::Glob(_, None) => {
+                    folders_below(&start, usize::MAX, &mut folders);
+                }
+            }
+        }
+        folders
+    }
+}
+
+/// The nearest folder that is there.
+fn nearest(path: &Path) -> Option<PathBuf> {
+    path.ancestors().find(|path| path.is_dir()).map(Path::to_owned)
+}
+
+/// A folder and those at most `depth` below it, without those of tools. What can't be read is left out.
+pub fn folders_below(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) {
+    if !folder.is_dir() {
+        return found.extend(nearest(folder));
+    }
+    let mut todo = vec![(folder.to_owned(), depth)];
+    while let Some((folder, depth)) = todo.pop() {
+        let entries = fs::read_dir(&folder).into_iter().flatten().flatten();
+        let folders = entries.filter(|entry| depth > 0 && entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        let wanted = folders.filter(|entry| entry.file_name() != ".git" && entry.file_name() != ".stack");
+        todo.extend(wanted.map(|entry| (entry.path(), depth.saturating_sub(1))));
+        found.push(folder);
+    }
+}
+
 impl Pattern {
     fn new(text: &str) -> Result<Self, PatternsError> {
         let clean = text.trim_start_matches("./");

@@ -74,6 +74,16 @@ impl Console {
         self.result(&format!("{line}\n"));
     }
 
+    /// Writes whole lines for people at once: to stdout, or to stderr where stdout carries JSON.
+    pub fn text(&self, text: &str) {
+        if !self.json {
+            self.result(text);
+            return;
+        }
+        let mut stream = AutoStream::new(std::io::stderr().lock(), self.stderr);
+        let _ = stream.write_all(text.as_bytes()).and_then(|()| stream.flush());
+    }
+
     /// Empties the screen, for a view that is drawn again.
     pub fn clear(&self) {
         self.result("\x1b[H\x1b[2J\x1b[3J");

@@ -1,7 +1,5 @@
 //! Follows a run's events to their end, in the form that the caller's terminal can show.
 
-use std::collections::HashMap;
-
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::live::Live;
@@ -14,8 +12,6 @@ use crate::event::{Event, EventKind, Outcome};
 pub struct Follow {
     /// Every failed step's diagnosis, in the order of the failures.
     pub failures: Vec<Failed>,
-    /// For each finished step: its final state and seconds.
-    pub finished: HashMap<String, (Outcome, f64)>,
 }
 
 /// A failed step.
@@ -31,9 +27,12 @@ pub struct Failed {
     pub blocked: Vec<String>,
 }
 
+/// How many events are shown before they are written, at most.
+const TOGETHER: usize = 1024;
+
 /// How events are shown.
 enum View {
-    Json(Console),
+    Json(Console, String),
     Plain(Plain),
     Live(Live),
 }
@@ -42,53 +41,67 @@ enum View {
 pub async fn follow(mut events: UnboundedReceiver<Event>, console: Console, verbose: bool) -> Follow {
     let mut seen = Follow::default();
     let mut view = if console.is_json() {
-        View::Json(console)
+        View::Json(console, String::new())
     } else if console.is_interactive() && !verbose {
         View::Live(Live::new(console))
     } else {
         View::Plain(Plain::new(console, verbose))
     };
-    while let Some(event) = events.recv().await {
-        seen.note(&event);
-        match &mut view {
-            View::Json(console) => json(*console, &event),
-            View::Plain(plain) => plain.show(&event),
-            View::Live(live) => live.show(&event),
-        }
-        if let EventKind::RunFinished { .. } = event.kind {
-            if let View::Live(live) = &mut view {
-                live.clear();
+    let mut together = Vec::new();
+    while events.recv_many(&mut together, TOGETHER).await > 0 {
+        for event in together.drain(..) {
+            seen.note(&event);
+            match &mut view {
+                View::Json(_, lines) => json(&event, lines),
+                View::Plain(plain) => plain.show(&event),
+                View::Live(live) => live.show(&event),
             }
-            if !console.is_json() {
+            if let (EventKind::RunFinished { .. }, false) = (&event.kind, console.is_json()) {
+                view.flush();
                 seen.show_failures(console);
                 summary(console, &event.kind);
             }
         }
+        view.flush();
     }
     seen
 }
 
-fn json(console: Console, event: &Event) {
+impl View {
+    /// Writes what was shown, once for all events that came together.
+    fn flush(&mut self) {
+        match self {
+            Self::Json(console, lines) => {
+                console.result(lines);
+                lines.clear();
+            }
+            Self::Plain(plain) => plain.flush(),
+            Self::Live(_) => {}
+        }
+    }
+}
+
+fn json(event: &Event, lines: &mut String) {
     if let Ok(text) = serde_json::to_string(event) {
-        console.result_line(text);
+        lines.push_str(&text);
+        lines.push('\n');
     }
 }
 
 impl Follow {
     fn note(&mut self, event: &Event) {
-        let EventKind::StepFinished { step, outcome, reason, diagnosis, seconds, .. } = &event.kind else { return };
-        let step = step.to_string();
-        self.finished.insert(step.clone(), (*outcome, *seconds));
+        let EventKind::StepFinished { step, outcome, reason, by, diagnosis, .. } = &event.kind else { return };
         match outcome {
             Outcome::Failed => self.failures.push(Failed {
-                step,
+                step: step.to_string(),
                 reason: reason.clone(),
                 diagnosis: diagnosis.clone(),
                 blocked: Vec::new(),
             }),
             Outcome::Blocked => {
-                if let Some(failed) = self.failures.iter_mut().find(|failed| reason.ends_with(&failed.step)) {
-                    failed.blocked.push(step);
+                let by = by.as_ref().map(ToString::to_string);
+                if let Some(failed) = self.failures.iter_mut().find(|failed| by.as_ref() == Some(&failed.step)) {
+                    failed.blocked.push(step.to_string());
                 }
             }
             Outcome::Done | Outcome::Skipped | Outcome::Cancelled => {}

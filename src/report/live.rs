@@ -3,15 +3,16 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::plain::{STEP_WIDTH, line, transition};
-use super::{Console, Palette};
+use super::screen::Screen;
+use super::{Console, FOLD_SKIPPED_ABOVE, Palette};
 use crate::event::{Event, EventKind, Outcome};
 use crate::graph::StepId;
 
-/// Runs with more steps than this show no line for a skipped step.
-const FOLD_SKIPPED_ABOVE: usize = 60;
+/// How often the lines of running steps are drawn at most.
+const DRAWN_PER_SECOND: u8 = 20;
 
 pub(super) struct Live {
     console: Console,
@@ -22,7 +23,8 @@ pub(super) struct Live {
 
 impl Live {
     pub(super) fn new(console: Console) -> Self {
-        Self { console, bars: MultiProgress::new(), running: HashMap::new(), steps: 0 }
+        let target = ProgressDrawTarget::term_like_with_hz(Box::new(Screen::default()), DRAWN_PER_SECOND);
+        Self { console, bars: MultiProgress::with_draw_target(target), running: HashMap::new(), steps: 0 }
     }
 
     pub(super) fn show(&mut self, event: &Event) {
@@ -53,11 +55,11 @@ impl Live {
                 }
             }
             EventKind::Warning { .. } | EventKind::StepRetry { .. } => self.print(&event.kind),
-            EventKind::RunFinished { .. } => {}
+            EventKind::RunFinished { .. } => self.clear(),
         }
     }
 
-    pub(super) fn clear(&mut self) {
+    fn clear(&mut self) {
         self.running.clear();
         // The terminal is gone: there is nothing to clear.
         let _ = self.bars.clear();

@@ -9,6 +9,7 @@ mod follow;
 mod live;
 mod plain;
 mod plan;
+mod screen;
 mod status;
 mod style;
 mod why;
@@ -18,3 +19,6 @@ pub use console::{ColorChoice, Console};
 pub use follow::{Follow, follow};
 pub use plan::{PlanReport, PlannedStep};
 pub use style::Palette;
+
+/// Runs with more steps than this show no line for a skipped step: the summary counts them.
+const FOLD_SKIPPED_ABOVE: usize = 60;

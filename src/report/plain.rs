@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Console, Palette, bytes, seconds};
+use super::{Console, FOLD_SKIPPED_ABOVE, Palette, bytes, seconds};
 use crate::event::{Event, EventKind, Outcome, Transfer};
 
 /// How wide the column of step ids is; longer ids push their line.
@@ -12,19 +12,36 @@ pub(super) struct Plain {
     console: Console,
     started: Option<Timestamp>,
     verbose: bool,
+    steps: usize,
+    /// Lines that are still to be written.
+    waiting: String,
 }
 
 impl Plain {
     pub(super) fn new(console: Console, verbose: bool) -> Self {
-        Self { console, started: None, verbose }
+        Self { console, started: None, verbose, steps: 0, waiting: String::new() }
     }
 
     pub(super) fn show(&mut self, event: &Event) {
         let started = *self.started.get_or_insert(event.time);
-        if let Some(line) = line(&event.kind, self.verbose) {
-            let elapsed = (event.time - started).total(jiff::Unit::Second).unwrap_or(0.0);
-            let dim = Palette::DIM;
-            self.console.line(format_args!("{dim}{elapsed:>7.2}s{dim:#}  {line}"));
+        match &event.kind {
+            EventKind::RunStarted { steps, .. } => self.steps = *steps,
+            EventKind::StepFinished { outcome: Outcome::Skipped, .. }
+                if self.steps > FOLD_SKIPPED_ABOVE && !self.verbose => {}
+            kind => {
+                let Some(line) = line(kind, self.verbose) else { return };
+                let elapsed = (event.time - started).total(jiff::Unit::Second).unwrap_or(0.0);
+                let dim = Palette::DIM;
+                self.waiting.push_str(&format!("{dim}{elapsed:>7.2}s{dim:#}  {line}\n"));
+            }
+        }
+    }
+
+    /// Writes what was shown: once for all that happened together, which may be thousands of lines.
+    pub(super) fn flush(&mut self) {
+        if !self.waiting.is_empty() {
+            self.console.text(&self.waiting);
+            self.waiting.clear();
         }
     }
 }

@@ -2,18 +2,19 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::input::{Selected, for_apply};
 use super::{RunResult, inspect, run_finished, step_finished};
 use crate::error::Class;
-use crate::event::{EventKind, Events, Outcome};
+use crate::event::{EventKind, Events};
 use crate::exec::{AttemptResult, ExecEvent, Runner, Stops, run};
 use crate::graph::StepIndex;
 use crate::plan::Action;
 use crate::process::Cancel;
 use crate::sched::{End, Failing, InvalidInput};
 use crate::step::{self, Known, Speaker, StepError, World};
+use crate::store::LastOutcome;
 
 /// How to apply.
 #[derive(Debug, Clone, Copy, Default)]
@@ -104,20 +105,30 @@ impl Applier {
                 delay_seconds: delay.as_secs_f64(),
             }),
             ExecEvent::Finished { step, end, result, took } => {
-                let outcome = match end {
-                    End::Done => {
-                        let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-                        self.world.state().durations.insert(id(step).to_string(), millis);
-                        Outcome::Done
-                    }
-                    End::Skipped => Outcome::Skipped,
-                    End::Failed { .. } => Outcome::Failed,
-                    End::Blocked { .. } => Outcome::Blocked,
-                    End::Cancelled { .. } => Outcome::Cancelled,
-                };
-                self.world.state().outcomes.insert(id(step).to_string(), outcome.into());
+                self.remember(self.selected.step(step), end, took);
                 self.events.send(step_finished(id, step, end, result, took));
             }
+        }
+    }
+
+    /// Keeps what the next run wants to know of this one: how long steps take, and which did not end well.
+    fn remember(&self, step: StepIndex, end: End, took: Duration) {
+        let world = &self.world;
+        let id = || world.graph().id(step).to_string();
+        let outcome = match end {
+            End::Done => {
+                let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+                world.learn(|state| state.durations.insert(id(), millis));
+                None
+            }
+            End::Skipped => None,
+            End::Failed { .. } => Some(LastOutcome::Failed),
+            End::Blocked { .. } | End::Cancelled { .. } => Some(LastOutcome::NotReached),
+        };
+        match outcome {
+            Some(outcome) => _ = world.learn(|state| state.outcomes.insert(id(), outcome)),
+            None if world.state().outcomes.is_empty() => {}
+            None => _ = world.learn(|state| state.outcomes.remove(&id())),
         }
     }
 }

@@ -89,18 +89,21 @@ fn step_finished(
     took: Duration,
 ) -> EventKind {
     let AttemptResult { reason, note, diagnosis, .. } = result.unwrap_or_else(|| AttemptResult::skipped(String::new()));
-    let (outcome, reason, class) = match end {
-        End::Done => (Outcome::Done, reason, None),
-        End::Skipped => (Outcome::Skipped, reason, None),
-        End::Failed { class, .. } => (Outcome::Failed, reason, Some(class)),
-        End::Blocked { by } => (Outcome::Blocked, format!("blocked by {}", id(by)), None),
-        End::Cancelled { reason, by } => (Outcome::Cancelled, why_cancelled(reason, by.map(&id)), None),
+    let (outcome, reason, by, class) = match end {
+        End::Done => (Outcome::Done, reason, None, None),
+        End::Skipped => (Outcome::Skipped, reason, None, None),
+        End::Failed { class, .. } => (Outcome::Failed, reason, None, Some(class)),
+        End::Blocked { by } => (Outcome::Blocked, format!("blocked by {}", id(by)), Some(id(by)), None),
+        End::Cancelled { reason, by } => {
+            let by = by.map(&id);
+            (Outcome::Cancelled, why_cancelled(reason, by.as_ref()), by, None)
+        }
     };
     let seconds = took.as_secs_f64();
-    EventKind::StepFinished { step: id(step), outcome, reason, class, diagnosis, note, seconds }
+    EventKind::StepFinished { step: id(step), outcome, reason, by, class, diagnosis, note, seconds }
 }
 
-fn why_cancelled(reason: StopReason, by: Option<StepId>) -> String {
+fn why_cancelled(reason: StopReason, by: Option<&StepId>) -> String {
     match (reason, by) {
         (StopReason::FailFast, Some(step)) => format!("not started, since {step} failed"),
         (StopReason::FailFast, None) => "not started, since a step failed".to_owned(),

@@ -5,12 +5,13 @@
 //! by hand to another image is thereby noticed. Both tags are given only after the inputs were read a second time and
 //! found unchanged.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use secrecy::ExposeSecret;
 use tokio::task::block_in_place;
 
 use super::output::{Known, Output, deploy_tag};
+use super::sources::{folder_of, listed_folders};
 use super::{Finished, Inspection, Speaker, StepError, World, stopped, values};
 use crate::config::{Image as Spec, SecretSource, Value};
 use crate::error::Class;
@@ -81,6 +82,20 @@ pub(super) async fn inspect(world: &World, name: &str) -> Result<Inspection, Ste
     let inputs = build.map(|build| Inputs { manifest: manifest.clone(), build });
     let work = Work { name: name.to_owned(), inputs };
     Ok(Inspection { decision, manifest, output, work: super::Work::Build(Box::new(work)) })
+}
+
+/// See [`super::Sources`].
+pub(super) async fn sources(world: &World, name: &str, folders: &mut Vec<PathBuf>) -> Result<Manifest, StepError> {
+    let spec = spec(world, name)?;
+    let (manifest, _) = read(world, spec, world.engine().await?, Reach::Narrowed).await?;
+    listed_folders(&manifest, &spec.context.absolute, folders);
+    folder_of(&spec.dockerfile.absolute, folders);
+    for secret in &spec.secrets {
+        if let SecretSource::File(path) = &secret.source {
+            folder_of(&path.absolute, folders);
+        }
+    }
+    Ok(manifest)
 }
 
 fn key_tag(repository: &str, key: &str) -> String {

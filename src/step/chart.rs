@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
 use super::output::{Known, Output};
+use super::sources::{folder_of, whole_tree};
 use super::{Finished, Inspection, Speaker, StepError, World, stopped};
 use super::{values, watching};
 use crate::config::{Chart as Spec, ChartSource as Source, ValuesSource};
@@ -108,6 +109,21 @@ pub(super) async fn inspect(world: &World, name: &str) -> Result<Inspection, Ste
     };
     let work = Work { name: name.to_owned(), values, only_wait, record };
     Ok(Inspection { decision, manifest, output, work: super::Work::Chart(Box::new(work)) })
+}
+
+/// See [`super::Sources`].
+pub(super) async fn sources(world: &World, name: &str, folders: &mut Vec<PathBuf>) -> Result<Manifest, StepError> {
+    let spec = spec(world, name)?;
+    if let Source::Path(path) = &spec.source {
+        whole_tree(&path.absolute, folders);
+    }
+    for source in &spec.values {
+        if let ValuesSource::File(path) = source {
+            folder_of(&path.absolute, folders);
+        }
+    }
+    spec.set_file.values().for_each(|path| folder_of(&path.absolute, folders));
+    Ok(inputs(world, name, spec).await?.0)
 }
 
 fn decide(manifest: &Manifest, last: Option<&RecordedManifest>, seen: &Seen) -> Decision {

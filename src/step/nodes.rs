@@ -100,7 +100,7 @@ impl Nodes {
         if now != seeker.known
             && let Ok(json) = serde_json::to_value(&now)
         {
-            world.state().tools.insert(slot, json);
+            world.learn(|state| state.tools.insert(slot, json));
         }
         Ok(Self { stores })
     }

@@ -4,6 +4,7 @@
 //! its inputs, and the digests of its outputs. The record is withdrawn before the command starts and written only after
 //! it succeeded, made all its outputs, and its inputs were read a second time and found unchanged.
 
+use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use secrecy::ExposeSecret;
@@ -64,6 +65,20 @@ fn spec<'w>(world: &'w World, name: &str) -> Result<&'w Spec, StepError> {
 pub(super) fn inspect(world: &World, step: StepIndex, name: &str) -> Result<Inspection, StepError> {
     let found = look(world, step, name, Reading::Files)?;
     found.ok_or_else(|| StepError::new(Class::Internal, "a file that could have been read was not"))
+}
+
+/// See [`super::Sources`].
+pub(super) fn sources(
+    world: &World,
+    step: StepIndex,
+    name: &str,
+    folders: &mut Vec<PathBuf>,
+) -> Result<Manifest, StepError> {
+    let spec = spec(world, name)?;
+    let patterns = Patterns::new(spec.inputs.iter().map(|pattern| &*pattern.value)).map_err(of_patterns)?;
+    folders.extend(patterns.folders(&world.stack().root));
+    let manifest = inputs(world, step, spec, Reading::Files)?;
+    manifest.ok_or_else(|| StepError::new(Class::Internal, "a file that could have been read was not"))
 }
 
 /// See [`super::skip_at_once`].

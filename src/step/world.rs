@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use secrecy::ExposeSecret;
@@ -64,6 +65,7 @@ pub struct World {
     options: Options,
     redactor: Redactor,
     state: Mutex<State>,
+    learned: AtomicBool,
     digests: OnceLock<(DigestCache, Option<String>)>,
     tasks: OnceLock<(TaskLog, Option<String>)>,
     outputs: Mutex<Vec<Option<Known<Output>>>>,
@@ -95,6 +97,7 @@ impl World {
             options,
             redactor,
             state: Mutex::new(state),
+            learned: AtomicBool::new(false),
             digests: OnceLock::new(),
             tasks: OnceLock::new(),
             outputs,
@@ -146,6 +149,12 @@ impl World {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Changes the hints: [`keep`](Self::keep) writes them only then.
+    pub fn learn<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
+        self.learned.store(true, Ordering::Relaxed);
+        change(&mut self.state())
+    }
+
     /// The manifest with which a step last succeeded on this machine.
     pub fn last_manifest(&self, step: &StepId) -> Option<RecordedManifest> {
         self.state().manifests.get(&step.to_string()).cloned()
@@ -154,7 +163,10 @@ impl World {
     /// Keeps the manifest with which a step succeeded. Tasks have records of their own.
     pub fn keep_manifest(&self, step: &StepId, manifest: Option<RecordedManifest>) {
         if let (Some(manifest), false) = (manifest, step.kind() == StepKind::Task) {
-            self.state().manifests.insert(step.to_string(), manifest);
+            let step = step.to_string();
+            if self.state().manifests.get(&step) != Some(&manifest) {
+                self.learn(|state| state.manifests.insert(step, manifest));
+            }
         }
     }
 
@@ -184,8 +196,10 @@ impl World {
     /// # Errors
     /// When the folder can't be written to.
     pub fn keep(&self) -> std::io::Result<()> {
-        let state = self.state().clone();
-        self.store.write_state(&state)?;
+        if self.learned.swap(false, Ordering::Relaxed) {
+            let state = self.state().clone();
+            self.store.write_state(&state)?;
+        }
         if let Some((tasks, _)) = self.tasks.get() {
             tasks.tidy(|task| self.stack.tasks.contains_key(task))?;
         }
@@ -243,7 +257,7 @@ impl World {
             }
             let helm = Helm::ask(&path, &Cancel::never()).await?;
             if let Ok(json) = serde_json::to_value(&helm) {
-                self.state().tools.insert(name, json);
+                self.learn(|state| state.tools.insert(name, json));
             }
             Ok(helm)
         };

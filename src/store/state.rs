@@ -6,11 +6,13 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::Outcome;
 use crate::key::RecordedManifest;
 
 /// The version of the file's form.
-const VERSION: u32 = 1;
+///
+/// - 1: the first.
+/// - 2: only those outcomes that were not good.
+const VERSION: u32 = 2;
 
 /// Hints from earlier runs.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,32 +22,20 @@ pub struct State {
     pub manifests: BTreeMap<String, RecordedManifest>,
     /// For each step, how long it took when it last ran, in milliseconds.
     pub durations: BTreeMap<String, u64>,
-    /// For each step of the last run, how it ended.
+    /// For each step that was not done or skipped in the last run that was to reach it, how it ended.
     pub outcomes: BTreeMap<String, LastOutcome>,
     /// Answers of tools that hold until the tool changes, by a name that says what they depend on.
     pub tools: BTreeMap<String, serde_json::Value>,
 }
 
-/// How a step ended in the last run.
+/// How a step ended that was not done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LastOutcome {
-    /// It holds.
-    Good,
     /// It failed.
     Failed,
     /// It was blocked or cancelled.
     NotReached,
-}
-
-impl From<Outcome> for LastOutcome {
-    fn from(outcome: Outcome) -> Self {
-        match outcome {
-            Outcome::Done | Outcome::Skipped => Self::Good,
-            Outcome::Failed => Self::Failed,
-            Outcome::Blocked | Outcome::Cancelled => Self::NotReached,
-        }
-    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -159,7 +149,7 @@ mod tests {
     #[test]
     fn a_newer_version_is_a_warned_miss() {
         let (_folder, path, _) = written();
-        let text = std::fs::read_to_string(&path).unwrap().replace("\"version\":1", "\"version\":2");
+        let text = std::fs::read_to_string(&path).unwrap().replace("\"version\":2", "\"version\":3");
         std::fs::write(&path, text).unwrap();
         let (read, warning) = State::read(&path);
         assert_eq!(read, State::default());

@@ -1,5 +1,6 @@
 //! Typed clients of the tools we drive. They know nothing of steps, graphs and keys.
 
+pub mod changes;
 pub mod docker;
 pub mod helm;
 pub mod kube;

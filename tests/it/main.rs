@@ -39,10 +39,16 @@ mod readiness;
 #[cfg(test)]
 mod releases;
 #[cfg(test)]
+mod small_commands;
+#[cfg(test)]
 mod status;
+#[cfg(test)]
+mod stopping;
 #[cfg(test)]
 mod tasks;
 #[cfg(test)]
 mod todo_stack;
+#[cfg(test)]
+mod watch;
 #[cfg(test)]
 mod wrong_inputs;

@@ -139,6 +139,101 @@ fn a_failure_is_explained_and_blocks_what_needs_it() {
 }
 
 #[test]
+fn what_failed_or_was_blocked_can_be_tried_again_by_itself() {
+    let project = Project::empty("tasks");
+    let run = project.stack(&["apply", "--from-failed"]);
+    assert_eq!(run.code, 2, "there is no stack file");
+    project.write(
+        "stack.toml",
+        "[stack]\nname = \"@name@\"\n[limits]\njobs = 1\n\
+         [task.base]\nrun = \"true\"\n[task.other]\nrun = \"true\"\n\
+         [task.bad]\nrun = \"echo tried >> log; test -e fixed\"\nneeds = [\"task.base\"]\n\
+         [task.after]\nrun = \"true\"\nneeds = [\"task.bad\"]\n\
+         [task.last]\nrun = \"true\"\nneeds = [\"task.after\"]\n",
+    );
+    let run = project.stack(&["apply", "--keep-going", "--format", "json"]).expect_code(1);
+    for step in ["task:after", "task:last"] {
+        assert_eq!(finished(&run, step)["by"], "task:bad", "what blocked it is named");
+    }
+    let picked = |args: &[&str]| {
+        let run = project.stack(&[&["plan", "--from-failed", "--format", "json"], args].concat()).expect_code(0);
+        let plan: Value = serde_json::from_str(&run.stdout).unwrap();
+        plan["steps"].as_array().unwrap().iter().map(|step| step["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(picked(&[]), ["task:base", "task:bad", "task:after", "task:last"]);
+    assert_eq!(picked(&["--no-deps"]), ["task:bad", "task:after", "task:last"]);
+    assert_eq!(picked(&["--no-deps", "task:b*"]), ["task:bad"]);
+    assert_eq!(picked(&["--no-deps", "--downstream", "after"]), ["task:after", "task:last"]);
+    project.stack(&["apply", "--from-failed"]).expect_code(1);
+    assert_eq!(lines(&project, "log"), 2);
+    project.write("fixed", "");
+    let run = project.stack(&["apply", "--from-failed", "--format", "json"]).expect_code(0);
+    let outcomes = run.outcomes();
+    assert_eq!(with_outcome(&outcomes, "done"), ["task:after", "task:bad", "task:last"]);
+    let run = project.stack(&["apply", "--from-failed"]).expect_code(0);
+    assert!(run.stdout.contains("nothing failed or was blocked the last time"), "{}", run.stdout);
+    assert_eq!(lines(&project, "log"), 3);
+}
+
+#[test]
+fn only_failures_that_may_pass_are_tried_again() {
+    let project = Project::empty("tasks");
+    // Whoever allows retries says that the failures of the command may pass; that there is no such program does not.
+    project.write(
+        "stack.toml",
+        "[stack]\nname = \"@name@\"\n[task.a]\nrun = [\"no-such-program\"]\nretries = 3\nbackoff = \"10ms\"\n",
+    );
+    let run = project.stack(&["apply", "--format", "json"]).expect_code(3);
+    assert_eq!(finished(&run, "task:a")["class"], "environment");
+    assert!(!run.stdout.contains("step-retry"), "{}", run.stdout);
+    project.write(
+        "stack.toml",
+        "[stack]\nname = \"@name@\"\n[task.a]\nrun = \"false\"\nretries = 2\nbackoff = \"10ms\"\n",
+    );
+    let run = project.stack(&["apply", "--format", "json"]).expect_code(1);
+    let events = run.events();
+    let of = |kind: &str| events.iter().filter(|event| event["event"] == kind).collect::<Vec<_>>();
+    let delays: Vec<_> = of("step-retry").iter().map(|event| event["delay_seconds"].as_f64().unwrap()).collect();
+    assert_eq!(delays, [0.01, 0.02]);
+    assert_eq!(of("step-started").len(), 3);
+    assert_eq!(finished(&run, "task:a")["class"], "transient");
+}
+
+#[test]
+fn pools_limit_how_many_run_and_the_longest_goes_first() {
+    let project = Project::empty("tasks");
+    let mut stack = "[stack]\nname = \"@name@\"\n[limits]\njobs = 4\n[limits.pools]\ndb = 1\n".to_owned();
+    // Each says when it begins and when it ends; the file is in the order of the appends.
+    for (name, seconds) in [("a", "0.02"), ("b", "0.02"), ("c", "0.3")] {
+        stack += &format!(
+            "[task.{name}]\nrun = \"echo +{name} >> log; sleep {seconds}; echo -{name} >> log\"\npool = \"db\"\ncache = false\n"
+        );
+    }
+    project.write("stack.toml", &stack);
+    let order = || {
+        let _ = fs::remove_file(project.path().join("log"));
+        done(&project);
+        fs::read_to_string(project.path().join("log")).unwrap().replace('\n', "")
+    };
+    // One at a time, in the order of the file; then what took longest the last time goes first.
+    assert_eq!(order(), "+a-a+b-b+c-c");
+    assert!(order().starts_with("+c-c+"));
+}
+
+#[test]
+fn a_large_run_does_not_list_what_it_skips() {
+    let project = Project::empty("tasks");
+    let tasks: String = (0..100).map(|task| format!("[task.t{task}]\nrun = \"true\"\n")).collect();
+    project.write("stack.toml", &format!("[stack]\nname = \"@name@\"\n{tasks}"));
+    let run = project.stack(&["apply"]).expect_code(0);
+    assert!(run.stdout.contains("task:t99") && run.stdout.contains("done:100 skipped:0"), "{}", run.stdout);
+    let run = project.stack(&["apply"]).expect_code(0);
+    assert_eq!(run.stdout.trim().lines().count(), 1, "{}", run.stdout);
+    assert!(run.stdout.contains("done:0 skipped:100 failed:0"), "{}", run.stdout);
+    assert!(project.stack(&["apply", "--verbose"]).stdout.contains("task:t99"));
+}
+
+#[test]
 fn outputs_that_were_promised_have_to_be_there() {
     let project = project();
     project.edit("stack.toml", "gen/**", "generated/**");

@@ -83,7 +83,7 @@ proptest! {
         for step in with_needs.iter() {
             prop_assert!(graph.needs(step).iter().all(|need| with_needs.contains(*need)));
         }
-        let downstream = Selection { patterns, no_deps: true, downstream: true };
+        let downstream = Selection { patterns, no_deps: true, downstream: true, ..Selection::default() };
         let downstream = graph.select(&downstream).unwrap();
         for step in downstream.iter() {
             prop_assert!(graph.dependents(step).iter().all(|dependent| downstream.contains(*dependent)));

@@ -150,7 +150,7 @@ const TODO: &str = "[cluster]\ndriver = \"minikube\"\n[image.api]\ncontext = \"a
 fn selected(patterns: &[&str], no_deps: bool, downstream: bool) -> Vec<String> {
     let graph = graph(TODO);
     let patterns = patterns.iter().map(|pattern| (*pattern).to_owned()).collect();
-    let set = graph.select(&Selection { patterns, no_deps, downstream }).unwrap();
+    let set = graph.select(&Selection { patterns, no_deps, downstream, among: None }).unwrap();
     assert_eq!(set.len(), set.iter().count());
     ids(&graph, set.iter())
 }

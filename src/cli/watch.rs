@@ -1,0 +1,116 @@
+//! `stack watch`: apply, and again on every change that matters.
+//!
+//! Which files matter is what the keys of the steps say; the folders that these lie in are watched, and after a change
+//! the files are looked at again. A change that no key would notice (a time stamp, an ignored file, a file of no step)
+//! starts nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Stop;
+use super::apply::{self, How};
+use super::args::Watch;
+use super::open::{self, Opened, stops};
+use super::settings::Settings;
+use crate::error::ExitCode;
+use crate::exec::{Stops, stop_channel};
+use crate::graph::StepSet;
+use crate::report::Palette;
+use crate::step::{Options, Seen, Sources, StepError, World};
+use crate::tools::changes::Changes;
+
+pub(super) async fn run(settings: &Settings, args: &Watch) -> Result<ExitCode, Stop> {
+    let mut signals = stops()?;
+    let mut changes = Changes::new().map_err(|error| missing(&error))?;
+    let mut applied = None;
+    // The first file has to be right; later ones may be wrong for a while, since somebody is at them.
+    let mut opened = Opened::read(settings, false).map(Some)?;
+    loop {
+        if let Some(opened) = opened.take() {
+            let selected = opened.select(&args.steps)?;
+            let world = opened.world(settings, Options::default());
+            let mut sources = watched(&world, &selected, &mut changes).await?;
+            if applied.as_ref() != Some(&sources.inputs) {
+                let how = How { jobs: args.jobs, keep_going: false, wait: true };
+                if once(settings, &world, &selected, how, &mut signals).await? == ExitCode::Interrupted {
+                    return Ok(ExitCode::Interrupted);
+                }
+                let later = watched(&world, &selected, &mut changes).await?;
+                sources.accept_made(&world, &later);
+                applied = Some(sources.inputs);
+                let dim = Palette::DIM;
+                settings.console.line(format_args!("{dim}watching for changes; Ctrl-C ends{dim:#}"));
+            }
+        }
+        tokio::select! {
+            _ = signals.recv() => return Ok(ExitCode::Interrupted),
+            () = changes.settled(Duration::from_millis(args.debounce)) => {}
+        }
+        opened = again(settings, &mut applied);
+    }
+}
+
+/// Reads the stack file anew. One that is wrong is told once; what is watched stays what it was.
+fn again(settings: &Settings, applied: &mut Option<BTreeMap<String, Seen>>) -> Option<Opened> {
+    match Opened::read(settings, false) {
+        Ok(opened) => Some(opened),
+        Err(stop) => {
+            if applied.take().is_some() {
+                stop.show(settings.console);
+            }
+            None
+        }
+    }
+}
+
+/// What the keys of the steps say of files, with every folder watched that they lie in before it was looked at.
+async fn watched(world: &Arc<World>, selected: &StepSet, changes: &mut Changes) -> Result<Sources, Stop> {
+    let graph = world.graph();
+    loop {
+        let mut sources = Sources::default();
+        for &step in graph.order().iter().filter(|step| selected.contains(**step)) {
+            // What can't be read now fails its step in the run, and is told there.
+            if let Err(error) = sources.add(world, step).await {
+                sources.add_failure(graph.id(step), &error);
+            }
+        }
+        sources.add_file(&world.stack().path);
+        if !changes.watch(&sources.folders).map_err(|error| missing(&error))? {
+            return Ok(sources);
+        }
+    }
+}
+
+/// One apply. A request to stop reaches it, and the caller by the exit code.
+async fn once(
+    settings: &Settings,
+    world: &Arc<World>,
+    selected: &StepSet,
+    how: How,
+    signals: &mut Stops,
+) -> Result<ExitCode, Stop> {
+    let (sender, stops) = stop_channel();
+    let applying = apply::once(settings, world, selected, how, stops);
+    tokio::pin!(applying);
+    loop {
+        tokio::select! {
+            code = &mut applying => return match code {
+                // What is wrong now may be right after the next change.
+                Err(stop) => {
+                    stop.show(settings.console);
+                    Ok(ExitCode::StepFailed)
+                }
+                code => code,
+            },
+            Some(reason) = signals.recv() => {
+                // The run is over already: then its end is about to be seen.
+                let _ = sender.send(reason);
+            }
+        }
+    }
+}
+
+fn missing(error: &crate::tools::changes::ChangesError) -> Stop {
+    open::missing(&StepError::of(error, error.class(), error.help().map(str::to_owned)))
+}

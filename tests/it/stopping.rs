@@ -1,0 +1,274 @@
+//! However a run is stopped, it stops where the work is done, says how far it came, and leaves nothing behind.
+//!
+//! The terminal is a real one, made by `script`.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::support::{Bed, Project, program};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+/// A task that runs until it is ended, and says so at once; one that needs it; and one beside it that ends well.
+const SLOW: &str = "[stack]\nname = \"@name@\"\n[limits]\ngrace = \"300ms\"\n\
+    [task.slow]\nrun = \"echo $$ > pid; echo ready; exec sleep 1000\"\n\
+    [task.after]\nrun = \"touch after\"\nneeds = [\"task.slow\"]\n";
+
+/// Waits for a condition that is about to hold.
+fn wait_until(what: &str, holds: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < Duration::from_secs(30), "{what}");
+        std::thread::yield_now();
+    }
+}
+
+fn is_alive(pid: &str) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+    !stat.is_empty() && !stat.contains(") Z ")
+}
+
+/// Nothing is left of a run: no child, no lock that is held, no file half written.
+#[track_caller]
+fn assert_nothing_is_left(project: &Project) {
+    let pid = fs::read_to_string(project.path().join("pid")).unwrap();
+    assert!(!is_alive(&pid), "the child is left");
+    assert!(!project.path().join("after").exists(), "something was started");
+    let lock = File::open(project.path().join(".stack/lock")).unwrap();
+    lock.try_lock().expect("the lock is free");
+    for entry in fs::read_dir(project.path().join(".stack")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        assert!(name == ".gitignore" || !name.starts_with('.'), "{name} is left");
+    }
+}
+
+/// `stack apply` on a terminal of its own, from a shell that says how it ended and what the terminal was like.
+fn on_a_terminal(project: &Project) -> Child {
+    let line = format!(
+        "trap : INT; stty -a > tty-before; '{}' apply; echo $? > code; stty -a > tty-after",
+        program().display()
+    );
+    let mut command = Command::new("script");
+    command.args(["--quiet", "--command", &line, "/dev/null"]).current_dir(project.path());
+    command.env("TERM", "xterm").env("SHELL", "/bin/sh").env_remove("NO_COLOR").env_remove("STACK_FILE");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
+}
+
+#[test]
+fn ctrl_c_on_a_terminal_sums_up_and_leaves_the_terminal_as_it_was() {
+    let project = Project::empty("stopping");
+    project.write("stack.toml", SLOW);
+    let mut terminal = on_a_terminal(&project);
+    wait_until("the task starts", || project.path().join("pid").exists());
+    let mut keyboard = terminal.stdin.take().unwrap();
+    keyboard.write_all(b"\x03").unwrap();
+    let mut printed = String::new();
+    terminal.stdout.take().unwrap().read_to_string(&mut printed).unwrap();
+    terminal.wait().unwrap();
+    drop(keyboard);
+    let read = |file: &str| fs::read_to_string(project.path().join(file)).unwrap();
+    assert_eq!(read("code").trim(), "130", "{printed}");
+    let last = printed.trim_end().rsplit('\n').next().unwrap();
+    assert!(last.contains("cancelled:2"), "{printed}");
+    assert_eq!(read("tty-before"), read("tty-after"));
+    assert_eq!(printed.matches("\x1b[?25l").count(), printed.matches("\x1b[?25h").count(), "the cursor is hidden");
+    assert_nothing_is_left(&project);
+}
+
+#[test]
+fn a_terminal_that_is_closed_ends_the_run_like_an_interrupt() {
+    let project = Project::empty("stopping");
+    project.write("stack.toml", SLOW);
+    let mut terminal = on_a_terminal(&project);
+    wait_until("the task starts", || project.path().join("pid").exists());
+    terminal.kill().unwrap();
+    terminal.wait().unwrap();
+    let state = project.path().join(".stack/state.json");
+    wait_until("it ends in an orderly way", || {
+        fs::read_to_string(&state).is_ok_and(|text| text.contains("notreached"))
+    });
+    let lock = File::open(project.path().join(".stack/lock")).unwrap();
+    wait_until("it lets the lock go", || lock.try_lock().is_ok());
+    drop(lock);
+    assert_nothing_is_left(&project);
+}
+
+#[test]
+fn a_reader_that_goes_away_does_not_stop_the_work() {
+    for format in ["text", "json"] {
+        let project = Project::empty("stopping");
+        project.write(
+            "stack.toml",
+            "[stack]\nname = \"@name@\"\n[limits]\njobs = 1\n\
+             [task.a]\nrun = \"echo one; while [ ! -e go ]; do sleep 0.01; done; echo two; touch a\"\n\
+             [task.b]\nrun = \"echo three; echo four; touch b\"\nneeds = [\"task.a\"]\n",
+        );
+        let mut command = project.command(&["apply", "--verbose", "--format", format]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        output.read_line(&mut String::new()).unwrap();
+        drop(output);
+        project.write("go", "");
+        assert_eq!(child.wait().unwrap().code(), Some(0), "{format}");
+        assert!(project.path().join("a").exists() && project.path().join("b").exists(), "{format}");
+    }
+}
+
+/// A run with JSON events, read line by line.
+struct Run {
+    child: Child,
+    output: BufReader<std::process::ChildStdout>,
+    seen: Vec<Value>,
+}
+
+impl Run {
+    fn start(project: &Project) -> Self {
+        let mut command = project.command(&["apply", "--format", "json"]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        Self { child, output, seen: Vec::new() }
+    }
+
+    fn next(&mut self) -> Option<&Value> {
+        let mut line = String::new();
+        if self.output.read_line(&mut line).unwrap() == 0 {
+            return None;
+        }
+        self.seen.push(serde_json::from_str(&line).unwrap());
+        self.seen.last()
+    }
+
+    fn wait_for(&mut self, wanted: impl Fn(&Value) -> bool) {
+        while let Some(event) = self.next() {
+            if wanted(event) {
+                return;
+            }
+        }
+        panic!("it never came: {:#?}", self.seen);
+    }
+
+    fn send(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// How it ended, and its last word.
+    fn end(mut self) -> (Option<i32>, Value, Vec<Value>) {
+        while self.next().is_some() {}
+        let last = self.seen.last().cloned().unwrap_or_default();
+        (self.child.wait().unwrap().code(), last, self.seen)
+    }
+}
+
+fn of(events: &[Value], kind: &str, step: &str) -> Value {
+    let found = events.iter().find(|event| event["event"] == kind && event["step"] == step);
+    found.cloned().unwrap_or_else(|| panic!("no {kind} of {step} in {events:#?}"))
+}
+
+#[test]
+fn a_second_interrupt_kills_at_once() {
+    let project = Project::empty("stopping");
+    // Ten minutes of grace, and a task that takes them.
+    project.write(
+        "stack.toml",
+        "[stack]\nname = \"@name@\"\n[limits]\ngrace = \"10m\"\n\
+         [task.slow]\nrun = \"trap 'echo asked' TERM; echo $$ > pid; echo ready; while :; do sleep 0.05; done\"\n",
+    );
+    let start = Instant::now();
+    let mut run = Run::start(&project);
+    run.wait_for(|event| event["line"] == "ready");
+    run.send(Signal::INT);
+    run.wait_for(|event| event["line"] == "asked");
+    run.send(Signal::INT);
+    let (code, last, _) = run.end();
+    assert_eq!((code, &last["outcome"]), (Some(130), &"cancelled".into()));
+    assert!(start.elapsed() < Duration::from_secs(20));
+    assert_nothing_is_left(&project);
+}
+
+#[test]
+fn a_run_past_its_deadline_is_stopped_and_says_so() {
+    let project = Project::empty("stopping");
+    project.write("stack.toml", SLOW);
+    project.edit("stack.toml", "[limits]", "[limits]\ndeadline = \"500ms\"");
+    let (code, last, events) = Run::start(&project).end();
+    assert_eq!((code, &last["outcome"]), (Some(1), &"cancelled".into()));
+    assert_eq!(of(&events, "step-finished", "task:after")["reason"], "the run took longer than its deadline");
+    assert_nothing_is_left(&project);
+}
+
+/// Whether a process of this machine was started with this argument: the engine of the test bed runs its builds here.
+fn is_running(argument: &str) -> bool {
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    processes
+        .filter_map(|entry| fs::read(entry.path().join("cmdline")).ok())
+        .any(|line| line.split(|byte| *byte == 0).any(|word| word == argument.as_bytes()))
+}
+
+#[test]
+fn an_interrupted_build_stops_in_the_engine() {
+    Bed::get();
+    let project = Project::on_the_bed("stopping");
+    // A duration that is told from any other.
+    let seconds = format!("{}.{}", 1000 + std::process::id() % 1000, std::process::id());
+    project.write("stack.toml", "[stack]\nname = \"@name@\"\n[image.slow]\ncontext = \"slow\"\nload = \"none\"\n");
+    project.write("slow/Dockerfile", &format!("FROM busybox:stable\nRUN echo @name@ && sleep {seconds}\n"));
+    let mut run = Run::start(&project);
+    run.wait_for(|event| event["event"] == "step-started");
+    wait_until("the build runs", || is_running(&seconds));
+    run.send(Signal::TERM);
+    let (code, last, _) = run.end();
+    assert_eq!((code, &last["cancelled"]), (Some(130), &1.into()));
+    wait_until("the engine stops building", || !is_running(&seconds));
+}
+
+#[test]
+fn an_interrupted_release_is_finished_or_recovered() {
+    let bed = Bed::get();
+    let mut project = Project::on_the_bed("stopping");
+    project.set_env("STACK_PROFILE", &bed.profile);
+    project.write(
+        "stack.toml",
+        &format!(
+            "[stack]\nname = \"@name@\"\n[cluster]\ndriver = \"minikube\"\nprofile = \"{}\"\nstart = false\n\
+             namespace = \"@name@\"\n[chart.app]\npath = \"chart\"\nwait = false\n",
+            bed.profile
+        ),
+    );
+    project.write("chart/Chart.yaml", "apiVersion: v2\nname: app\nversion: 0.1.0\n");
+    project.write("chart/values.yaml", "x: 1\n");
+    // A hook keeps Helm at it.
+    project.write(
+        "chart/templates/all.yaml",
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: app}\ndata: {x: '{{ .Values.x }}'}\n---\n\
+         apiVersion: batch/v1\nkind: Job\nmetadata:\n  name: hook\n  annotations: {helm.sh/hook: 'pre-install,pre-upgrade'}\n\
+         spec:\n  backoffLimit: 0\n  template:\n    spec:\n      restartPolicy: Never\n      containers:\n\
+         \x20     - {name: hook, image: 'busybox:stable', imagePullPolicy: Never, command: [sleep, '2']}\n",
+    );
+    let space = ["--namespace", &project.name];
+    let interrupted = |signals: &[Signal]| {
+        let mut run = Run::start(&project);
+        run.wait_for(|event| event["event"] == "step-started" && event["step"] == "chart:app");
+        let hook = ["get", "job", "hook", "--ignore-not-found", "-o", "jsonpath={.status.active}"];
+        wait_until("helm is at its hook", || bed.kubectl(&[&space[..], &hook].concat()) == "1");
+        signals.iter().for_each(|signal| run.send(*signal));
+        let (code, last, _) = run.end();
+        assert_eq!((code, &last["outcome"]), (Some(130), &"cancelled".into()));
+    };
+    let release = |status: &str| {
+        let labels = format!("owner=helm,name=app,status={status}");
+        bed.has(&[&space[..], &["secret", "--selector", &labels]].concat())
+    };
+    // Once: what Helm has begun it may finish.
+    interrupted(&[Signal::INT]);
+    assert!(release("deployed") && !release("pending-install"));
+    // Twice: it is left half-way, and the next apply finds it so and goes on.
+    project.edit("chart/templates/all.yaml", "'2'", "'600'");
+    interrupted(&[Signal::INT, Signal::TERM]);
+    assert!(release("pending-upgrade"));
+    project.edit("chart/templates/all.yaml", "'600'", "'0'");
+    assert_eq!(project.apply()["chart:app"], "done");
+    assert!(release("deployed") && !release("pending-upgrade"));
+    assert_eq!(project.apply()["chart:app"], "skipped");
+}
