@@ -13,7 +13,7 @@ use tokio::task::block_in_place;
 use super::output::{Known, Output, deploy_tag};
 use super::sources::{folder_of, listed_folders};
 use super::{Finished, Inspection, Speaker, StepError, World, stopped, values};
-use crate::config::{Image as Spec, SecretSource, Value};
+use crate::config::{Image as Spec, LoadMode, SecretSource, Value};
 use crate::error::Class;
 use crate::event::Stream;
 use crate::graph::{StepId, StepKind};
@@ -56,7 +56,10 @@ fn spec<'w>(world: &'w World, name: &str) -> Result<&'w Spec, StepError> {
 
 pub(super) async fn inspect(world: &World, name: &str) -> Result<Inspection, StepError> {
     let spec = spec(world, name)?;
-    let engine = world.engine().await?;
+    if let (LoadMode::Direct, Known::After(because)) = (spec.load, world.cluster_uid()) {
+        return Ok(without_cluster(world, name, because));
+    }
+    let engine = world.builder(spec.load).await?;
     let (manifest, build) = read(world, spec, engine, Reach::Narrowed).await?;
     let step = StepId::new(StepKind::Build, name);
     let last = world.last_manifest(&step);
@@ -87,7 +90,7 @@ pub(super) async fn inspect(world: &World, name: &str) -> Result<Inspection, Ste
 /// See [`super::Sources`].
 pub(super) async fn sources(world: &World, name: &str, folders: &mut Vec<PathBuf>) -> Result<Manifest, StepError> {
     let spec = spec(world, name)?;
-    let (manifest, _) = read(world, spec, world.engine().await?, Reach::Narrowed).await?;
+    let (manifest, _) = read(world, spec, world.builder(spec.load).await?, Reach::Narrowed).await?;
     listed_folders(&manifest, &spec.context.absolute, folders);
     folder_of(&spec.dockerfile.absolute, folders);
     for secret in &spec.secrets {
@@ -96,6 +99,16 @@ pub(super) async fn sources(world: &World, name: &str, folders: &mut Vec<PathBuf
         }
     }
     Ok(manifest)
+}
+
+/// A build in the node's engine, as long as there is no node to ask.
+fn without_cluster(world: &World, name: &str, because: StepId) -> Inspection {
+    let step = StepId::new(StepKind::Build, name);
+    let mut manifest = Manifest::new("build");
+    manifest.unknown(Group::Target, "cluster", because.clone());
+    let decision = by_effect(&manifest, world.last_manifest(&step).as_ref(), &Effect::Unknown { because });
+    let work = Work { name: name.to_owned(), inputs: None };
+    Inspection { decision, manifest, output: Known::After(step), work: super::Work::Build(Box::new(work)) }
 }
 
 fn key_tag(repository: &str, key: &str) -> String {
@@ -278,7 +291,7 @@ pub(super) async fn execute(
 ) -> Result<Finished, StepError> {
     let name = &work.name;
     let spec = spec(world, name)?;
-    let engine = world.engine().await?;
+    let engine = world.builder(spec.load).await?;
     let mut inputs = work.inputs;
     let mut reach = Reach::Narrowed;
     for _ in 0..CHASES {

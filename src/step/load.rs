@@ -30,8 +30,14 @@ fn of_docker(error: &DockerError) -> StepError {
     StepError::of(error, error.class(), error.help())
 }
 
+fn mode(world: &World, name: &str) -> Result<LoadMode, StepError> {
+    let spec = world.stack().images.get(name);
+    spec.map(|spec| spec.load).ok_or_else(|| StepError::new(Class::Internal, format!("there is no image {name}")))
+}
+
 pub(super) async fn inspect(world: &World, name: &str) -> Result<Inspection, StepError> {
     let step = StepId::new(StepKind::Load, name);
+    let mode = mode(world, name)?;
     let last = world.last_manifest(&step);
     let mut manifest = Manifest::new("load");
     match world.cluster_uid() {
@@ -47,7 +53,7 @@ pub(super) async fn inspect(world: &World, name: &str) -> Result<Inspection, Ste
         (Known::Yes((repository, id)), Known::Yes(_)) => {
             manifest.digest(Group::Image, name, &id);
             let was_there = last.as_ref().is_some_and(|last| Some(&last.key) == manifest.key().as_ref());
-            observe(world, &repository, &id, was_there).await?
+            observe(world, mode, &repository, &id, was_there).await?
         }
     };
     let decision = by_effect(&manifest, last.as_ref(), &effect);
@@ -56,14 +62,20 @@ pub(super) async fn inspect(world: &World, name: &str) -> Result<Inspection, Ste
 }
 
 /// The image as the nodes are to have it.
-async fn wanted(world: &World, repository: &str, id: &str) -> Result<Wanted, StepError> {
+async fn wanted(world: &World, mode: LoadMode, repository: &str, id: &str) -> Result<Wanted, StepError> {
     let reference = format!("{repository}:{}", deploy_tag(id));
-    world.engine().await?.wanted(&reference).await.map_err(|error| of_docker(&error))
+    world.builder(mode).await?.wanted(&reference).await.map_err(|error| of_docker(&error))
 }
 
 /// Asks every node for the image. A node that does not answer lacks it, as far as anybody knows.
-async fn observe(world: &World, repository: &str, id: &str, was_there: bool) -> Result<Effect, StepError> {
-    let (wanted, nodes) = tokio::try_join!(wanted(world, repository, id), world.nodes())?;
+async fn observe(
+    world: &World,
+    mode: LoadMode,
+    repository: &str,
+    id: &str,
+    was_there: bool,
+) -> Result<Effect, StepError> {
+    let (wanted, nodes) = tokio::try_join!(wanted(world, mode, repository, id), world.nodes())?;
     let reference = &wanted.reference;
     let asked = nodes.stores.iter().map(async |node| {
         let store = match &node.store {
@@ -96,11 +108,11 @@ pub(super) async fn execute(
     let Known::Yes((repository, id)) = world.image(&work.name) else {
         return Err(StepError::new(Class::Internal, "the image to load is not known"));
     };
-    let mode = world.stack().images.get(work.name.as_str()).map(|image| image.load);
-    let way = if mode == Some(LoadMode::Archive) { LoadWay::Archive } else { LoadWay::Layers };
+    let mode = mode(world, &work.name)?;
+    let way = if mode == LoadMode::Archive { LoadWay::Archive } else { LoadWay::Layers };
     let loading = async {
-        let (wanted, nodes) = tokio::try_join!(wanted(world, &repository, &id), world.nodes())?;
-        let bringing = Bringing { host: world.engine().await?, wanted: &wanted, way, speaker };
+        let (wanted, nodes) = tokio::try_join!(wanted(world, mode, &repository, &id), world.nodes())?;
+        let bringing = Bringing { host: world.builder(mode).await?, wanted: &wanted, way, speaker };
         // Every node comes to its own end: what one has got it need not get again.
         let ended = join_all(nodes.stores.iter().map(|node| bringing.bring(node))).await;
         let (arrived, failed): (Vec<_>, Vec<_>) = ended.into_iter().partition(Result::is_ok);

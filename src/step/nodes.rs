@@ -104,6 +104,23 @@ impl Nodes {
         }
         Ok(Self { stores })
     }
+
+    /// The engine of the only node, to build in.
+    pub(super) fn direct(&self) -> Result<&Engine, StepError> {
+        let refused = |why: String| {
+            Err(StepError::new(
+                Class::Input,
+                format!("`load = \"direct\"` builds in the node's own Docker Engine, but {why}"),
+            )
+            .with_diagnosis("try `load = \"layers\"`, which sends only what a node lacks"))
+        };
+        let [node] = &self.stores[..] else { return refused(format!("the cluster has {} nodes", self.stores.len())) };
+        match &node.store {
+            Ok(Store::Docker(engine, _)) => Ok(engine),
+            Ok(Store::Containerd(_) | Store::Podman(_)) => refused(format!("node {} has none", node.name)),
+            Err(error) => Err(error.clone()),
+        }
+    }
 }
 
 struct Seeker<'w> {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Speaker, StepError, World};
+use crate::config::LoadMode;
 use crate::error::Class;
 use crate::graph::{StepId, StepIndex, StepKind};
 use crate::process::Cancel;
@@ -41,7 +42,11 @@ pub async fn remove(
     let id = world.graph().id(step).clone();
     match id.kind() {
         StepKind::Cluster => remove_cluster(world, removal, speaker, cancel).await,
-        StepKind::Build if removal.images => images(world, id.name(), world.engine().await?).await,
+        StepKind::Build if removal.images => {
+            let direct = world.stack().images.get(id.name()).is_some_and(|spec| spec.load == LoadMode::Direct);
+            // Built in the node: what goes there goes with the load, or with the cluster.
+            if direct { Ok(None) } else { images(world, id.name(), world.engine().await?).await }
+        }
         StepKind::Load if removal.images && !removal.cluster => loaded(world, id.name()).await,
         StepKind::Chart if !removal.cluster => {
             let Some(spec) = world.stack().charts.get(id.name()) else { return Ok(None) };

@@ -12,7 +12,7 @@ use tokio::sync::OnceCell;
 
 use super::output::{Known, Output, deploy_tag};
 use super::{StepError, nodes::Nodes};
-use crate::config::{ChartField, ImageField, OutputRef, Outputs, StackFile};
+use crate::config::{ChartField, ImageField, LoadMode, OutputRef, Outputs, StackFile};
 use crate::error::Class;
 use crate::graph::{Graph, ImageFacts, StepId, StepIndex, StepKind};
 use crate::key::RecordedManifest;
@@ -213,6 +213,16 @@ impl World {
     pub async fn engine(&self) -> Result<&Engine, StepError> {
         let connect = || async { Engine::local(|name| self.environment.get(name)).await };
         self.engine.get_or_try_init(connect).await.map_err(|error| StepError::of(&error, error.class(), error.help()))
+    }
+
+    /// The engine that builds an image which is loaded so.
+    pub(super) async fn builder(&self, load: LoadMode) -> Result<&Engine, StepError> {
+        match load {
+            LoadMode::Direct => self.nodes().await?.direct(),
+            LoadMode::Auto | LoadMode::Layers | LoadMode::Archive | LoadMode::Registry | LoadMode::None => {
+                self.engine().await
+            }
+        }
     }
 
     /// The cluster, which has to answer.

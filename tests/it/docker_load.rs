@@ -17,7 +17,7 @@ use stack::model::tree::{FileEntry, FileKind, FileTree};
 use stack::tools::docker::{
     Build, DockerError, Endpoint, Engine, ImageFilter, ImageInfo, LoadFault, LoadProgress, LoadWay, Loaded,
 };
-use stack::tools::node::Store;
+use stack::tools::node::{Containerd, Store};
 
 use crate::node_support::{OwnNode, Runtime};
 use crate::support::Bed;
@@ -192,6 +192,51 @@ async fn an_image_that_breaks_off_anywhere_on_the_way_is_a_failed_load() {
     }
     let loaded = load(&host, tag, &node, LoadWay::Archive, |_| {}).await.unwrap();
     assert!(loaded.sent as i64 >= size - 100_000);
+    remove(&[&host], &[tag]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_that_is_killed_in_the_middle_or_has_no_space_left_is_a_failed_load() {
+    let host = host().await;
+    let bed = Bed::get();
+    let tag = "t-docker-killed:one";
+    image(&host, "killed", tag, "x").await;
+    let mut own = OwnNode::start(&bed, "killed", Runtime::Docker);
+    let node = Engine::connect(Endpoint::Unix(own.socket())).await.unwrap();
+    let error = load(&host, tag, &node, LoadWay::Archive, |progress| {
+        if progress.sent > 2_000_000 {
+            own.kill();
+        }
+    });
+    let error = error.await.unwrap_err();
+    let DockerError::Load(failure) = &error else { panic!("{error:?}") };
+    assert!(matches!(failure.reason, LoadFault::NodeGone(_)), "{failure:?}");
+    own.run();
+    assert_eq!(node.image(tag).await.unwrap(), None);
+    load(&host, tag, &node, LoadWay::Archive, |_| {}).await.unwrap();
+    drop(own);
+
+    for runtime in [Runtime::Docker, Runtime::Containerd] {
+        let own = OwnNode::with_disk(&bed, "small", runtime, 24);
+        let wanted = host.wanted(tag).await.unwrap();
+        let error = match runtime {
+            Runtime::Docker => {
+                let node = Engine::connect(Endpoint::Unix(own.socket())).await.unwrap();
+                let error = load(&host, tag, &node, LoadWay::Layers, |_| {}).await.unwrap_err();
+                assert_eq!(node.image(tag).await.unwrap(), None);
+                error
+            }
+            Runtime::Containerd => {
+                let store = Store::Containerd(Containerd::new(own.shell()));
+                let error = store.load(&host, &wanted, LoadWay::Layers, |_| {}).await.unwrap_err();
+                assert_eq!(store.held(&wanted).await.unwrap(), None);
+                error
+            }
+        };
+        let DockerError::Load(failure) = &error else { panic!("{error:?}") };
+        assert!(matches!(failure.reason, LoadFault::DiskFull(_)), "{failure:?}");
+        assert!(error.help().unwrap().contains("stack gc") && error.class() == Class::Environment);
+    }
     remove(&[&host], &[tag]).await;
 }
 

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use stack::tools::node::NodeShell;
+
 use crate::api_faults::{Fault, Proxy};
 use crate::support::{Bed, Project, succeed};
 
@@ -35,9 +37,24 @@ pub struct OwnNode {
 impl OwnNode {
     /// A node whose daemon runs.
     pub fn start(bed: &Bed, suffix: &str, runtime: Runtime) -> Self {
+        Self::on_disk(bed, suffix, runtime, None)
+    }
+
+    /// A node whose disk has so many MB.
+    pub fn with_disk(bed: &Bed, suffix: &str, runtime: Runtime, megabytes: u32) -> Self {
+        Self::on_disk(bed, suffix, runtime, Some(megabytes))
+    }
+
+    fn on_disk(bed: &Bed, suffix: &str, runtime: Runtime, megabytes: Option<u32>) -> Self {
         let folder = tempfile::Builder::new().prefix("stack-own-node-").tempdir().expect("a temporary folder");
         let data = folder.path().join("data");
         fs::create_dir(&data).expect("a folder");
+        if let Some(megabytes) = megabytes {
+            let disk = folder.path().join("disk");
+            succeed(Command::new("truncate").arg(format!("--size={megabytes}M")).arg(&disk));
+            succeed(Command::new("mkfs.ext4").arg("-q").arg(&disk));
+            succeed(Command::new("mount").args(["-o", "loop"]).arg(&disk).arg(&data));
+        }
         let mut node = Self { name: format!("{}-{suffix}", bed.profile), runtime, data, folder, daemon: None };
         node.run();
         node
@@ -110,6 +127,16 @@ impl OwnNode {
         String::from_utf8(succeed(&mut self.command(line)).stdout).expect("UTF-8").trim().to_owned()
     }
 
+    /// The way to it without a cluster.
+    pub fn shell(&self) -> NodeShell {
+        let socket = self.socket().display().to_string();
+        NodeShell::through(
+            "env",
+            &[&format!("DOCKER_HOST=unix://{socket}"), &format!("CONTAINERD_ADDRESS={socket}")],
+            &self.name,
+        )
+    }
+
     /// Asks the daemon to end and waits for it.
     pub fn stop(&mut self) {
         self.end("-TERM");
@@ -122,6 +149,8 @@ impl OwnNode {
         if let Ok(pid) = fs::read_to_string(self.folder.path().join("exec/containerd/containerd.pid")) {
             let _ = Command::new("kill").args(["-KILL", pid.trim()]).status();
         }
+        // Dead processes keep their numbers until somebody waits for them: no daemon must read them in its files.
+        let _ = fs::remove_dir_all(self.folder.path().join("exec"));
         let _ = fs::remove_file(self.folder.path().join("pid"));
     }
 
@@ -152,8 +181,9 @@ impl Drop for OwnNode {
         // overlayfs leaves its mounts behind where a daemon was killed.
         let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
         let below = self.folder.path().display().to_string();
-        for mount in mounts.lines().filter_map(|line| line.split(' ').nth(1)).filter(|mount| mount.starts_with(&below))
-        {
+        let mounted = mounts.lines().filter_map(|line| line.split(' ').nth(1));
+        // The deepest first.
+        for mount in mounted.filter(|mount| mount.starts_with(&below)).collect::<Vec<_>>().into_iter().rev() {
             let _ = Command::new("umount").args(["-l", mount]).status();
         }
     }
@@ -205,7 +235,8 @@ impl Cluster {
         self.folder.path().join("bin")
     }
 
-    /// `minikube ssh` to the test's own nodes; all else is answered by the bed's.
+    /// `minikube ssh` to the test's own nodes; all else is answered by the bed's. With `STACK_TEST_CUT` an import gets only
+    /// so many bytes, and `STACK_TEST_IMPORT` stands before it.
     fn minikube(&self, bed: &Bed, nodes: &[&OwnNode]) {
         let branches: String = nodes
             .iter()
@@ -215,7 +246,7 @@ impl Cluster {
             })
             .collect();
         let script = format!(
-            "#!/bin/sh\n# minikube ssh --profile P --node N -- sudo COMMAND\nif [ \"$1\" = ssh ]; then\n  [ \"$3\" = {} ] || exit 85\n  node=$5\n  shift 7\n  unset DOCKER_TLS_VERIFY DOCKER_CERT_PATH\n  case $node in\n{branches}  *) exit 80;;\n  esac\n  exec sh -c \"$*\"\nfi\nexec {} \"$@\"\n",
+            "#!/bin/sh\n# minikube ssh --profile P --node N -- sudo COMMAND\nif [ \"$1\" = ssh ]; then\n  [ \"$3\" = {} ] || exit 85\n  node=$5\n  shift 7\n  unset DOCKER_TLS_VERIFY DOCKER_CERT_PATH\n  case $node in\n{branches}  *) exit 80;;\n  esac\n  case $*/$STACK_TEST_CUT in *import*/?*) exec sh -c \"head -c $STACK_TEST_CUT | {{ $STACK_TEST_IMPORT $*; }}\";; esac\n  exec sh -c \"$*\"\nfi\nexec {} \"$@\"\n",
             bed.profile,
             which("minikube").display()
         );

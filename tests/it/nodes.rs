@@ -142,6 +142,63 @@ fn a_node_that_is_down_fails_the_load_by_name_and_the_others_have_theirs() {
 }
 
 #[test]
+fn containerd_that_gets_half_an_image_or_does_nothing_is_found_out() {
+    let bed = Bed::get();
+    let containerd = OwnNode::start(&bed, "m03", Runtime::Containerd);
+    let cluster = Cluster::with(&bed, &[&containerd]);
+    let mut project = one_image(&bed, "half", "");
+    cluster.show(&mut project);
+    let mut fails = |cut: &str, import: &str| {
+        project.set_env("STACK_TEST_CUT", cut);
+        project.set_env("STACK_TEST_IMPORT", import);
+        let run = project.stack(&APPLY);
+        assert_ne!(run.code, 0, "{cut}: {}", run.stdout);
+        assert!(note(&run).contains(&format!("node {}", containerd.name)), "{cut}: {}", note(&run));
+        note(&run)
+    };
+    for cut in ["0", "513", "70000", "1500000", "3000000"] {
+        fails(cut, "");
+    }
+    // The command is fine, and nothing has happened.
+    let said = fails("100000000", "cat >/dev/null; true ");
+    assert!(said.contains("without a complaint, but does not have it"), "{said}");
+    project.set_env("STACK_TEST_CUT", "");
+    project.stack(&APPLY).expect_code(0);
+    let (name, id) = image(&project);
+    assert!(containerd.ask("ctr -n k8s.io images check").contains(&format!("docker.io/library/{name}")));
+
+    // A blob that is gone is no image, though its name is there; sending what is missing mends it.
+    let blob = containerd.ask("ctr -n k8s.io content ls").lines().find(|line| line.contains("3.0")).map(str::to_owned);
+    let blob = blob.expect("the large layer").split_whitespace().next().expect("a digest").to_owned();
+    containerd.ask(&format!("ctr -n k8s.io content rm {blob} >/dev/null"));
+    let (action, reason) = &project.plan()["load:app"];
+    assert!(action == "run" && reason.contains("gone from node"), "{reason}");
+    project.stack(&APPLY).expect_code(0);
+    let state = containerd.ask(&format!("ctr -n k8s.io images check name==docker.io/library/{name}"));
+    assert!(state.contains(" complete "), "{state}");
+    assert!(containerd.ask("ctr -n k8s.io content ls -q").contains(&id));
+}
+
+#[test]
+fn what_is_built_in_the_node_is_there_without_being_sent() {
+    let bed = Bed::get();
+    let project = one_image(&bed, "direct", "load = \"direct\"\n");
+    for content in ["one", "two"] {
+        project.write("app/content", content);
+        let run = project.stack(&APPLY).expect_code(0);
+        assert_eq!(run.outcomes()["build:app"], "done");
+        assert!(arrivals(&run).is_empty());
+    }
+    let repository = format!("{}-app", project.name);
+    let tags = |output: std::process::Output| String::from_utf8(output.stdout).expect("UTF-8").lines().count();
+    assert_eq!(tags(bed.node_docker(&["images", "-q", &repository])), 4);
+    assert_eq!(tags(host_docker(&["images", "-q", &repository])), 0);
+    assert!(project.apply().values().all(|outcome| outcome == "skipped"));
+    project.stack(&["destroy", "--yes", "--images"]).expect_code(0);
+    assert_eq!(tags(bed.node_docker(&["images", "-q", &repository])), 0);
+}
+
+#[test]
 fn an_image_for_another_kind_of_machine_is_refused_for_the_node() {
     let bed = Bed::get();
     let project = one_image(&bed, "arch", "platform = \"linux/arm64\"\n");

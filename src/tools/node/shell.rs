@@ -31,8 +31,13 @@ impl NodeShell {
 
     /// Through `docker exec`, for nodes that are containers of this machine's engine, as those of kind and k3d are.
     pub fn container(node: &str) -> Self {
-        let args = ["exec", "--interactive", node].map(str::to_owned).to_vec();
-        Self { node: node.to_owned(), program: "docker", args, reads_again: false }
+        Self::through("docker", &["exec", "--interactive", node], node)
+    }
+
+    /// Through a program that runs the words behind its own as they are.
+    pub fn through(program: &'static str, args: &[&str], node: &str) -> Self {
+        let args = args.iter().map(|&arg| arg.to_owned()).collect();
+        Self { node: node.to_owned(), program, args, reads_again: false }
     }
 
     /// The node's name.
