@@ -21,6 +21,8 @@ use crate::support::{Bed, Project, succeed};
 pub enum Runtime {
     Docker,
     Containerd,
+    /// CRI-O keeps its images where podman does; there is no daemon to run for that.
+    Podman,
 }
 
 /// A node of the test's own.
@@ -94,6 +96,7 @@ impl OwnNode {
                 fs::write(folder.join("config.toml"), config).expect("a file");
                 command.arg("containerd").arg("--config").arg(folder.join("config.toml"));
             }
+            Runtime::Podman => return,
         }
         let log = fs::File::create(folder.join("log")).expect("a file");
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a file")).stderr(log);
@@ -110,6 +113,7 @@ impl OwnNode {
         let question = match self.runtime {
             Runtime::Docker => "docker version",
             Runtime::Containerd => "ctr version",
+            Runtime::Podman => return true,
         };
         self.command(question).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
     }
@@ -118,7 +122,11 @@ impl OwnNode {
     pub fn command(&self, line: &str) -> Command {
         let mut command = Command::new("sh");
         command.args(["-c", line]).env("DOCKER_HOST", format!("unix://{}", self.socket().display()));
-        command.env_remove("DOCKER_TLS_VERIFY").env("CONTAINERD_ADDRESS", self.socket()).stdin(Stdio::null());
+        command
+            .env_remove("DOCKER_TLS_VERIFY")
+            .env("CONTAINERD_ADDRESS", self.socket())
+            .env("PODMAN_ROOT", &self.data)
+            .stdin(Stdio::null());
         command
     }
 
@@ -166,6 +174,7 @@ impl OwnNode {
         let runtime = match self.runtime {
             Runtime::Docker => "docker://20.10.24",
             Runtime::Containerd => "containerd://1.6.20",
+            Runtime::Podman => "cri-o://1.24.0",
         };
         json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": self.name, "uid": self.name}, "status": {
             "addresses": [{"type": "InternalIP", "address": "127.0.0.9"}],
@@ -242,7 +251,11 @@ impl Cluster {
             .iter()
             .map(|node| {
                 let socket = node.socket().display().to_string();
-                format!("  {}) export DOCKER_HOST=unix://{socket} CONTAINERD_ADDRESS={socket};;\n", node.name)
+                let root = node.data.display();
+                format!(
+                    "  {}) export DOCKER_HOST=unix://{socket} CONTAINERD_ADDRESS={socket} PODMAN_ROOT={root};;\n",
+                    node.name
+                )
             })
             .collect();
         let script = format!(
@@ -254,6 +267,7 @@ impl Cluster {
         fs::create_dir_all(self.bin()).expect("a folder");
         fs::write(&path, script).expect("a file");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a mode");
+        std::os::unix::fs::symlink(which("node-podman"), self.bin().join("podman")).expect("a link");
     }
 }
 

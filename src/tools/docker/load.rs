@@ -126,6 +126,11 @@ pub(in crate::tools) trait Target: Sync {
         &self,
         archive: impl Stream<Item = Result<Bytes, std::io::Error>> + Send + 'static,
     ) -> impl Future<Output = Result<(), LoadFault>> + Send;
+
+    /// Gives an image that has just come in the name that it is to have, where an archive can't.
+    fn settle(&self, _wanted: &Wanted) -> impl Future<Output = Result<(), DockerError>> + Send {
+        std::future::ready(Ok(()))
+    }
 }
 
 impl Engine {
@@ -248,7 +253,10 @@ async fn send(
     // An archive that broke off is the cause, whatever the store says of it.
     let source = broken.lock().ok().and_then(|mut broken| broken.take());
     match source.map_or(ended, |reason| Err(LoadFault::Source(reason))) {
-        Ok(()) => prove(wanted, to, sent).await,
+        Ok(()) => {
+            to.settle(wanted).await?;
+            prove(wanted, to, sent).await
+        }
         Err(fault) => Err(failure(wanted, to, fault, sent)),
     }
 }

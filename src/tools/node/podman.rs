@@ -8,7 +8,7 @@ use super::containerd::full_name;
 use super::shell::NodeShell;
 use crate::process::ProcessError;
 use crate::tools::docker::target::{Archive, Cut, Held, Known, Target, Wanted, WholeInstead, fault_of, said};
-use crate::tools::docker::{DockerError, LoadFault};
+use crate::tools::docker::{DockerError, LoadFault, split_tag};
 
 /// The exit code of `podman image inspect` for an image that is not there.
 const NO_SUCH_IMAGE: i32 = 125;
@@ -27,8 +27,6 @@ struct Inspected {
     id: String,
     #[serde(rename = "RootFS")]
     root: RootFs,
-    #[serde(rename = "RepoTags", default)]
-    pub(super) tags: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -64,19 +62,13 @@ impl Podman {
 
     /// The names of a repository's images, each with the image's ID.
     pub(super) async fn tags(&self, repository: &str) -> Result<Vec<(String, String)>, DockerError> {
-        let filter = format!("reference={}", full_name(repository));
-        let words = ["podman", "images", "--no-trunc", "--format", "{{.ID}}", "--filter", &filter];
+        let words = ["podman", "images", "--no-trunc", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}"];
         let output = self.shell.ask(&words).await.map_err(|error| self.failed("list its images", error))?;
-        let mut found = Vec::new();
-        for id in output.stdout_text().lines() {
-            if let Some(image) = self.inspect(id.trim()).await? {
-                let id = format!("sha256:{}", image.id);
-                found.extend(image.tags.unwrap_or_default().into_iter().map(|tag| (tag, id.clone())));
-            }
-        }
-        found.sort();
-        found.dedup();
-        Ok(found)
+        let names = [full_name(repository), format!("localhost/{repository}")];
+        let text = output.stdout_text();
+        let images = text.lines().filter_map(|line| line.split_once(' '));
+        let own = images.filter(|(name, _)| names.iter().any(|own| split_tag(name).0 == own));
+        Ok(own.map(|(name, id)| (name.to_owned(), id.to_owned())).collect())
     }
 
     /// Removes a name.
@@ -121,5 +113,10 @@ impl Target for Podman {
     ) -> Result<(), LoadFault> {
         let fed = self.shell.feed(&["podman", "load"], archive).await;
         fed.map(|_| ()).map_err(|error| fault_of(&said(&error), &error))
+    }
+
+    /// What comes in under a short name is `localhost/NAME` here; pods ask for the full one.
+    async fn settle(&self, wanted: &Wanted) -> Result<(), DockerError> {
+        self.adopt(wanted).await.map(|_| ())
     }
 }
