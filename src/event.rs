@@ -32,6 +32,16 @@ pub enum EventKind {
         /// How many steps the run looks at.
         steps: usize,
     },
+    /// The cluster that is about to be changed: told once, before the first change.
+    RunTarget {
+        /// The kubeconfig context.
+        context: String,
+        /// The address of its API server, when it is there already.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        server: Option<String>,
+        /// The namespaces that charts are installed into.
+        namespaces: Vec<String>,
+    },
     /// An attempt at a step begins: it was decided that it has to run.
     StepStarted {
         /// The step.
@@ -83,6 +93,13 @@ pub enum EventKind {
         to: String,
         /// Detail such as `1 of 2 new pods ready`.
         detail: String,
+    },
+    /// What a chart tells those who install it: its NOTES, told when they are new.
+    StepNotes {
+        /// The step.
+        step: StepId,
+        /// The text, of several lines.
+        notes: String,
     },
     /// Something to know that is no failure.
     Warning {

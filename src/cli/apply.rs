@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Stop;
 use super::args::Apply;
-use super::open::{self, Opened, check_tools, jobs, locked, stops};
+use super::open::{self, Opened, check_tools, covers_all, jobs, locked, stops};
 use super::settings::Settings;
 use crate::error::{Class, ExitCode};
 use crate::event::Events;
@@ -29,7 +29,7 @@ pub(super) async fn run(settings: &Settings, args: &Apply) -> Result<ExitCode, S
     let opened = Opened::read(settings, false)?;
     let selected = opened.select_from(settings, &args.steps, args.from_failed)?;
     let force: HashSet<_> = opened.forced(&args.force, &selected)?.into_iter().collect();
-    let world = opened.world(settings, Options { force });
+    let world = opened.world(settings, Options { force, allow_contexts: args.allow_contexts.clone() });
     let how = How { jobs: args.jobs, keep_going: args.keep_going, wait: args.wait };
     once(settings, &world, &selected, how, stops).await
 }
@@ -47,7 +47,9 @@ pub(super) async fn once(
 
     let (events, receiver) = Events::channel();
     let follower = tokio::spawn(follow(receiver, settings.console, settings.verbose));
-    let options = ApplyOptions { jobs: jobs(how.jobs), keep_going: how.keep_going };
+    // Only a run over everything knows what is left over.
+    let prune = if covers_all(world, selected) { Some(open::stops()?) } else { None };
+    let options = ApplyOptions { jobs: jobs(how.jobs), keep_going: how.keep_going, prune };
     let result = run::apply(world, Selected::new(world.graph(), selected), options, stops, &events).await;
     drop(events);
     // The reporter has nothing to fail at; if it panicked, the run's own result still counts.

@@ -1,6 +1,7 @@
 //! What the user typed: clap's view of the command line. Nothing is resolved here and nothing has effects.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -64,6 +65,10 @@ pub enum Command {
     Graph(Graph),
     /// Show the inputs of a step, and what changed since it was last applied
     Why(Why),
+    /// Show what the pods behind components print
+    Logs(Logs),
+    /// Show what applying charts would change in the cluster
+    Diff(Diff),
     /// Show cluster, images, releases, deployments, services and pods
     Status(Status),
     /// Remove the releases, in reverse order, and what was made for them
@@ -118,6 +123,9 @@ pub struct Apply {
     /// Wait for another apply of this stack instead of stopping with code 4
     #[arg(long)]
     pub wait: bool,
+    /// Change the cluster of this kubeconfig context although it looks remote
+    #[arg(long = "allow-context", value_name = "CONTEXT")]
+    pub allow_contexts: Vec<String>,
     /// The form of the output: one event a line with json
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
@@ -135,6 +143,9 @@ pub struct Plan {
     /// Exit with code 5 when there is something to do
     #[arg(long)]
     pub exit_code: bool,
+    /// Show what charts would change in the cluster, object by object
+    #[arg(long)]
+    pub diff: bool,
     /// The form of the output
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
@@ -181,6 +192,50 @@ pub struct Why {
     pub format: Format,
 }
 
+/// `stack logs`.
+#[derive(Debug, Args)]
+pub struct Logs {
+    /// Charts, workloads, services or images, by name, id or pattern [default: everything]
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+    /// Go on with what comes, also from pods that come
+    #[arg(long)]
+    pub follow: bool,
+    /// Only what is younger than this, such as 5m
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub since: Option<Duration>,
+    /// Only so many of the last lines of each container
+    #[arg(long, value_name = "N")]
+    pub tail: Option<u64>,
+    /// Only this container; may be repeated
+    #[arg(short, long = "container", value_name = "NAME")]
+    pub containers: Vec<String>,
+    /// What the containers printed before they were started again
+    #[arg(long, conflicts_with = "follow")]
+    pub previous: bool,
+    /// The form of the output: one line of a log a line with json
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    crate::config::parse_duration(text).ok_or_else(|| "write it like `90s`, `5m` or `1h30m`".to_owned())
+}
+
+/// `stack diff`.
+#[derive(Debug, Args)]
+pub struct Diff {
+    /// Which steps; of these and what they need, charts are shown.
+    #[command(flatten)]
+    pub steps: Steps,
+    /// Exit with code 5 when there are differences
+    #[arg(long)]
+    pub exit_code: bool,
+    /// The form of the output
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
 /// `stack status`.
 #[derive(Debug, Args)]
 pub struct Status {
@@ -207,6 +262,9 @@ pub struct Destroy {
     /// Also delete the cluster
     #[arg(long)]
     pub cluster: bool,
+    /// Change the cluster of this kubeconfig context although it looks remote
+    #[arg(long = "allow-context", value_name = "CONTEXT")]
+    pub allow_contexts: Vec<String>,
     /// The form of the output: one event a line with json
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,

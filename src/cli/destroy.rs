@@ -19,13 +19,15 @@ pub(super) async fn run(settings: &Settings, args: &Destroy) -> Result<ExitCode,
     steps.no_deps = true;
     let selected = opened.select(&steps)?;
     let removal = Removal { images: args.images, cluster: args.cluster, everything: args.steps.steps.is_empty() };
-    let world = opened.world(settings, Options::default());
+    let options = Options { allow_contexts: args.allow_contexts.clone(), ..Options::default() };
+    let world = opened.world(settings, options);
     let selected = Selected::new(world.graph(), &selected);
-    if !args.yes && !confirmed(settings, &world, &selected, removal).await? {
-        return Err(Failure::new(ExitCode::Usage, "nothing was removed").into());
-    }
     let stops = stops()?;
     check_tools(&world, &crate::graph::StepSet::of(world.graph(), selected.steps().iter().copied())).await?;
+    show(settings, &world, &selected, removal).await;
+    if !args.yes && !open::asked(settings, "remove it? [y/N] ")? {
+        return Err(Failure::new(ExitCode::Usage, "nothing was removed").into());
+    }
     let lock = world.store().lock("destroy").map_err(locked)?;
 
     let (events, receiver) = Events::channel();
@@ -43,18 +45,16 @@ pub(super) async fn run(settings: &Settings, args: &Destroy) -> Result<ExitCode,
     })
 }
 
-/// Shows what would go, and asks.
-async fn confirmed(
-    settings: &Settings,
-    world: &crate::step::World,
-    selected: &Selected,
-    removal: Removal,
-) -> Result<bool, Stop> {
+/// Shows what goes, and from which cluster.
+async fn show(settings: &Settings, world: &crate::step::World, selected: &Selected, removal: Removal) {
     let steps: Vec<_> = selected.steps().iter().map(|&step| world.graph().id(step).clone()).collect();
     let lines = preview(world, &steps, removal).await;
-    settings.console.error_line("this removes:");
+    let from = world.stack().cluster.as_ref().map(|cluster| format!(" from context {}", cluster.context));
+    settings.console.error_line(match lines.is_empty() {
+        true => "there is nothing to remove".to_owned(),
+        false => format!("this removes{}:", from.unwrap_or_default()),
+    });
     for line in lines {
         settings.console.error_line(format_args!("  {line}"));
     }
-    open::asked(settings, "remove it? [y/N] ")
 }

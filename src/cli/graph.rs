@@ -9,7 +9,7 @@ use super::settings::Settings;
 use crate::error::ExitCode;
 use crate::graph::{self, Drawing, Look, StepIndex, StepSet, Tint};
 use crate::plan::{Action, Decision};
-use crate::run::{self, Selected};
+use crate::run::{self, PlanOptions, Selected};
 use crate::step::Options;
 
 pub(super) fn run(settings: &Settings, args: &Args) -> Result<ExitCode, Stop> {
@@ -24,7 +24,7 @@ pub(super) fn run(settings: &Settings, args: &Args) -> Result<ExitCode, Stop> {
 
 async fn planned(settings: &Settings, args: &Args, opened: Opened, selected: StepSet) -> Result<ExitCode, Stop> {
     let world = opened.world(settings, Options::default());
-    let planned = run::plan(&world, Selected::new(world.graph(), &selected)).await;
+    let planned = run::plan(&world, Selected::new(world.graph(), &selected), PlanOptions::default()).await;
     let decisions = planned
         .report
         .steps

@@ -5,9 +5,11 @@
 mod apply;
 mod args;
 mod destroy;
+mod diff;
 mod gc;
 mod graph;
 mod init;
+mod logs;
 mod open;
 mod plan;
 mod schema;
@@ -90,6 +92,8 @@ fn run(command: Command, settings: &Settings) -> Result<ExitCode, Stop> {
         Command::Plan(args) => asynchronous(plan::run(settings, &args)),
         Command::Graph(args) => graph::run(settings, &args),
         Command::Why(args) => asynchronous(why::run(settings, &args)),
+        Command::Logs(args) => asynchronous(logs::run(settings, &args)),
+        Command::Diff(args) => asynchronous(diff::run(settings, &args)),
         Command::Status(args) => asynchronous(status::run(settings, &args)),
         Command::Destroy(args) => asynchronous(destroy::run(settings, &args)),
         Command::Gc(args) => asynchronous(gc::run(settings, &args)),
@@ -139,6 +143,8 @@ fn is_json(command: &Command) -> bool {
         Command::Plan(args) => args.format == Format::Json,
         Command::Graph(args) => args.format == GraphFormat::Json,
         Command::Why(args) => args.format == Format::Json,
+        Command::Diff(args) => args.format == Format::Json,
+        Command::Logs(args) => args.format == Format::Json,
         Command::Status(args) => args.format == Format::Json,
         Command::Destroy(args) => args.format == Format::Json,
         Command::Gc(args) => args.format == Format::Json,

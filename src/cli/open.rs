@@ -158,6 +158,11 @@ pub(super) fn asked(settings: &Settings, question: &str) -> Result<bool, Stop> {
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
+/// Whether a selection is everything that the file speaks of.
+pub(super) fn covers_all(world: &World, selected: &StepSet) -> bool {
+    selected.iter().count() == world.graph().len()
+}
+
 /// Signals as requests to stop.
 pub(super) fn stops() -> Result<Stops, Stop> {
     watch_signals().map_err(|error| {

@@ -7,16 +7,16 @@ use super::args::{Apply, Plan, Steps};
 use super::open::{self, Opened};
 use super::settings::Settings;
 use crate::error::ExitCode;
-use crate::run::{self, Selected};
+use crate::run::{self, PlanOptions, Selected};
 use crate::step::Options;
 
 pub(super) async fn run(settings: &Settings, args: &Plan) -> Result<ExitCode, Stop> {
-    plan(settings, &args.steps, args.from_failed, &[], args.exit_code).await
+    plan(settings, &args.steps, args.from_failed, &[], args.exit_code, args.diff).await
 }
 
 /// `stack apply --dry-run`.
 pub(super) async fn dry_run(settings: &Settings, args: &Apply) -> Result<ExitCode, Stop> {
-    plan(settings, &args.steps, args.from_failed, &args.force, false).await
+    plan(settings, &args.steps, args.from_failed, &args.force, false, false).await
 }
 
 async fn plan(
@@ -25,12 +25,14 @@ async fn plan(
     from_failed: bool,
     force: &[String],
     exit_code: bool,
+    diff: bool,
 ) -> Result<ExitCode, Stop> {
     let opened = Opened::read(settings, false)?;
     let selected = opened.select_from(settings, steps, from_failed)?;
     let force: HashSet<_> = opened.forced(force, &selected)?.into_iter().collect();
-    let world = opened.world(settings, Options { force });
-    let planned = run::plan(&world, Selected::new(world.graph(), &selected)).await;
+    let world = opened.world(settings, Options { force, ..Options::default() });
+    let options = PlanOptions { prune: open::covers_all(&world, &selected), diff };
+    let planned = run::plan(&world, Selected::new(world.graph(), &selected), options).await;
     world.damage().for_each(|warning| settings.console.warning(warning));
     settings.console.plan(&planned.report);
     if let Some(error) = planned.errors.first() {

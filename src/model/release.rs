@@ -127,6 +127,10 @@ pub struct Release {
     pub manifest: String,
     /// What the chart tells its user.
     pub notes: String,
+    /// The stack that made this revision, when one did.
+    pub stack: Option<String>,
+    /// The manifests of its hooks whose last run has failed.
+    pub failed_hooks: Vec<String>,
 }
 
 impl fmt::Debug for Release {

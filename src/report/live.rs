@@ -54,7 +54,10 @@ impl Live {
                     self.print(&event.kind);
                 }
             }
-            EventKind::Warning { .. } | EventKind::StepRetry { .. } => self.print(&event.kind),
+            EventKind::RunTarget { .. }
+            | EventKind::Warning { .. }
+            | EventKind::StepRetry { .. }
+            | EventKind::StepNotes { .. } => self.print(&event.kind),
             EventKind::RunFinished { .. } => self.clear(),
         }
     }

@@ -4,9 +4,11 @@
 //! given up in silence, since there is nobody left to tell.
 
 mod console;
+mod diff;
 mod failure;
 mod follow;
 mod live;
+mod logs;
 mod plain;
 mod plan;
 mod screen;
@@ -17,6 +19,7 @@ mod why;
 pub use crate::model::quantity::{bytes, seconds};
 pub use console::{ColorChoice, Console};
 pub use follow::{Follow, follow};
+pub use logs::LogView;
 pub use plan::{PlanReport, PlannedStep};
 pub use style::Palette;
 

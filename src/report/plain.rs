@@ -50,6 +50,16 @@ impl Plain {
 pub(super) fn line(event: &EventKind, verbose: bool) -> Option<String> {
     let (dim, busy, warn) = (Palette::DIM, Palette::BUSY, Palette::WARN);
     match event {
+        EventKind::RunTarget { context, server, namespaces } => {
+            let server = server.as_ref().map(|server| format!(" at {server}")).unwrap_or_default();
+            let word = if namespaces.len() == 1 { "namespace" } else { "namespaces" };
+            let namespaces = match namespaces.len() {
+                0 => String::new(),
+                1..=5 => format!(", {word} {}", namespaces.join(", ")),
+                more => format!(", {more} namespaces"),
+            };
+            Some(format!("{:<STEP_WIDTH$} {busy}changing{busy:#}  context {context}{server}{namespaces}", "cluster"))
+        }
         EventKind::StepStarted { step, attempt, reason } => {
             let again = if *attempt > 1 { format!(" (attempt {attempt})") } else { String::new() };
             Some(format!("{step:<STEP_WIDTH$} {busy}started{busy:#}   {reason}{again}"))
@@ -63,6 +73,10 @@ pub(super) fn line(event: &EventKind, verbose: bool) -> Option<String> {
         }
         EventKind::StepTransition { step, object, from, to, detail } => {
             Some(format!("{step:<STEP_WIDTH$} {dim}~{dim:#} {}", transition(object, from, to, detail)))
+        }
+        EventKind::StepNotes { step, notes } => {
+            let lines = notes.lines().map(|line| format!("\n    {line}")).collect::<String>();
+            Some(format!("{step:<STEP_WIDTH$} {dim}says{dim:#}{lines}"))
         }
         EventKind::Warning { step, message } => {
             let step = step.as_ref().map(|step| format!("{step}: ")).unwrap_or_default();

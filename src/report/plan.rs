@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::{Console, Palette};
 use crate::graph::StepId;
 use crate::plan::{Action, Decision};
+use crate::step::ChartChanges;
 
 /// A step with what it has to do.
 #[derive(Debug, Clone, Serialize)]
@@ -14,6 +15,16 @@ pub struct PlannedStep {
     /// What it has to do.
     #[serde(flatten)]
     pub decision: Decision,
+    /// What that changes in the cluster, of a chart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chart: Option<ChartChanges>,
+}
+
+impl PlannedStep {
+    /// A step of which no more is known than the decision.
+    pub fn new(id: StepId, decision: Decision) -> Self {
+        Self { id, decision, chart: None }
+    }
 }
 
 /// A whole plan. Its JSON form is a contract.
@@ -43,16 +54,21 @@ pub struct Summary {
 impl PlanReport {
     /// The plan of a stack.
     pub fn new(stack: String, steps: Vec<PlannedStep>) -> Self {
-        let mut summary = Summary::default();
-        for step in &steps {
-            match step.decision.action {
-                Action::Run => summary.run += 1,
-                Action::Skip => summary.skip += 1,
-                Action::Unknown => summary.unknown += 1,
-                Action::Blocked => summary.blocked += 1,
-            }
+        let mut plan = Self { stack, steps: Vec::with_capacity(steps.len()), summary: Summary::default() };
+        steps.into_iter().for_each(|step| plan.add(step));
+        plan
+    }
+
+    /// Adds a step.
+    pub fn add(&mut self, step: PlannedStep) {
+        let Summary { run, skip, unknown, blocked } = &mut self.summary;
+        match step.decision.action {
+            Action::Run => *run += 1,
+            Action::Skip => *skip += 1,
+            Action::Unknown => *unknown += 1,
+            Action::Blocked => *blocked += 1,
         }
-        Self { stack, steps, summary }
+        self.steps.push(step);
     }
 
     /// Whether applying it would do, or might do, anything.
@@ -72,7 +88,7 @@ impl Console {
         }
         let width = plan.steps.iter().map(|step| step.id.to_string().len()).max().unwrap_or(0);
         let dim = Palette::DIM;
-        for PlannedStep { id, decision } in &plan.steps {
+        for PlannedStep { id, decision, chart } in &plan.steps {
             let style = Palette::action(decision.action);
             let word = action_word(decision.action);
             self.result_line(format_args!("{style}{word:<7}{style:#} {id:<width$}  {}", decision.reason));
@@ -82,6 +98,9 @@ impl Console {
             }
             for sentence in &decision.unknowable {
                 self.result_line(format_args!("{dim}{:<width$}          note: {sentence}{dim:#}", ""));
+            }
+            if let Some(chart) = chart {
+                self.chart_changes(chart);
             }
         }
         let Summary { run, skip, unknown, blocked } = plan.summary;

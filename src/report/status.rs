@@ -119,6 +119,15 @@ impl Page {
         self.table(&workloads);
         self.table(&services);
         self.table(&pods);
+        for release in &status.releases {
+            let Some(diagnosis) = &release.view.diagnosis else { continue };
+            let bad = Palette::BAD;
+            self.line("");
+            self.line(format_args!("{bad}{} is not ready{bad:#}", release.release));
+            for line in diagnosis.to_string().trim_end().lines() {
+                self.line(format_args!("  {line}"));
+            }
+        }
     }
 
     fn table<const N: usize>(&mut self, table: &Table<N>) {

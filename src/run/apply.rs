@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::input::{Selected, for_apply};
+use super::prune::prune;
 use super::{RunResult, inspect, run_finished, step_finished};
 use crate::error::Class;
 use crate::event::{EventKind, Events};
@@ -17,12 +18,14 @@ use crate::step::{self, Known, Speaker, StepError, World};
 use crate::store::LastOutcome;
 
 /// How to apply.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Default)]
 pub struct ApplyOptions {
     /// How many steps at the same time.
     pub jobs: Option<NonZeroU32>,
     /// Go on with what does not depend on a step that failed.
     pub keep_going: bool,
+    /// For a run over everything: removes, in the end, what has left the file. How to stop that.
+    pub prune: Option<Stops>,
 }
 
 /// Makes the selected steps hold. Everything that happens is told as events, the end included.
@@ -42,13 +45,31 @@ pub async fn apply(
     let input = for_apply(world, &selected, options.jobs, failing);
     let applier = Arc::new(Applier { world: Arc::clone(world), selected, events: events.clone() });
     let mut failures = std::collections::BTreeMap::new();
-    let report = run(input, Arc::clone(&applier), stops, |event| {
+    let mut report = run(input, Arc::clone(&applier), stops, |event| {
         if let ExecEvent::Finished { step, end: End::Failed { class, .. }, .. } = &event {
             failures.insert(applier.world.graph().id(applier.selected.step(*step)).to_string(), *class);
         }
         applier.tell(event);
     })
     .await?;
+    let all_well = report.summary.failed + report.summary.blocked + report.summary.cancelled == 0;
+    if let Some(stops) = options.prune.filter(|_| all_well && report.summary.stopped.is_none()) {
+        let leftovers = step::leftovers(world).await.unwrap_or_else(|error| {
+            let message = format!("what has left the file can't be looked for: {}", error.reason);
+            events.send(EventKind::Warning { step: None, message });
+            Vec::new()
+        });
+        if !leftovers.is_empty() {
+            let pruned = prune(world, leftovers, stops, events).await?;
+            report.summary.done += pruned.done;
+            report.summary.failed += pruned.failed;
+            report.summary.cancelled += pruned.cancelled;
+            report.summary.stopped = pruned.stopped;
+            if pruned.failed > 0 {
+                failures.insert("prune".to_owned(), Class::Input);
+            }
+        }
+    }
     events.send(run_finished(&report.summary, begun.elapsed()));
     Ok(RunResult { summary: report.summary, failures })
 }
@@ -83,9 +104,12 @@ impl Applier {
         for sentence in inspection.manifest.unknowable() {
             speaker.warn(sentence);
         }
+        step::announce(world, id.kind(), &self.events);
         speaker.started(attempt, &reason);
         let manifest = inspection.manifest.recorded();
-        let finished = step::execute(world, step, inspection, &speaker, cancel).await?;
+        let finished = step::execute(world, step, inspection, &speaker, cancel).await;
+        world.changed();
+        let finished = finished?;
         world.keep_manifest(id, manifest);
         world.set_output(step, Known::Yes(finished.output));
         let result = AttemptResult::done(reason);

@@ -112,9 +112,7 @@ pub(super) fn for_apply(world: &World, selected: &Selected, jobs: Option<NonZero
                 retries: options.map_or(0, |options| u16::try_from(options.retries).unwrap_or(u16::MAX)),
                 backoff_ms: options.map_or(0, |options| millis(options.backoff)),
                 estimate_ms: seen.unwrap_or_else(|| usual(id.kind())),
-                deadline_ms: options
-                    .and_then(|options| options.timeout)
-                    .and_then(|limit| NonZeroU32::new(millis(limit))),
+                deadline_ms: deadline(world, step).and_then(|limit| NonZeroU32::new(millis(limit))),
             }
         })
         .collect();
@@ -140,8 +138,8 @@ pub(super) fn for_plan(world: &World, selected: &Selected) -> Input {
 pub(super) fn for_destroy(world: &World, selected: &Selected) -> Input {
     let mut limits = Limits::jobs(default_jobs(world.stack().limits.jobs));
     limits.failing = Failing::KeepGoing;
-    // An image can't go while a pod that uses it is still ending, which takes half a minute at most: 0.5 s + 1 s + ...
-    let spec = StepSpec { retries: 6, backoff_ms: 500, ..StepSpec::default() };
+    // An image can't go while a pod that uses it is still ending, which takes half a minute and a bit: 0.5 s + 1 s + ...
+    let spec = StepSpec { retries: 7, backoff_ms: 500, ..StepSpec::default() };
     let steps = vec![spec; selected.steps().len()];
     Input { needs: selected.dependents(world.graph()), steps, limits }
 }
@@ -166,6 +164,18 @@ fn default_jobs(configured: Option<u32>) -> NonZeroU32 {
         .or(Some(processors))
         .and_then(NonZeroU32::new)
         .map_or(LEAST, |jobs| if configured.is_some() { jobs } else { jobs.max(LEAST) })
+}
+
+/// When a step is stopped from outside. What waits for the cluster keeps its own time, since it has to say what was in the
+/// way, and may have to go back: it is stopped only when it does not come to an end by itself.
+fn deadline(world: &World, step: StepIndex) -> Option<Duration> {
+    const TO_EXPLAIN: Duration = Duration::from_secs(60);
+    let limit = options(world, step)?.timeout?;
+    let id = world.graph().id(step);
+    Some(match id.kind() {
+        StepKind::Chart | StepKind::Ready => 2 * limit + TO_EXPLAIN,
+        StepKind::Cluster | StepKind::Build | StepKind::Load | StepKind::Task => limit,
+    })
 }
 
 fn pool(world: &World, step: StepIndex) -> u16 {

@@ -8,7 +8,9 @@ mod destroy;
 mod explain;
 mod gc;
 mod input;
+mod logs;
 mod plan;
+mod prune;
 mod status;
 
 use std::collections::{BTreeMap, HashSet};
@@ -20,7 +22,8 @@ pub use destroy::destroy;
 pub use explain::{Explained, ExplainedInput, explain};
 pub use gc::{Gc, GcImage, gc, sweep};
 pub use input::{Pool, Selected};
-pub use plan::{Planned, plan};
+pub use logs::follow_logs;
+pub use plan::{PlanOptions, Planned, plan};
 pub use status::{BuiltImage, ClusterStatus, ImageStatus, ReleaseStatusView, Status, status};
 
 use crate::event::{EventKind, Outcome, RunOutcome};

@@ -8,7 +8,7 @@ use crate::exec::{AttemptResult, Runner, run, stop_channel};
 use crate::plan::{Action, Decision};
 use crate::process::Cancel;
 use crate::report::{PlanReport, PlannedStep};
-use crate::step::{self, Known, StepError, World};
+use crate::step::{self, ChartChanges, Known, StepError, World};
 
 /// A plan, and the errors for which steps could not be decided.
 #[derive(Debug)]
@@ -19,25 +19,57 @@ pub struct Planned {
     pub errors: Vec<StepError>,
 }
 
+/// What a plan shows beside the decisions.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PlanOptions {
+    /// What has left the file, which only a plan of everything knows.
+    pub prune: bool,
+    /// What would change in the cluster, object by object and line by line, and not only what would be removed.
+    pub diff: bool,
+}
+
 /// Inspects the selected steps, all that can be at the same time.
-pub async fn plan(world: &Arc<World>, selected: Selected) -> Planned {
+pub async fn plan(world: &Arc<World>, selected: Selected, options: PlanOptions) -> Planned {
     let input = for_plan(world, &selected);
     let count = selected.steps().len();
-    let planner = Arc::new(Planner { world: Arc::clone(world), selected, decided: Mutex::new(vec![None; count]) });
+    let decided = Mutex::new(vec![None; count]);
+    let planner = Arc::new(Planner { world: Arc::clone(world), selected, whole: options.diff, decided });
     let (_never, stops) = stop_channel();
     // The graph has been checked for cycles, which is all that could be wrong with the input.
     let _ = run(input, Arc::clone(&planner), stops, |_| {}).await;
-    planner.finish()
+    let mut planned = planner.finish();
+    if options.prune {
+        planned.add_leftovers(world).await;
+    }
+    planned
+}
+
+impl Planned {
+    async fn add_leftovers(&mut self, world: &World) {
+        match step::leftovers(world).await {
+            Ok(leftovers) => {
+                for leftover in leftovers.iter().filter(|leftover| leftover.is_release()) {
+                    let decision = Decision::new(Action::Run, leftover.reason());
+                    self.report.add(PlannedStep::new(leftover.step(), decision));
+                }
+            }
+            Err(error) => self.errors.push(error),
+        }
+    }
 }
 
 struct Planner {
     world: Arc<World>,
     selected: Selected,
-    decided: Mutex<Vec<Option<Result<Decision, StepError>>>>,
+    /// Whether all that charts would change is wanted, and not only what they would remove.
+    whole: bool,
+    decided: Mutex<Vec<Option<Result<Decided, StepError>>>>,
 }
 
+type Decided = (Decision, Option<ChartChanges>);
+
 impl Planner {
-    fn decide(&self, number: u32, decision: Result<Decision, StepError>) {
+    fn decide(&self, number: u32, decision: Result<Decided, StepError>) {
         // Every change is one assignment, so a panic elsewhere leaves nothing half-changed.
         let mut decided = self.decided.lock().unwrap_or_else(PoisonError::into_inner);
         decided[number as usize] = Some(decision);
@@ -48,16 +80,16 @@ impl Planner {
         let mut errors = Vec::new();
         let mut steps = Vec::with_capacity(decided.len());
         for (&step, decision) in self.selected.steps().iter().zip(decided) {
-            let decision = match decision {
-                Some(Ok(decision)) => decision,
+            let (decision, chart) = match decision {
+                Some(Ok(decided)) => decided,
                 Some(Err(error)) => {
                     let decision = Decision::new(Action::Blocked, error.reason.clone());
                     errors.push(error);
-                    decision
+                    (decision, None)
                 }
-                None => Decision::new(Action::Blocked, "a step that it needs could not be looked at"),
+                None => (Decision::new(Action::Blocked, "a step that it needs could not be looked at"), None),
             };
-            steps.push(PlannedStep { id: self.world.graph().id(step).clone(), decision });
+            steps.push(PlannedStep { id: self.world.graph().id(step).clone(), decision, chart });
         }
         Planned { report: PlanReport::new(self.world.stack().name.value.clone(), steps), errors }
     }
@@ -68,7 +100,7 @@ impl Runner for Planner {
         let step = self.selected.step(number);
         let (reason, output) = step::skip_at_once(&self.world, step)?;
         self.world.set_output(step, Known::Yes(output));
-        self.decide(number, Ok(Decision::new(Action::Skip, reason)));
+        self.decide(number, Ok((Decision::new(Action::Skip, reason), None)));
         Some(AttemptResult::skipped("planned"))
     }
 
@@ -76,6 +108,7 @@ impl Runner for Planner {
         let step = self.selected.step(number);
         match inspect(&self.world, step).await {
             Ok(inspection) => {
+                let chart = step::differences(&self.world, &inspection, self.whole).await;
                 let mut decision = inspection.decision;
                 if self.world.is_forced(step) && decision.action != Action::Run {
                     decision = Decision::new(Action::Run, "forced");
@@ -88,7 +121,7 @@ impl Runner for Planner {
                     }
                 };
                 self.world.set_output(step, output);
-                self.decide(number, Ok(decision));
+                self.decide(number, Ok((decision, chart)));
                 AttemptResult::skipped("planned")
             }
             Err(error) => {

@@ -5,14 +5,14 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 
 use super::ready::text;
-use super::{Speaker, StepError, World, watching};
+use super::{Speaker, StepError, World, of_kube, watching};
 use crate::config::{Check, ConditionField, HttpCheck, HttpTarget, Ready as Spec, Run, Template};
 use crate::error::Class;
 use crate::event::Stream;
 use crate::process::{self, Cancel, Command, ProcessError};
+use crate::tools::kube::Object;
 use crate::tools::kube::probe::{ProbeError, ServicePort};
 use crate::tools::kube::ready::{Progress, ReadyOptions, Rules, diagnose_now, observe_ready, wait_ready};
-use crate::tools::kube::{KubeError, Object};
 
 /// How long a watched check may take when the stack file says nothing.
 const TIMEOUT: Duration = Duration::from_secs(300);
@@ -26,10 +26,6 @@ pub(super) enum Verdict {
     NotYet(String),
     /// It never will.
     Never(String),
-}
-
-fn of_kube(error: KubeError) -> StepError {
-    StepError::of(&error, error.class(), error.help())
 }
 
 /// What is checked, in words.

@@ -8,10 +8,12 @@ mod build;
 mod chart;
 mod check;
 mod cluster;
+mod guard;
 mod load;
 mod nodes;
 mod output;
 mod preflight;
+mod prune;
 mod ready;
 mod remove;
 mod sources;
@@ -25,19 +27,24 @@ mod world;
 
 use std::fmt;
 
+pub use chart::ChartChanges;
+pub use guard::announce;
 pub use output::{Known, Output, deploy_tag};
 pub use preflight::preflight;
+pub use prune::{Leftover, leftovers, remove_leftover};
 pub use remove::{Removal, preview, remove};
 pub use sources::{Seen, Sources};
 pub use speaker::Speaker;
-pub use view::{images_of, images_on_nodes, release_view};
+pub use view::{images_of, images_on_nodes, release_objects, release_view};
 pub use world::{Environment, Options, World};
 
 use crate::error::Class;
 use crate::graph::{StepIndex, StepKind};
 use crate::key::Manifest;
-use crate::plan::Decision;
+use crate::plan::{Action, Decision};
 use crate::process::Cancel;
+use crate::tools::helm::HelmError;
+use crate::tools::kube::KubeError;
 use crate::tools::redact::Redactor;
 
 /// A step that could not be inspected or carried out.
@@ -132,6 +139,14 @@ pub struct Finished {
     pub note: Option<String>,
 }
 
+fn of_kube(error: KubeError) -> StepError {
+    StepError::of(&error, error.class(), error.help())
+}
+
+fn of_helm(error: HelmError) -> StepError {
+    StepError::of(&error, error.class(), error.help())
+}
+
 /// The error of a step that was asked to stop and did.
 fn stopped() -> StepError {
     StepError::new(Class::Environment, "interrupted")
@@ -162,6 +177,15 @@ pub fn skip_at_once(world: &World, step: StepIndex) -> Option<(String, Output)> 
         StepKind::Task | StepKind::Cluster | StepKind::Build | StepKind::Load | StepKind::Chart | StepKind::Ready => {
             None
         }
+    }
+}
+
+/// What carrying out a chart step would change in the cluster; nothing for steps of other kinds. With `whole`, all of it,
+/// and else only what would be removed, which a release that is not there yet never has.
+pub async fn differences(world: &World, inspection: &Inspection, whole: bool) -> Option<ChartChanges> {
+    match &inspection.work {
+        Work::Chart(work) if inspection.decision.action == Action::Run => chart::differences(world, work, whole).await,
+        Work::Chart(_) | Work::Cluster(_) | Work::Build(_) | Work::Load(_) | Work::Ready(_) | Work::Task(_) => None,
     }
 }
 

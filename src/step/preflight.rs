@@ -2,12 +2,12 @@
 
 use std::collections::HashSet;
 
-use super::{StepError, World, cluster};
+use super::{StepError, World, cluster, guard};
 use crate::config::Driver;
 use crate::graph::StepKind;
 
-/// Makes sure that Docker answers if something is built or loaded, that there is a `helm` if a chart is installed, and
-/// that a cluster which this stack may not start is running.
+/// Makes sure that Docker answers if something is built or loaded, that there is a `helm` if a chart is installed, that
+/// the cluster may be changed, and that one which this stack may not start is running.
 ///
 /// # Errors
 /// The first of these that is not so.
@@ -25,6 +25,7 @@ pub async fn preflight(world: &World, kinds: &HashSet<StepKind>) -> Result<(), S
         Ok(())
     };
     let cluster = async {
+        guard::may_change(world).await?;
         let foreign =
             world.stack().cluster.as_ref().is_some_and(|spec| !spec.start || spec.driver.value == Driver::Context);
         if foreign && kinds.contains(&StepKind::Cluster) {

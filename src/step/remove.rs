@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use super::{Speaker, StepError, World};
+use super::{Speaker, StepError, World, chart, of_helm, of_kube, prune};
 use crate::config::LoadMode;
 use crate::error::Class;
 use crate::graph::{StepId, StepIndex, StepKind};
 use crate::process::Cancel;
 use crate::step::cluster;
 use crate::tools::docker::{DockerError, Engine};
-use crate::tools::helm::{HelmError, Session};
+use crate::tools::helm::releases;
+use crate::tools::kube::manifest;
 use crate::tools::kube::records::{self, RecordId};
-use crate::tools::kube::{Cluster, KubeError};
 use crate::tools::node::Store;
 
 /// How long the removal of a release, or of a namespace, may take.
@@ -50,24 +50,11 @@ pub async fn remove(
         StepKind::Load if removal.images && !removal.cluster => loaded(world, id.name()).await,
         StepKind::Chart if !removal.cluster => {
             let Some(spec) = world.stack().charts.get(id.name()) else { return Ok(None) };
-            let record = RecordId {
-                stack: world.stack_name().to_owned(),
-                kind: StepKind::Chart.as_str().to_owned(),
-                name: id.name().to_owned(),
-                namespace: spec.namespace.clone(),
-            };
+            let record = chart::record_id(world, id.name(), &spec.namespace);
             release(world, &record, &spec.release, speaker, cancel).await
         }
         StepKind::Build | StepKind::Load | StepKind::Chart | StepKind::Ready | StepKind::Task => Ok(None),
     }
-}
-
-fn of_kube(error: KubeError) -> StepError {
-    StepError::of(&error, error.class(), error.help())
-}
-
-fn of_helm(error: HelmError) -> StepError {
-    StepError::of(&error, error.class(), error.help())
 }
 
 fn of_docker(error: DockerError) -> StepError {
@@ -83,7 +70,7 @@ fn in_use(error: DockerError) -> StepError {
 }
 
 /// Uninstalls a release, if this stack has installed it.
-async fn release(
+pub(super) async fn release(
     world: &World,
     record: &RecordId,
     name: &str,
@@ -94,14 +81,14 @@ async fn release(
     if records::read(cluster, record).await.map_err(of_kube)?.is_none() {
         return Ok(None);
     }
-    let session = Session {
-        helm: world.helm().await?,
-        context: cluster.context(),
-        kubeconfig: cluster.kubeconfig(),
-        namespace: &record.namespace,
-        cancel,
-        redactor: speaker.redactor(),
-    };
+    let found = releases::latest(cluster, &record.namespace, name).await.map_err(of_helm)?;
+    let owner = found.and_then(|release| release.stack);
+    if owner.is_some_and(|owner| owner != world.stack_name()) {
+        // Another stack has taken it over since.
+        records::delete(cluster, record).await.map_err(of_kube)?;
+        return Ok(None);
+    }
+    let session = chart::session(world, cluster, &record.namespace, speaker, cancel).await?;
     speaker.started(1, &format!("uninstalling release {name} from namespace {}", record.namespace));
     session.uninstall(name, PATIENCE, |stream, line| speaker.output(stream, line)).await.map_err(of_helm)?;
     records::delete(cluster, record).await.map_err(of_kube)?;
@@ -124,9 +111,8 @@ async fn remove_cluster(
     }
     let cluster = world.cluster().await?;
     let mut gone = Vec::new();
-    for record in orphans(world, cluster).await? {
-        let name = record.1;
-        gone.extend(release(world, &record.0, &name, speaker, cancel).await?);
+    for leftover in prune::all(world).await? {
+        gone.extend(prune::remove_leftover(world, &leftover, speaker, cancel).await?);
     }
     for namespace in cluster.own_namespaces(world.stack_name()).await.map_err(of_kube)? {
         speaker.started(1, &format!("deleting namespace {namespace}"));
@@ -136,24 +122,6 @@ async fn remove_cluster(
         }
     }
     Ok((!gone.is_empty()).then(|| gone.join(", ")))
-}
-
-/// Releases that this stack installed and whose charts are no longer in the file.
-async fn orphans(world: &World, cluster: &Cluster) -> Result<Vec<(RecordId, String)>, StepError> {
-    let records = records::list(cluster, None, world.stack_name()).await.map_err(of_kube)?;
-    let known = |id: &RecordId| {
-        let chart = world.stack().charts.get(id.name.as_str());
-        chart.is_some_and(|chart| chart.namespace == id.namespace)
-    };
-    Ok(records
-        .into_iter()
-        .filter(|record| record.id.kind == StepKind::Chart.as_str() && !known(&record.id))
-        .map(|record| {
-            let release = record.content.get("release").and_then(serde_json::Value::as_str);
-            let release = release.unwrap_or(&record.id.name).to_owned();
-            (record.id, release)
-        })
-        .collect())
 }
 
 /// Takes an image's names away from the nodes.
@@ -197,24 +165,18 @@ pub async fn preview(world: &World, steps: &[StepId], removal: Removal) -> Vec<S
     for id in steps {
         match id.kind() {
             StepKind::Chart if !removal.cluster => {
-                let chart = stack.charts.get(id.name());
-                lines.extend(chart.map(|chart| format!("release {} in namespace {}", chart.release, chart.namespace)));
+                // What can't be looked at is said all the same.
+                let line = stack.charts.get(id.name()).map(|chart| (chart.namespace.as_str(), chart.release.as_str()));
+                if let Some((namespace, release)) = line {
+                    let record = chart::record_id(world, id.name(), namespace);
+                    lines.extend(release_line(world, &record, release).await);
+                }
             }
             StepKind::Build if removal.images => {
                 let image = stack.images.get(id.name());
                 lines.extend(image.map(|image| format!("images {} on the host and the nodes", image.repository.value)));
             }
-            StepKind::Cluster if removal.everything && !removal.cluster => {
-                if let Ok(cluster) = world.cluster().await {
-                    let namespaces = cluster.own_namespaces(world.stack_name()).await.unwrap_or_default();
-                    lines.extend(namespaces.iter().map(|name| format!("namespace {name} with everything in it")));
-                    let orphans = orphans(world, cluster).await.unwrap_or_default();
-                    let left = |(id, release): &(RecordId, String)| {
-                        format!("release {release} in namespace {}, which has left the file", id.namespace)
-                    };
-                    lines.extend(orphans.iter().map(left));
-                }
-            }
+            StepKind::Cluster if removal.everything && !removal.cluster => lines.extend(rest_of_cluster(world).await),
             StepKind::Cluster
             | StepKind::Build
             | StepKind::Load
@@ -224,4 +186,30 @@ pub async fn preview(world: &World, steps: &[StepId], removal: Removal) -> Vec<S
         }
     }
     lines
+}
+
+/// A release with what is in it; nothing when this stack has none of this name.
+async fn release_line(world: &World, record: &RecordId, release: &str) -> Option<String> {
+    let shown = format!("release {release} in namespace {}", record.namespace);
+    let Ok(cluster) = world.cluster().await else { return Some(shown) };
+    match records::read(cluster, record).await {
+        Ok(None) => return None,
+        Ok(Some(_)) => {}
+        Err(_) => return Some(shown),
+    }
+    let found = releases::latest(cluster, &record.namespace, release).await;
+    let Ok(found) = found else { return Some(shown) };
+    let objects = manifest::objects(&found?.manifest, &record.namespace).unwrap_or_default();
+    let names = objects.iter().map(|object| object.reference().to_string()).collect::<Vec<_>>();
+    Some(format!("{shown}: {}", names.join(", ")))
+}
+
+/// What this stack has in the cluster beside the releases of its file.
+async fn rest_of_cluster(world: &World) -> Vec<String> {
+    let Ok(cluster) = world.cluster().await else { return Vec::new() };
+    let left = prune::all(world).await.unwrap_or_default();
+    let left = left.iter().filter(|leftover| leftover.is_release());
+    let left = left.map(|leftover| format!("{}, whose chart has left the file", leftover.shown()));
+    let namespaces = cluster.own_namespaces(world.stack_name()).await.unwrap_or_default();
+    left.chain(namespaces.iter().map(|name| format!("namespace {name} with everything in it"))).collect()
 }

@@ -58,6 +58,14 @@ impl Speaker {
         self.events.send(EventKind::StepTransition { step: self.step.clone(), object, from, to, detail });
     }
 
+    /// What a chart tells those who install it.
+    pub fn notes(&self, notes: &str) {
+        let notes = self.clean(notes.trim());
+        if !notes.is_empty() {
+            self.events.send(EventKind::StepNotes { step: self.step.clone(), notes });
+        }
+    }
+
     /// Something to know that is no failure.
     pub fn warn(&self, message: &str) {
         self.events.send(EventKind::Warning { step: Some(self.step.clone()), message: self.clean(message) });

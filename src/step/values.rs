@@ -4,8 +4,9 @@
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value as Json;
 
-use super::World;
+use super::{StepError, World};
 use crate::config::{OutputRef, Resolved, Spanned, Template, Value};
+use crate::error::Class;
 use crate::graph::{StepId, StepKind};
 use crate::key::{Group, Manifest, SecretDigest, Value as Input};
 
@@ -62,6 +63,18 @@ pub(super) fn text(world: &World, template: &Template) -> Result<String, StepId>
         }),
         Err(unknown) => Err(waited_for(world, &unknown.0)),
     }
+}
+
+/// Texts that have to be known by now, by name.
+pub(super) fn texts(
+    world: &World,
+    values: &indexmap::IndexMap<String, Value>,
+) -> Result<std::collections::BTreeMap<String, String>, StepError> {
+    let text = |(name, value): (&String, &Value)| match value.resolve(world) {
+        Ok(resolved) => Ok((name.clone(), resolved.exposed_text().expose_secret().to_owned())),
+        Err(unknown) => Err(StepError::new(Class::Internal, unknown.to_string())),
+    };
+    values.iter().map(text).collect()
 }
 
 fn input(world: &World, name: &str, resolved: &Resolved) -> Input {

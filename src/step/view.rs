@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{StepError, World};
+use super::{StepError, World, of_helm};
 use crate::error::Class;
 use crate::model::release::Release;
 use crate::tools::docker::{DockerError, Engine, ImageFilter, ImageLine};
 use crate::tools::helm::releases;
-use crate::tools::kube::{View, manifest, view};
+use crate::tools::kube::{Object, View, manifest, view};
 
 /// A chart's release and what runs of it; nothing when it is not installed.
 ///
@@ -27,6 +27,17 @@ pub async fn release_view(world: &World, chart: &str) -> Result<Option<(Release,
     let view = view(cluster, &objects, &rules, &spec.namespace).await;
     let view = view.map_err(|error| StepError::of(&error, error.class(), error.help()))?;
     Ok(Some((release, view)))
+}
+
+/// The objects of a chart's release; none when it is not installed.
+///
+/// # Errors
+/// When the cluster can't be asked, or its answer makes no sense.
+pub async fn release_objects(world: &World, chart: &str) -> Result<Vec<Object>, StepError> {
+    let spec = world.stack().charts.get(chart);
+    let spec = spec.ok_or_else(|| StepError::new(Class::Internal, format!("there is no chart {chart}")))?;
+    let found = releases::latest(world.cluster().await?, &spec.namespace, &spec.release).await.map_err(of_helm)?;
+    found.as_ref().map_or_else(|| Ok(Vec::new()), super::chart::objects)
 }
 
 /// For each image ID, the nodes that have it.

@@ -1,10 +1,11 @@
 //! What all steps of a run share: the stack, the clients of tools (connected when first needed), and the outputs of the
 //! steps that have been inspected or carried out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use secrecy::ExposeSecret;
 use serde_json::Value as Json;
@@ -21,7 +22,7 @@ use crate::process::Cancel;
 use crate::store::{State, Store, TaskLog};
 use crate::tools::docker::Engine;
 use crate::tools::helm::Helm;
-use crate::tools::kube::Cluster;
+use crate::tools::kube::{Cluster, Snapshot};
 use crate::tools::redact::Redactor;
 
 /// What the environment of the process says, read once at the start.
@@ -47,11 +48,20 @@ impl Environment {
     }
 }
 
+/// How long what was read of the cluster is shared, while nothing of this run has changed anything: what others do
+/// meanwhile could as well have happened right after.
+const SNAPSHOT_LIFE: Duration = Duration::from_secs(2);
+
+/// From so many charts in a namespace on, lists of everything cost less than a request for each object.
+const CROWD: usize = 4;
+
 /// How a run treats its steps.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     /// Steps that run though nothing has changed, by index.
     pub force: std::collections::HashSet<StepIndex>,
+    /// Contexts, or patterns with `*`, that may be changed although they look remote.
+    pub allow_contexts: Vec<String>,
 }
 
 /// What all steps of a run share.
@@ -73,6 +83,10 @@ pub struct World {
     cluster: OnceCell<Arc<Cluster>>,
     nodes: OnceCell<Nodes>,
     helm: OnceCell<Helm>,
+    /// The cluster as it was read last, and when that began.
+    snapshot: Mutex<Option<(Instant, Arc<Snapshot>)>>,
+    /// Whether the cluster has been named to whoever reads along.
+    announced: AtomicBool,
 }
 
 impl World {
@@ -105,6 +119,8 @@ impl World {
             cluster: OnceCell::new(),
             nodes: OnceCell::new(),
             helm: OnceCell::new(),
+            snapshot: Mutex::new(None),
+            announced: AtomicBool::new(false),
         }
     }
 
@@ -136,6 +152,21 @@ impl World {
     /// What takes the stack's secrets out of texts.
     pub fn redactor(&self) -> &Redactor {
         &self.redactor
+    }
+
+    /// How the steps are treated.
+    pub(super) fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// True for the first who asks: who is about to change the cluster before anybody else of this run.
+    pub(super) fn is_first_change(&self) -> bool {
+        !self.announced.swap(true, Ordering::SeqCst)
+    }
+
+    /// The cluster, if it has answered before.
+    pub(super) fn known_cluster(&self) -> Option<&Arc<Cluster>> {
+        self.cluster.get()
     }
 
     /// Whether a step runs though nothing has changed.
@@ -233,6 +264,29 @@ impl World {
             Ok(cluster)
         };
         self.cluster.get_or_try_init(connect).await
+    }
+
+    /// The cluster as it was read a moment ago, shared by all that look at the same time. Nothing that this run has done
+    /// is newer than it.
+    pub(super) async fn snapshot(&self) -> Result<Arc<Snapshot>, StepError> {
+        let cluster = self.cluster().await?;
+        let mut known = self.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((begun, snapshot)) = known.as_ref()
+            && begun.elapsed() < SNAPSHOT_LIFE
+        {
+            return Ok(Arc::clone(snapshot));
+        }
+        let mut counts: HashMap<&str, usize> = HashMap::new();
+        self.stack.charts.values().for_each(|chart| *counts.entry(&chart.namespace).or_default() += 1);
+        let crowded = counts.into_iter().filter(|(_, count)| *count >= CROWD).map(|(name, _)| name.to_owned());
+        let snapshot = Arc::new(Snapshot::new(Cluster::clone(cluster), crowded.collect()));
+        *known = Some((Instant::now(), Arc::clone(&snapshot)));
+        Ok(snapshot)
+    }
+
+    /// Says that a step has changed something: what was read before may not hold any more.
+    pub fn changed(&self) {
+        *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Reads the kubeconfig anew and prepares a connection; nothing is sent.

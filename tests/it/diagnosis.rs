@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::kube_support::{Space, kubectl};
@@ -641,11 +642,19 @@ async fn a_namespace_that_does_not_go_says_what_holds_it() {
     space.apply("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: held, finalizers: [t-kube.dev/hold]}\n");
     assert!(space.cluster.delete_namespace(&space.name, crate::kube_support::STACK).await.unwrap());
     let patience = Duration::from_secs(6);
-    let error = space.cluster.ensure_namespace(&space.name, crate::kube_support::STACK, patience).await.unwrap_err();
+    let error = space
+        .cluster
+        .ensure_namespace(&space.name, crate::kube_support::STACK, &BTreeMap::new(), patience)
+        .await
+        .unwrap_err();
     let text = error.to_string();
     space.kubectl(&["patch", "configmap/held", "--type=merge", "-p", r#"{"metadata": {"finalizers": []}}"#]);
     assert!(text.contains("still terminating") && text.contains("t-kube.dev/hold"), "{text}");
     assert!(
-        space.cluster.ensure_namespace(&space.name, crate::kube_support::STACK, Duration::from_secs(60)).await.unwrap()
+        space
+            .cluster
+            .ensure_namespace(&space.name, crate::kube_support::STACK, &BTreeMap::new(), Duration::from_secs(60))
+            .await
+            .unwrap()
     );
 }

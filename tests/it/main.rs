@@ -2,6 +2,8 @@
 //! that what the tests share is compiled once; a file for each thing that a user gains.
 
 #[cfg(test)]
+mod chart_support;
+#[cfg(test)]
 mod kube_support;
 #[cfg(test)]
 mod node_support;
@@ -11,6 +13,8 @@ mod small;
 mod support;
 
 #[cfg(test)]
+mod adopt_and_prune;
+#[cfg(test)]
 mod api_faults;
 #[cfg(test)]
 mod chart_files;
@@ -18,6 +22,8 @@ mod chart_files;
 mod contract;
 #[cfg(test)]
 mod diagnosis;
+#[cfg(test)]
+mod diff_and_logs;
 #[cfg(test)]
 mod docker_build;
 #[cfg(test)]
@@ -38,6 +44,7 @@ mod nodes;
 mod readiness;
 #[cfg(test)]
 mod releases;
+mod rollback;
 #[cfg(test)]
 mod small_commands;
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::kube_support::{Owned, Space, fixture, helms, upgrade};
@@ -143,15 +144,15 @@ async fn records_live_beside_what_they_speak_of() {
         RecordId { stack: "t-kube".into(), kind: "chart".into(), name: "web".into(), namespace: space.name.clone() };
     assert_eq!(records::read(&space.cluster, &id).await.unwrap(), None);
     let holder = Holder { host: "here".into(), pid: 7, since: "2026-11-23T10:00:00Z".parse().unwrap() };
-    records::withdraw(&space.cluster, &id, &holder).await.unwrap();
+    records::withdraw(&space.cluster, &id, &holder, &json!({"release": "web"})).await.unwrap();
     let record = records::read(&space.cluster, &id).await.unwrap().unwrap();
-    assert_eq!((record.in_doubt, record.content.is_null()), (Some(holder.clone()), true));
+    assert_eq!((record.in_doubt, record.content), (Some(holder.clone()), json!({"release": "web"})));
     let content = json!({"key": "abc", "revision": 3});
     records::write(&space.cluster, &id, &content).await.unwrap();
     let record = records::read(&space.cluster, &id).await.unwrap().unwrap();
     assert_eq!((record.in_doubt, &record.content), (None, &content));
     // In doubt again: what was recorded stays readable.
-    records::withdraw(&space.cluster, &id, &holder).await.unwrap();
+    records::withdraw(&space.cluster, &id, &holder, &json!({"release": "web"})).await.unwrap();
     let listed = records::list(&space.cluster, Some(&space.name), "t-kube").await.unwrap();
     assert_eq!(listed.len(), 1);
     assert_eq!((listed[0].in_doubt.as_ref(), &listed[0].content), (Some(&holder), &content));
@@ -168,7 +169,11 @@ async fn only_namespaces_that_this_stack_made_are_removed() {
     assert!(space.cluster.delete_namespace(&space.name, crate::kube_support::STACK).await.unwrap());
     space.cluster.wait_namespace_gone(&space.name, Duration::from_secs(60)).await.unwrap();
     assert!(
-        space.cluster.ensure_namespace(&space.name, crate::kube_support::STACK, Duration::from_secs(60)).await.unwrap()
+        space
+            .cluster
+            .ensure_namespace(&space.name, crate::kube_support::STACK, &BTreeMap::new(), Duration::from_secs(60))
+            .await
+            .unwrap()
     );
     assert!(space.cluster.ready().await.unwrap());
     assert_eq!(space.cluster.identity().await.unwrap().len(), 36);

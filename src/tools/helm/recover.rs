@@ -153,6 +153,8 @@ mod tests {
             values: serde_json::Value::Null,
             manifest: String::new(),
             notes: String::new(),
+            stack: None,
+            failed_hooks: Vec::new(),
         }
     }
 

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use super::error::HelmError;
 use crate::model::chart::Chart;
 use crate::model::release::{Release, ReleaseStatus};
-use crate::tools::kube::{Cluster, Kind, KubeError, Object};
+use crate::tools::kube::{Cluster, Kind, KubeError, Object, STACK_LABEL, Snapshot};
 
 // A Secret holds at most 1 MiB; no manifest in it unpacks to more than this.
 const UNPACKED_LIMIT: u64 = 256 << 20;
@@ -28,6 +28,8 @@ pub struct Revision {
     pub revision: u64,
     /// Its state.
     pub status: ReleaseStatus,
+    /// The stack that made it, when one did.
+    pub stack: Option<String>,
 }
 
 /// The newest revision of a release; None when it is not installed.
@@ -44,6 +46,19 @@ pub async fn latest(cluster: &Cluster, namespace: &str, release: &str) -> Result
             found.into_iter().max_by_key(revision_of).map(|newest| read(&newest)).transpose()
         }
     }
+}
+
+/// The same by what a snapshot holds.
+pub async fn latest_in(snapshot: &Snapshot, namespace: &str, release: &str) -> Result<Option<Release>, HelmError> {
+    if snapshot.is_crowded(namespace) {
+        let kind = secret_kind(snapshot.cluster()).await?;
+        let listed = snapshot.list(&kind, Some(namespace), Some("owner=helm,status!=superseded"), None).await?;
+        let of_release = listed.values().filter(|secret| secret.label("name") == Some(release));
+        if let Some(newest) = of_release.max_by_key(|secret| revision_of(secret)) {
+            return read(newest).map(Some);
+        }
+    }
+    latest(snapshot.cluster(), namespace, release).await
 }
 
 /// The newest revisions of several releases, in one request for each namespace. Releases that are not installed are
@@ -68,6 +83,7 @@ pub async fn history(cluster: &Cluster, namespace: &str, release: &str) -> Resul
             namespace: secret.namespace().to_owned(),
             revision: revision_of(secret),
             status: ReleaseStatus::parse(secret.label("status").unwrap_or_default()),
+            stack: secret.label(STACK_LABEL).map(str::to_owned),
         })
         .collect::<Vec<_>>();
     found.sort_by_key(|revision| revision.revision);
@@ -194,10 +210,25 @@ fn read(secret: &Object) -> Result<Release, HelmError> {
         description: text("info/description", &payload).unwrap_or_default(),
         notes: text("info/notes", &payload).unwrap_or_default(),
         manifest: text("manifest", &payload).unwrap_or_default(),
+        stack: secret.label(STACK_LABEL).map(str::to_owned),
+        failed_hooks: failed_hooks(&payload),
         values: payload.remove("config").unwrap_or_default(),
         name,
         chart,
     })
+}
+
+/// The hooks whose last run has failed.
+fn failed_hooks(payload: &Map<String, Value>) -> Vec<String> {
+    let hooks = payload.get("hooks").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let failed = hooks.iter().filter(|hook| hook.pointer("/last_run/phase").and_then(Value::as_str) == Some("Failed"));
+    failed.filter_map(|hook| hook.get("manifest")?.as_str()).map(str::to_owned).collect()
+}
+
+/// Whether a live object says that it belongs to a release: what Helm itself asks for before it touches one.
+pub fn owns(release: &Release, object: &Object) -> bool {
+    object.annotation("meta.helm.sh/release-name") == Some(&release.name)
+        && object.annotation("meta.helm.sh/release-namespace") == Some(&release.namespace)
 }
 
 /// A list that is null and one that is not there are the same to Helm.

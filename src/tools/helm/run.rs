@@ -4,16 +4,24 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use semver::Version;
 use serde_json::Value;
 
 use super::binary::Helm;
+use super::dependencies::{own_repositories, unknown_repositories};
 use super::error::HelmError;
+use super::post_render::{Plugin, PostRenderer};
 use crate::event::Stream;
 use crate::process::{self, Cancel, Capture, Command, OnTerminate, ProcessError};
+use crate::tools::kube::STACK_LABEL;
 use crate::tools::redact::Redactor;
 
 /// How long a Helm that is asked to stop may finish what it is at: killed in the middle, it leaves a pending release.
 const FINISH_WITHIN: Duration = Duration::from_secs(20);
+
+/// The first versions that understand `--labels` and `--take-ownership`.
+const LABELS: Version = Version::new(3, 13, 0);
+const TAKES_OWNERSHIP: Version = Version::new(3, 17, 0);
 
 /// What all commands have in common: which Helm, which cluster, how to stop, and what must not be printed.
 #[derive(Clone, Copy)]
@@ -43,6 +51,8 @@ pub enum ChartSource {
         name: String,
         /// Its version, or the range that it must be in.
         version: Option<String>,
+        /// The address of the repository, when `name` does not say it.
+        repo: Option<String>,
     },
 }
 
@@ -59,10 +69,12 @@ pub struct Upgrade {
     pub values: Value,
     /// How long hooks may take.
     pub timeout: Duration,
-    /// A program with its arguments that gets the manifest on its standard input and prints the one to install.
-    pub post_renderer: Option<Vec<String>>,
+    /// A program that gets the manifest on its standard input and prints the one to install.
+    pub post_renderer: Option<PostRenderer>,
     /// Take over objects that exist already and belong to no release.
     pub adopt: bool,
+    /// The stack to which the release belongs: a label of its records.
+    pub stack: Option<String>,
     /// The text that the release's history shows for this revision.
     pub description: Option<String>,
 }
@@ -70,22 +82,28 @@ pub struct Upgrade {
 impl Session<'_> {
     /// Installs a chart, or upgrades its release. Does not wait until its objects are ready, only for its hooks.
     pub async fn upgrade(&self, upgrade: &Upgrade, on_line: impl FnMut(Stream, &str) + Send) -> Result<(), HelmError> {
-        let values = private(upgrade)?;
-        let mut args = vec!["upgrade".into(), OsString::from(&upgrade.release)];
-        args.extend(chart_args(&upgrade.chart));
-        args.extend(["--install", "--history-max", "10", "--timeout"].map(OsString::from));
+        let mut args = self.upgrade_args(upgrade);
+        args.extend(["--history-max", "10", "--timeout"].map(OsString::from));
         args.push(format!("{}s", upgrade.timeout.as_secs().max(1)).into());
-        // Without this, Helm keeps the last release's values when none are given: values deleted from the file would stay.
-        args.push("--reset-values".into());
-        args.extend(values_args(upgrade, values.is_some()));
-        args.extend(self.same_as_helm_3());
-        if upgrade.adopt {
-            args.push("--take-ownership".into());
+        if let Some(stack) = upgrade.stack.as_ref().filter(|_| self.helm.version >= LABELS) {
+            args.extend(["--labels".into(), format!("{STACK_LABEL}={stack}").into()]);
         }
         if let Some(description) = &upgrade.description {
             args.extend(["--description".into(), OsString::from(description)]);
         }
-        self.run("upgrade", &upgrade.release, self.command(args, values), on_line).await
+        let (command, _plugin) = self.chart_command(upgrade, args)?;
+        self.run("upgrade", &upgrade.release, command, on_line).await
+    }
+
+    /// What makes an upgrade one, and the same one under every version of Helm.
+    fn upgrade_args(&self, upgrade: &Upgrade) -> Vec<OsString> {
+        // Without this, Helm keeps the last release's values when none are given: values deleted from the file would stay.
+        let mut args = ["upgrade", &upgrade.release, "--install", "--reset-values"].map(OsString::from).to_vec();
+        args.extend(self.same_as_helm_3());
+        if upgrade.adopt && self.helm.version >= TAKES_OWNERSHIP {
+            args.push("--take-ownership".into());
+        }
+        args
     }
 
     /// Removes a release; true when there was one. Objects that it made are gone from the API or terminating.
@@ -118,21 +136,33 @@ impl Session<'_> {
         self.run("rollback", release, self.command(args, None), on_line).await
     }
 
-    /// The manifest that a chart and values give, hooks left out. It may hold secret values.
+    /// The manifest that an upgrade would install, hooks left out, as the cluster would have it: with its versions, and
+    /// with what `lookup` finds there. It may hold secret values.
+    pub async fn preview(&self, upgrade: &Upgrade) -> Result<String, HelmError> {
+        let mut args = self.upgrade_args(upgrade);
+        args.extend(["--dry-run=server", "--output", "json"].map(OsString::from));
+        let text = self.captured("upgrade --dry-run", upgrade, args).await?;
+        let release: Value = serde_json::from_str(&text)
+            .map_err(|error| HelmError::Record { release: upgrade.release.clone(), reason: error.to_string() })?;
+        Ok(release.get("manifest").and_then(Value::as_str).unwrap_or_default().to_owned())
+    }
+
+    /// The manifest that a chart and values give without any cluster, hooks left out. It may hold secret values.
     pub async fn template(&self, upgrade: &Upgrade, is_upgrade: bool) -> Result<String, HelmError> {
-        let values = private(upgrade)?;
-        let mut args = vec!["template".into(), OsString::from(&upgrade.release)];
-        args.extend(chart_args(&upgrade.chart));
-        args.push("--no-hooks".into());
+        let mut args = ["template", &upgrade.release, "--no-hooks"].map(OsString::from).to_vec();
         if is_upgrade {
             args.push("--is-upgrade".into());
         }
-        args.extend(values_args(upgrade, values.is_some()));
+        self.captured("template", upgrade, args).await
+    }
+
+    /// Runs a command for a chart whose whole output is its result.
+    async fn captured(&self, name: &'static str, upgrade: &Upgrade, args: Vec<OsString>) -> Result<String, HelmError> {
+        let (command, _plugin) = self.chart_command(upgrade, args)?;
         let limits = Capture { limit: 64 << 20, timeout: upgrade.timeout.max(Duration::from_secs(60)) };
-        let output = process::capture(&self.command(args, values), self.cancel, limits).await;
-        match output {
+        match process::capture(&command, self.cancel, limits).await {
             Ok(output) => Ok(output.stdout_text()),
-            Err(error) => Err(self.failure("template", &upgrade.release, error)),
+            Err(error) => Err(self.failure(name, &upgrade.release, error)),
         }
     }
 
@@ -145,11 +175,11 @@ impl Session<'_> {
             }
             on_line(stream, line);
         };
-        let values = private(upgrade)?;
-        let mut args = vec!["lint".into(), "--strict".into()];
-        args.extend(chart_args(&upgrade.chart));
-        args.extend(values_args(upgrade, values.is_some()));
-        match self.run("lint", &upgrade.release, self.command(args, values), on_line).await {
+        let (command, _plugin) = self.chart_command(
+            &Upgrade { post_renderer: None, ..upgrade.clone() },
+            vec!["lint".into(), "--strict".into()],
+        )?;
+        match self.run("lint", &upgrade.release, command, on_line).await {
             // What Helm ends with is only a count.
             Err(HelmError::Failed { command, release, message, transient }) if !said.is_empty() => {
                 tracing::debug!(message);
@@ -159,15 +189,33 @@ impl Session<'_> {
         }
     }
 
-    /// Fetches a chart's dependencies as its lock file names them.
+    /// Fetches a chart's dependencies as its lock file names them. Repositories that the user has not added are known to
+    /// this one command, by an own copy of Helm's list of them.
     pub async fn dependency_build(
         &self,
         chart: &Path,
-        on_line: impl FnMut(Stream, &str) + Send,
+        mut on_line: impl FnMut(Stream, &str) + Send,
     ) -> Result<(), HelmError> {
-        let args = vec!["dependency".into(), "build".into(), chart.as_os_str().to_owned()];
         let name = chart.file_name().unwrap_or(chart.as_os_str()).to_string_lossy().into_owned();
-        self.run("dependency build", &name, self.command(args, None), on_line).await
+        let io = |source| HelmError::Values { release: name.clone(), source };
+        let folder = tempfile::Builder::new().prefix("stack-helm-").tempdir().map_err(io)?;
+        let config = folder.path().join("repositories.yaml");
+        let repositories = unknown_repositories(chart);
+        let known_here = |command: Command| match repositories.is_empty() {
+            true => command,
+            false => command.env("HELM_REPOSITORY_CONFIG", &config),
+        };
+        if let Some(known) = own_repositories().filter(|_| !repositories.is_empty()) {
+            std::fs::copy(known, &config).map_err(io)?;
+        }
+        for (at, repository) in repositories.iter().enumerate() {
+            let args = ["repo", "add", "--force-update", &format!("stack-{at}"), repository].map(OsString::from);
+            let command = known_here(self.command(args.to_vec(), None));
+            self.run("repo add", &name, command, |_, _| {}).await?;
+        }
+        let args = vec!["dependency".into(), "build".into(), chart.as_os_str().to_owned()];
+        let command = known_here(self.command(args, None));
+        self.run("dependency build", &name, command, &mut on_line).await
     }
 
     /// Helm 4 applies on the server's side unless told otherwise. There, a field that somebody changed by hand is a
@@ -213,6 +261,27 @@ impl Session<'_> {
         command
     }
 
+    /// `helm` for a chart: what it is, its values, and its post-renderer, which has to live as long as Helm runs.
+    fn chart_command(
+        &self,
+        upgrade: &Upgrade,
+        mut args: Vec<OsString>,
+    ) -> Result<(Command, Option<Plugin>), HelmError> {
+        let values = private(upgrade)?;
+        // Helm 4 takes plugins alone as post-renderers.
+        let renderer = upgrade.post_renderer.as_ref().filter(|_| self.helm.major() >= 4);
+        let plugin = renderer.map(Plugin::write).transpose();
+        let plugin = plugin.map_err(|source| HelmError::Values { release: upgrade.release.clone(), source })?;
+        args.extend(chart_args(&upgrade.chart));
+        args.extend(values_args(upgrade, values.is_some()));
+        args.extend(post_renderer_args(upgrade, plugin.as_ref()));
+        let command = self.command(args, values);
+        Ok(match &plugin {
+            Some(described) => (command.env("HELM_PLUGINS", described.folders()), plugin),
+            None => (command, None),
+        })
+    }
+
     fn failure(&self, command: &'static str, release: &str, error: ProcessError) -> HelmError {
         match error {
             ProcessError::Exit { output, .. } => {
@@ -238,20 +307,36 @@ fn private(upgrade: &Upgrade) -> Result<Option<Vec<u8>>, HelmError> {
 fn chart_args(chart: &ChartSource) -> Vec<OsString> {
     match chart {
         ChartSource::Path(path) => vec![path.as_os_str().to_owned()],
-        ChartSource::Remote { name, version: None } => vec![name.into()],
-        ChartSource::Remote { name, version: Some(version) } => vec![name.into(), "--version".into(), version.into()],
+        ChartSource::Remote { name, version, repo } => {
+            let mut args = vec![OsString::from(name)];
+            args.extend(version.iter().flat_map(|version| ["--version".into(), version.into()]));
+            args.extend(repo.iter().flat_map(|repo| ["--repo".into(), repo.into()]));
+            if is_plain_registry(name) {
+                args.push("--plain-http".into());
+            }
+            args
+        }
     }
+}
+
+/// A registry on this machine speaks no TLS, as for Docker.
+fn is_plain_registry(chart: &str) -> bool {
+    let host = chart.strip_prefix("oci://").and_then(|rest| rest.split(['/', ':']).next());
+    host.is_some_and(|host| host == "localhost" || host.starts_with("127."))
 }
 
 /// The values files; last of them, so that it wins, what comes from the standard input.
 fn values_args(upgrade: &Upgrade, private: bool) -> Vec<OsString> {
     let files = upgrade.values_files.iter().map(|file| file.as_os_str()).chain(private.then_some(OsStr::new("-")));
-    let mut args = files.flat_map(|file| [OsString::from("--values"), file.to_owned()]).collect::<Vec<_>>();
-    if let Some((program, rest)) = upgrade.post_renderer.as_deref().and_then(<[String]>::split_first) {
-        args.extend(["--post-renderer".into(), program.into()]);
-        args.extend(rest.iter().flat_map(|arg| [OsString::from("--post-renderer-args"), arg.into()]));
-    }
-    args
+    files.flat_map(|file| [OsString::from("--values"), file.to_owned()]).collect()
+}
+
+fn post_renderer_args(upgrade: &Upgrade, plugin: Option<&Plugin>) -> Vec<OsString> {
+    let Some(PostRenderer { program, args }) = &upgrade.post_renderer else { return Vec::new() };
+    let name = plugin.map_or_else(|| program.as_os_str().to_owned(), |plugin| plugin.name().into());
+    let mut all = vec!["--post-renderer".into(), name];
+    all.extend(args.iter().flat_map(|arg| [OsString::from("--post-renderer-args"), arg.into()]));
+    all
 }
 
 /// What Helm says in the end: from its `Error:` on, else the last lines of what it printed.
@@ -303,21 +388,29 @@ mod tests {
     fn no_value_is_on_the_command_line() {
         let upgrade = Upgrade {
             release: "todo".into(),
-            chart: ChartSource::Remote { name: "oci://host/todo".into(), version: Some("1.2".into()) },
+            chart: ChartSource::Remote {
+                name: "oci://localhost:5000/todo".into(),
+                version: Some("1.2".into()),
+                repo: None,
+            },
             values_files: vec!["a.yaml".into()],
             values: serde_json::json!({"password": "hunter2"}),
             timeout: Duration::from_secs(60),
-            post_renderer: Some(vec!["kustomize".into(), "build".into()]),
+            post_renderer: Some(PostRenderer { program: "kustomize".into(), args: vec!["build".into()] }),
             adopt: false,
+            stack: None,
             description: None,
         };
         let values = private(&upgrade).unwrap();
-        let args = [chart_args(&upgrade.chart), values_args(&upgrade, values.is_some())].concat();
+        let args =
+            [chart_args(&upgrade.chart), values_args(&upgrade, values.is_some()), post_renderer_args(&upgrade, None)]
+                .concat();
         let args = args.iter().map(|arg| arg.to_str().unwrap()).collect::<Vec<_>>();
         let expected = [
-            "oci://host/todo",
+            "oci://localhost:5000/todo",
             "--version",
             "1.2",
+            "--plain-http",
             "--values",
             "a.yaml",
             "--values",

@@ -57,6 +57,14 @@ pub fn set(values: &mut Value, key: &str, value: Value) -> Result<(), KeyError> 
     Ok(())
 }
 
+/// The value that a key names, when there is one.
+pub fn get<'v>(values: &'v Value, key: &str) -> Option<&'v Value> {
+    parts(key).ok()?.iter().try_fold(values, |place, part| match part {
+        Part::Name(name) => place.get(name),
+        Part::Index(index) => place.get(index),
+    })
+}
+
 fn parts(key: &str) -> Result<Vec<Part>, KeyError> {
     let wrong = |reason: &'static str| KeyError { key: key.to_owned(), reason };
     let mut parts = Vec::new();
@@ -136,6 +144,8 @@ mod tests {
         set(&mut values, "backend.image.tag", json!("2")).unwrap();
         set(&mut values, "backend.ports[1].name", json!("http")).unwrap();
         set(&mut values, r"labels.app\.kubernetes\.io/name", json!("todo")).unwrap();
+        assert_eq!(get(&values, "backend.ports[1].name"), Some(&json!("http")));
+        assert_eq!(get(&values, "backend.ports[2].name"), None);
         assert_eq!(
             values,
             json!({

@@ -37,12 +37,27 @@ impl ManifestError {
 pub fn objects(text: &str, namespace: &str) -> Result<Vec<Object>, ManifestError> {
     let mut found = Vec::new();
     for document in yaml::parse_all(text)? {
-        collect(document.value, document.line, namespace, &mut found)?;
+        collect(document.value, document.line, namespace, false, &mut found)?;
     }
     Ok(found)
 }
 
-fn collect(value: Value, line: usize, namespace: &str, found: &mut Vec<Object>) -> Result<(), ManifestError> {
+/// The same of the manifests of hooks, and nothing else.
+pub fn hooks(text: &str, namespace: &str) -> Result<Vec<Object>, ManifestError> {
+    let mut found = Vec::new();
+    for document in yaml::parse_all(text)? {
+        collect(document.value, document.line, namespace, true, &mut found)?;
+    }
+    Ok(found)
+}
+
+fn collect(
+    value: Value,
+    line: usize,
+    namespace: &str,
+    hooks: bool,
+    found: &mut Vec<Object>,
+) -> Result<(), ManifestError> {
     if value.is_null() {
         return Ok(());
     }
@@ -52,9 +67,9 @@ fn collect(value: Value, line: usize, namespace: &str, found: &mut Vec<Object>) 
     let api_version = text("/apiVersion").ok_or_else(|| missing("apiVersion"))?;
     if kind.ends_with("List") && value.get("items").is_some() {
         let items = value.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
-        return items.into_iter().try_for_each(|item| collect(item, line, namespace, found));
+        return items.into_iter().try_for_each(|item| collect(item, line, namespace, hooks, found));
     }
-    if value.pointer("/metadata/annotations/helm.sh~1hook").is_some() {
+    if value.pointer("/metadata/annotations/helm.sh~1hook").is_some() != hooks {
         return Ok(());
     }
     let known = Kind::known(api_version, kind);

@@ -1,10 +1,13 @@
 //! The Kubernetes API: connection, reading a release's objects, watching them until they are ready.
 
 mod cluster;
+mod diff;
 pub mod drift;
 mod error;
 mod find;
 mod kinds;
+mod locality;
+mod logs;
 pub mod manifest;
 mod namespaces;
 mod nodes;
@@ -13,18 +16,24 @@ mod observe;
 pub mod probe;
 pub mod ready;
 pub mod records;
+mod snapshot;
+mod to_yaml;
 mod transport;
 mod view;
 mod watch;
 pub mod yaml;
 
 pub use cluster::Cluster;
+pub use diff::{ChangeKind, FieldChange, ObjectChange, diff};
 pub use error::KubeError;
 pub use kinds::Kind;
+pub use locality::looks_local;
+pub use logs::{LogLine, LogOptions, PodSelector, logs};
 pub use namespaces::NamespaceState;
 pub use nodes::Node;
 pub use object::{Condition, Object, ObjectRef};
-pub use observe::{Observation, observe};
+pub use observe::{Observation, observe, observe_in};
+pub use snapshot::Snapshot;
 pub use view::{ClusterView, View, view};
 
 /// The label that names who made an object.

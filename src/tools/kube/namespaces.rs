@@ -1,5 +1,6 @@
 //! Namespaces: made when they are missing, and removed again only when this stack made them.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::json;
@@ -45,17 +46,34 @@ impl Cluster {
     }
 
     /// Makes sure that a namespace is there; whether it had to be made. One that is still being deleted is waited for,
-    /// at most `patience`.
-    pub async fn ensure_namespace(&self, name: &str, stack: &str, patience: Duration) -> Result<bool, KubeError> {
+    /// at most `patience`. The labels are put on a namespace that this stack makes or has made; those of others are left
+    /// alone.
+    pub async fn ensure_namespace(
+        &self,
+        name: &str,
+        stack: &str,
+        labels: &BTreeMap<String, String>,
+        patience: Duration,
+    ) -> Result<bool, KubeError> {
         let kind = self.kind_namespace().await?;
         if self.namespace(name, stack).await? == NamespaceState::Terminating {
             self.wait_namespace_gone(name, patience).await?;
         }
-        match self.namespace(name, stack).await? {
-            NamespaceState::Ours | NamespaceState::Foreign => return Ok(false),
-            NamespaceState::Missing | NamespaceState::Terminating => {}
+        let found = self.get(&kind, "", name).await?;
+        match (NamespaceState::of(found.as_ref(), stack), found) {
+            (NamespaceState::Ours, Some(found)) => {
+                let lacks = labels.iter().any(|(label, value)| found.label(label) != Some(value));
+                if lacks {
+                    self.merge(&kind, "", name, &json!({ "metadata": { "labels": labels } })).await?;
+                }
+                return Ok(false);
+            }
+            (NamespaceState::Ours | NamespaceState::Foreign, _) => return Ok(false),
+            (NamespaceState::Missing | NamespaceState::Terminating, _) => {}
         }
-        let labels = json!({ MANAGED_BY: "stack", STACK_LABEL: stack });
+        let mut labels = labels.clone();
+        labels.insert(MANAGED_BY.to_owned(), "stack".to_owned());
+        labels.insert(STACK_LABEL.to_owned(), stack.to_owned());
         let object = json!({
             "apiVersion": "v1",
             "kind": "Namespace",

@@ -1,5 +1,6 @@
 //! Everything about a release's objects that decides whether an apply has something to do, read in one go.
 
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -10,6 +11,7 @@ use super::error::KubeError;
 use super::kinds::Kind;
 use super::object::Object;
 use super::ready::{Assessment, Progress, Rules, World, assess, observe_ready, takes_time};
+use super::snapshot::Snapshot;
 
 /// What there is of a release's objects.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,38 +42,40 @@ pub async fn observe(
     rules: &Rules,
     namespace: &str,
 ) -> Result<Observation, KubeError> {
-    let (live, endpoints) = tokio::join!(Live::read(cluster, manifest, namespace), endpoints(cluster, manifest));
+    observe_in(&Snapshot::new(cluster.clone(), HashSet::new()), manifest, rules, namespace).await
+}
+
+/// The same by what a snapshot holds; what is not ready there is looked at anew.
+pub async fn observe_in(
+    snapshot: &Snapshot,
+    manifest: &[Object],
+    rules: &Rules,
+    namespace: &str,
+) -> Result<Observation, KubeError> {
+    let (live, endpoints) = tokio::join!(Live::read(snapshot, manifest, namespace), endpoints(snapshot, manifest));
     let live = live?;
     let drift = live.drift(manifest);
     // Counters alone say whether workloads are ready; pods and events only matter when they are not.
-    let mut world = World::new(live.objects().cloned().chain(endpoints?).map(Arc::new));
+    let mut world = World::new(live.objects().map(Arc::clone).chain(endpoints?));
     world.expect(manifest);
     let now = Timestamp::now();
     let subjects = live.references().filter(|reference| takes_time(reference));
     let assessments = subjects.map(|reference| assess(reference, &world, rules, now)).collect::<Vec<_>>();
     let settled = assessments.iter().all(|assessment| assessment.progress == Progress::Ready);
-    let assessments = if settled { assessments } else { observe_ready(cluster, manifest, rules, namespace).await? };
+    let assessments = match settled {
+        true => assessments,
+        false => observe_ready(snapshot.cluster(), manifest, rules, namespace).await?,
+    };
     Ok(Observation { drift, assessments })
 }
 
 /// The endpoints of the manifest's services.
-async fn endpoints(cluster: &Cluster, manifest: &[Object]) -> Result<Vec<Object>, KubeError> {
+async fn endpoints(snapshot: &Snapshot, manifest: &[Object]) -> Result<Vec<Arc<Object>>, KubeError> {
     let Some(kind) = Kind::known("v1", "Endpoints") else { return Ok(Vec::new()) };
-    let services = manifest.iter().filter(|object| object.kind() == "Service" && object.at("/spec/selector").is_some());
-    let services = services.collect::<Vec<_>>();
-    let mut namespaces = services.iter().map(|service| service.namespace()).collect::<Vec<_>>();
-    namespaces.sort_unstable();
-    namespaces.dedup();
-    let lists = namespaces.into_iter().map(|namespace| {
-        let names = services.iter().filter(move |service| service.namespace() == namespace).collect::<Vec<_>>();
-        let kind = &kind;
-        async move {
-            match names.as_slice() {
-                [one] => Ok(cluster.get(kind, namespace, one.name()).await?.into_iter().collect()),
-                _ => cluster.list(kind, Some(namespace), None, None).await,
-            }
-        }
-    });
-    let found = futures::future::try_join_all(lists).await?;
-    Ok(found.into_iter().flatten().map(|object: Object| object.of_kind("v1", "Endpoints")).collect())
+    let mut services: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for object in manifest.iter().filter(|object| object.kind() == "Service" && object.at("/spec/selector").is_some()) {
+        services.entry(object.namespace()).or_default().push(object.name());
+    }
+    let reads = services.iter().map(|(namespace, names)| snapshot.named(&kind, namespace, names));
+    Ok(futures::future::try_join_all(reads).await?.into_iter().flatten().collect())
 }

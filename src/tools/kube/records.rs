@@ -22,6 +22,7 @@ use super::cluster::Cluster;
 use super::error::KubeError;
 use super::kinds::Kind;
 use super::object::Object;
+use super::snapshot::Snapshot;
 use super::{MANAGED_BY, STACK_LABEL};
 
 /// The type of the Secrets that hold records. Its number changes when their shape does.
@@ -83,8 +84,7 @@ pub async fn read(cluster: &Cluster, id: &RecordId) -> Result<Option<Record>, Ku
 
 /// All records of a stack, in a namespace or in all of them. Damaged ones are left out.
 pub async fn list(cluster: &Cluster, namespace: Option<&str>, stack: &str) -> Result<Vec<Record>, KubeError> {
-    let labels = format!("{MANAGED_BY}=stack,{STACK_LABEL}={}", label(stack));
-    let fields = format!("type={RECORD_TYPE}");
+    let (labels, fields) = selectors(stack);
     let found = cluster.list(&secrets(cluster).await?, namespace, Some(&labels), Some(&fields)).await?;
     Ok(found.iter().filter_map(unpack).filter(|record| record.id.stack == stack).collect())
 }
@@ -95,12 +95,26 @@ pub async fn write(cluster: &Cluster, id: &RecordId, content: &Value) -> Result<
     if packed.len() > LIMIT {
         return Err(KubeError::RecordTooLarge { name: id.name.clone(), size: packed.len(), limit: LIMIT });
     }
-    put(cluster, id, None, Some(&packed)).await
+    put(cluster, id, None, Some(&packed), None).await
 }
 
-/// Marks a record as in doubt before its subject is touched. The last content stays, as what held before.
-pub async fn withdraw(cluster: &Cluster, id: &RecordId, holder: &Holder) -> Result<(), KubeError> {
-    put(cluster, id, Some(holder), None).await
+/// The same by what a snapshot holds.
+pub async fn read_in(snapshot: &Snapshot, id: &RecordId) -> Result<Option<Record>, KubeError> {
+    if !snapshot.is_crowded(&id.namespace) {
+        return read(snapshot.cluster(), id).await;
+    }
+    let kind = secrets(snapshot.cluster()).await?;
+    let (labels, fields) = selectors(&id.stack);
+    let listed = snapshot.list(&kind, Some(&id.namespace), Some(&labels), Some(&fields)).await?;
+    let found = listed.get(&(id.namespace.clone(), object_name(id)));
+    Ok(found.and_then(|object| unpack(object)).filter(|record| record.id == *id))
+}
+
+/// Marks a record as in doubt before its subject is touched. The last content stays, as what held before; when there was
+/// no record, `first` is all that is known of the subject until [`write()`] says more.
+pub async fn withdraw(cluster: &Cluster, id: &RecordId, holder: &Holder, first: &Value) -> Result<(), KubeError> {
+    let first = pack(first).map_err(|error| damaged(id, &error))?;
+    put(cluster, id, Some(holder), None, Some(&first)).await
 }
 
 /// Deletes a record; whether there was one.
@@ -108,16 +122,23 @@ pub async fn delete(cluster: &Cluster, id: &RecordId) -> Result<bool, KubeError>
     cluster.delete(&secrets(cluster).await?, &id.namespace, &object_name(id), false).await
 }
 
+/// By which labels and fields all records of a stack are found.
+fn selectors(stack: &str) -> (String, String) {
+    (format!("{MANAGED_BY}=stack,{STACK_LABEL}={}", label(stack)), format!("type={RECORD_TYPE}"))
+}
+
 async fn secrets(cluster: &Cluster) -> Result<Kind, KubeError> {
     cluster.kind("v1", "Secret").await
 }
 
 /// Writes the record's head, and its content when there is a new one. A merge patch leaves alone what it does not name.
+/// A record that has to be made first begins with `first`.
 async fn put(
     cluster: &Cluster,
     id: &RecordId,
     holder: Option<&Holder>,
     packed: Option<&[u8]>,
+    first: Option<&[u8]>,
 ) -> Result<(), KubeError> {
     let kind = secrets(cluster).await?;
     let name = object_name(id);
@@ -132,6 +153,9 @@ async fn put(
         Ok(_) => return Ok(()),
         Err(error) if error.is_not_found() => {}
         Err(error) => return Err(error),
+    }
+    if let Some(first) = first {
+        data.insert("content".to_owned(), BASE64.encode(first).into());
     }
     let labels = json!({
         MANAGED_BY: "stack",
@@ -150,6 +174,9 @@ async fn put(
         Ok(_) => Ok(()),
         // Made by somebody else between the two calls: ours is the later word.
         Err(error) if error.is_conflict() => {
+            if packed.is_none() {
+                data.remove("content");
+            }
             cluster.merge(&kind, &id.namespace, &name, &json!({ "data": data })).await.map(|_| ())
         }
         Err(error) => Err(error),

@@ -13,7 +13,7 @@ use super::object::{Object, ObjectRef};
 use super::ready::{
     Assessment, Rules, World, all_pods, endpoints, pod_containers, pod_state, pod_trouble, selector_text,
 };
-use super::ready::{Progress, observe_world};
+use super::ready::{Diagnosis, Progress, diagnose, observe_world};
 use crate::model::deployment::{Deployment, DeploymentState, Workload};
 use crate::model::pod::Pod;
 use crate::model::service::{Service, ServicePort, ServiceState};
@@ -44,6 +44,9 @@ pub struct View {
     pub services: Vec<Service>,
     /// The pods of all workloads.
     pub pods: Vec<Pod>,
+    /// Why something is not ready, when something is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub diagnosis: Option<Diagnosis>,
 }
 
 impl Cluster {
@@ -71,6 +74,9 @@ pub async fn view(cluster: &Cluster, manifest: &[Object], rules: &Rules, namespa
         }
         let pods = all_pods(&assessment.object, &world).into_iter();
         view.pods.extend(pods.map(|pod| self::pod(pod, &assessment.object, &world, rules)));
+    }
+    if assessments.iter().any(|assessment| assessment.progress != Progress::Ready) {
+        view.diagnosis = Some(diagnose(cluster, &world, assessments).await);
     }
     Ok(view)
 }

@@ -1,5 +1,6 @@
 //! What the tests that speak to the cluster directly share: the bed's cluster, and a namespace for each test.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -36,7 +37,7 @@ impl Space {
         let unique =
             blake3::hash(format!("{tag} {} {:?}", std::process::id(), std::time::SystemTime::now()).as_bytes());
         let name = format!("t-kube-{tag}-{}", &unique.to_hex()[..6]);
-        cluster.ensure_namespace(&name, STACK, Duration::from_secs(30)).await.expect("a namespace");
+        cluster.ensure_namespace(&name, STACK, &BTreeMap::new(), Duration::from_secs(30)).await.expect("a namespace");
         Self { cluster, name }
     }
 
@@ -95,6 +96,7 @@ pub fn upgrade(chart: &str, values: Value) -> Upgrade {
         timeout: Duration::from_secs(60),
         post_renderer: None,
         adopt: false,
+        stack: None,
         description: None,
     }
 }

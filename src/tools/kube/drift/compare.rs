@@ -132,18 +132,7 @@ impl Comparison {
 
     /// The values of a Secret, never shown.
     fn secret_data(&mut self, manifest: &Object, live: &Object) {
-        let mut wanted = Map::new();
-        if let Some(data) = manifest.at("/data").and_then(Value::as_object) {
-            wanted.extend(data.iter().map(|(key, value)| (key.clone(), value.clone())));
-        }
-        if let Some(text) = manifest.at("/stringData").and_then(Value::as_object) {
-            // As the API does: plain text wins over encoded.
-            wanted.extend(
-                text.iter().map(|(key, value)| {
-                    (key.clone(), Value::String(BASE64.encode(value.as_str().unwrap_or_default())))
-                }),
-            );
-        }
+        let wanted = secret_data(manifest);
         let decoded = |value: &Value| {
             let text: String = value.as_str()?.chars().filter(|c| !c.is_whitespace()).collect();
             BASE64.decode(text).ok()
@@ -162,16 +151,29 @@ impl Comparison {
     }
 }
 
+/// The values of a Secret, encoded, whichever way they were written.
+pub(in crate::tools::kube) fn secret_data(secret: &Object) -> Map<String, Value> {
+    let mut data = secret.at("/data").and_then(Value::as_object).cloned().unwrap_or_default();
+    if let Some(text) = secret.at("/stringData").and_then(Value::as_object) {
+        // As the API does: plain text wins over encoded.
+        data.extend(
+            text.iter()
+                .map(|(key, value)| (key.clone(), Value::String(BASE64.encode(value.as_str().unwrap_or_default())))),
+        );
+    }
+    data
+}
+
 fn masked() -> Value {
     Value::String("[secret]".to_owned())
 }
 
-fn join(path: &str, key: &str) -> String {
+pub(in crate::tools::kube) fn join(path: &str, key: &str) -> String {
     // A key with points of its own, such as a label, would not be told apart from a path.
     if key.contains('.') || key.contains('/') { format!("{path}[{key}]") } else { format!("{path}.{key}") }
 }
 
-fn is_nothing(value: &Value) -> bool {
+pub(super) fn is_nothing(value: &Value) -> bool {
     match value {
         Value::Null => true,
         Value::Bool(yes) => !yes,
@@ -183,7 +185,7 @@ fn is_nothing(value: &Value) -> bool {
 }
 
 /// Fields in which an empty text asks the cluster to choose.
-fn is_filled_in(path: &str) -> bool {
+pub(super) fn is_filled_in(path: &str) -> bool {
     let last = path.rsplit('.').next().unwrap_or(path);
     matches!(
         last,
@@ -200,7 +202,7 @@ fn is_filled_in(path: &str) -> bool {
     )
 }
 
-fn same_scalar(wanted: &Value, live: &Value, path: &str) -> bool {
+pub(super) fn same_scalar(wanted: &Value, live: &Value, path: &str) -> bool {
     if wanted == live {
         return true;
     }
@@ -232,14 +234,14 @@ fn is_quantity(path: &str) -> bool {
 
 /// By which fields the items of a list are known.
 #[derive(Clone, Copy)]
-struct MergeKey {
+pub(super) struct MergeKey {
     field: &'static str,
     /// A second field, and what it is when it is not set.
     second: Option<(&'static str, &'static str)>,
 }
 
 impl MergeKey {
-    fn of(self, item: &Value) -> Option<String> {
+    pub(super) fn of(self, item: &Value) -> Option<String> {
         let text = |field: &str| match field.split('.').try_fold(item, |item, part| item.get(part))? {
             Value::String(text) => Some(text.clone()),
             Value::Number(number) => Some(number.to_string()),
@@ -257,7 +259,7 @@ impl MergeKey {
 }
 
 /// How the API tells the items of a list apart, as its strategic merge does. None when it goes by their order.
-fn merge_key(path: &str, wanted: &[Value], live: &[Value]) -> Option<MergeKey> {
+pub(super) fn merge_key(path: &str, wanted: &[Value], live: &[Value]) -> Option<MergeKey> {
     let name = path.rsplit('.').next().unwrap_or(path);
     let name = name.split('[').next().unwrap_or(name);
     let key = |field| MergeKey { field, second: None };

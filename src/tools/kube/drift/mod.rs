@@ -4,9 +4,11 @@
 
 mod compare;
 mod quantity;
+mod seen;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::Value;
@@ -15,8 +17,10 @@ use super::cluster::Cluster;
 use super::error::KubeError;
 use super::kinds::Kind;
 use super::object::{Object, ObjectRef};
+use super::snapshot::Snapshot;
 
 pub use compare::{Difference, Known, compare};
+pub(super) use compare::{join, secret_data};
 
 /// An object that is not as it was applied.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -78,16 +82,14 @@ fn short(value: &Value) -> String {
 /// The live objects that belong to a manifest.
 #[derive(Debug)]
 pub struct Live {
-    objects: Vec<(ObjectRef, Option<Object>)>,
+    objects: Vec<(ObjectRef, Option<Arc<Object>>)>,
     autoscaled: Vec<(String, String, String)>,
 }
 
-// So many objects of a kind are asked for by name; of more, all of the kind are listed at once.
-const BY_NAME: usize = 3;
-
 impl Live {
     /// Reads the live objects of a manifest: a few lists at the same time, however many objects there are.
-    pub async fn read(cluster: &Cluster, manifest: &[Object], namespace: &str) -> Result<Self, KubeError> {
+    pub async fn read(snapshot: &Snapshot, manifest: &[Object], namespace: &str) -> Result<Self, KubeError> {
+        let cluster = snapshot.cluster();
         let mut wanted: BTreeMap<(Kind, String), Vec<usize>> = BTreeMap::new();
         let mut references = Vec::new();
         for (at, object) in manifest.iter().enumerate() {
@@ -109,25 +111,23 @@ impl Live {
             wanted.keys().any(|(kind, _)| matches!(kind.kind.as_str(), "Deployment" | "StatefulSet" | "ReplicaSet"));
         let lists = wanted.iter().map(|((kind, namespace), members)| {
             let names = members.iter().filter_map(|at| manifest.get(*at)).map(Object::name).collect::<Vec<_>>();
-            list(cluster, kind, namespace, names)
+            async move { snapshot.named(kind, namespace, &names).await }
         });
         let autoscalers = async {
             if has_scalable {
-                autoscaled(cluster, wanted.keys().map(|(_, namespace)| namespace.as_str())).await
+                autoscaled(snapshot, wanted.keys().map(|(_, namespace)| namespace.as_str())).await
             } else {
                 Vec::new()
             }
         };
         let (found, autoscaled) = tokio::join!(futures::future::try_join_all(lists), autoscalers);
-        let mut found = found?.into_iter().flatten().map(Some).collect::<Vec<_>>();
+        let found = found?.into_iter().flatten().collect::<Vec<_>>();
         let objects = references
             .into_iter()
             .map(|reference| {
-                let live = found.iter_mut().find(|live| {
-                    live.as_ref()
-                        .is_some_and(|live| live.name() == reference.name && live.reference().same_as(&reference))
-                });
-                (reference, live.and_then(Option::take))
+                let is_it = |live: &&Arc<Object>| live.name() == reference.name && live.reference().same_as(&reference);
+                let live = found.iter().find(is_it).map(Arc::clone);
+                (reference, live)
             })
             .collect();
         Ok(Self { objects, autoscaled })
@@ -155,8 +155,18 @@ impl Live {
             .collect()
     }
 
+    /// Each object of the manifest beside the live one. The manifest has to be the one that this was read for.
+    pub(super) fn pairs<'a>(&'a self, manifest: &'a [Object]) -> impl Iterator<Item = Pair<'a>> {
+        manifest.iter().zip(&self.objects).map(|(wanted, (object, live))| Pair {
+            object,
+            wanted,
+            live: live.as_deref(),
+            autoscaled: self.is_autoscaled(object),
+        })
+    }
+
     /// The live objects that there are.
-    pub fn objects(&self) -> impl Iterator<Item = &Object> {
+    pub fn objects(&self) -> impl Iterator<Item = &Arc<Object>> {
         self.objects.iter().filter_map(|(_, live)| live.as_ref())
     }
 
@@ -172,36 +182,45 @@ impl Live {
     }
 }
 
-/// What is not as the manifest says.
-pub async fn observe_drift(cluster: &Cluster, manifest: &[Object], namespace: &str) -> Result<Vec<Drift>, KubeError> {
-    Ok(Live::read(cluster, manifest, namespace).await?.drift(manifest))
+/// An object of a manifest beside the live one.
+pub(super) struct Pair<'a> {
+    pub(super) object: &'a ObjectRef,
+    pub(super) wanted: &'a Object,
+    pub(super) live: Option<&'a Object>,
+    /// How many replicas there are is an autoscaler's affair.
+    pub(super) autoscaled: bool,
 }
 
-async fn list(cluster: &Cluster, kind: &Kind, namespace: &str, names: Vec<&str>) -> Result<Vec<Object>, KubeError> {
-    let namespace = Some(namespace).filter(|namespace| !namespace.is_empty());
-    if names.len() <= BY_NAME {
-        let gets = names.iter().map(|name| cluster.get(kind, namespace.unwrap_or_default(), name));
-        let found = futures::future::try_join_all(gets).await?;
-        return Ok(found.into_iter().flatten().map(|object| object.of_kind(&kind.api_version, &kind.kind)).collect());
+impl Pair<'_> {
+    /// A live object as its manifest would have it written; `before` is the manifest that was applied last.
+    pub(super) fn seen(&self, wanted: &Value, before: Option<&Value>, live: &Value) -> Value {
+        seen::seen(Some(wanted), before, Some(live), "").unwrap_or_default()
     }
-    // Helm keeps whole manifests in Secrets: they outweigh everything else in a namespace.
-    let fields = (kind.kind == "Secret").then_some("type!=helm.sh/release.v1,type!=stack.dev/record.v1");
-    cluster.list(kind, namespace, None, fields).await
+}
+
+/// What is not as the manifest says.
+pub async fn observe_drift(cluster: &Cluster, manifest: &[Object], namespace: &str) -> Result<Vec<Drift>, KubeError> {
+    let snapshot = Snapshot::new(cluster.clone(), HashSet::new());
+    Ok(Live::read(&snapshot, manifest, namespace).await?.drift(manifest))
 }
 
 /// The workloads that autoscalers look after: namespace, kind and name.
-async fn autoscaled<'a>(cluster: &Cluster, namespaces: impl Iterator<Item = &'a str>) -> Vec<(String, String, String)> {
+async fn autoscaled<'a>(
+    snapshot: &Snapshot,
+    namespaces: impl Iterator<Item = &'a str>,
+) -> Vec<(String, String, String)> {
     let Some(kind) = Kind::known("autoscaling/v1", "HorizontalPodAutoscaler") else { return Vec::new() };
     let mut namespaces = namespaces.filter(|namespace| !namespace.is_empty()).collect::<Vec<_>>();
     namespaces.sort_unstable();
     namespaces.dedup();
-    let lists = namespaces.iter().map(|namespace| cluster.list(&kind, Some(namespace), None, None));
+    let lists = namespaces.iter().map(|namespace| snapshot.list(&kind, Some(namespace), None, None));
     // Who may not see autoscalers sees their work as drift; there is no better answer.
     let found = futures::future::join_all(lists).await;
     let target = |object: &Object, field: &str| object.text(&format!("/spec/scaleTargetRef/{field}")).to_owned();
     found
-        .into_iter()
-        .flat_map(Result::unwrap_or_default)
-        .map(|object| (object.namespace().to_owned(), target(&object, "kind"), target(&object, "name")))
+        .iter()
+        .flatten()
+        .flat_map(|listed| listed.values())
+        .map(|object| (object.namespace().to_owned(), target(object, "kind"), target(object, "name")))
         .collect()
 }

@@ -159,7 +159,7 @@ impl fmt::Display for Diagnosis {
 }
 
 /// Finds out why something is not ready, fetching the logs that tell.
-pub(super) async fn diagnose(cluster: &Cluster, world: &World, assessments: Vec<Assessment>) -> Diagnosis {
+pub(crate) async fn diagnose(cluster: &Cluster, world: &World, assessments: Vec<Assessment>) -> Diagnosis {
     let unready = assessments.iter().filter(|assessment| assessment.progress != Progress::Ready);
     let mut diagnosis = Diagnosis {
         findings: Vec::new(),

@@ -17,6 +17,6 @@ pub use wait::{NotReady, ReadyEvent, ReadyOptions, ReadyReport, diagnose_now, ob
 pub use world::World;
 
 pub(crate) use assess::{endpoints, selector_text};
-pub(crate) use diagnose::{all_pods, pod_trouble};
+pub(crate) use diagnose::{all_pods, diagnose, pod_trouble};
 pub(crate) use pods::{containers as pod_containers, state as pod_state};
 pub(crate) use wait::observe_world;

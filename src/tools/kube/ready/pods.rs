@@ -221,6 +221,12 @@ impl Container<'_> {
         self.text("/state/waiting/reason")
     }
 
+    /// Whether it has been started at all.
+    pub(crate) fn has_run(&self) -> bool {
+        let ran = ["/state/running", "/state/terminated", "/lastState/terminated"];
+        ran.iter().any(|state| self.json.pointer(state).is_some())
+    }
+
     /// How often it was started again.
     pub(crate) fn restarts(&self) -> i64 {
         self.json.get("restartCount").and_then(Value::as_i64).unwrap_or(0)

@@ -1,0 +1,125 @@
+//! What an upgrade would change, shown before it does: the chart rendered as Helm would, against the cluster.
+
+use serde::Serialize;
+use serde_json::Value as Json;
+
+use super::{Work, install, objects};
+use crate::config::Chart as Spec;
+use crate::event::Events;
+use crate::graph::{StepId, StepKind};
+use crate::model::release::Release;
+use crate::process::Cancel;
+use crate::step::{Speaker, StepError, World, of_helm, of_kube};
+use crate::tools::helm;
+use crate::tools::kube::{self, ChangeKind, ObjectChange, manifest};
+use crate::tools::redact::Redactor;
+
+/// What an upgrade would change.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ChartChanges {
+    /// The release.
+    pub release: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// The objects that would be made, changed or removed.
+    pub objects: Vec<ObjectChange>,
+    /// Why nothing can be said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unknown: Option<String>,
+}
+
+pub(in crate::step) async fn differences(world: &World, work: &Work, whole: bool) -> Option<ChartChanges> {
+    if work.only_wait || (!whole && work.release.is_none()) {
+        return None;
+    }
+    let spec = world.stack().charts.get(work.name.as_str())?;
+    let (release, namespace) = (spec.release.clone(), spec.namespace.clone());
+    Some(match look(world, work).await {
+        Ok(mut objects) => {
+            if !whole {
+                objects.retain(|object| object.change == ChangeKind::Remove);
+            }
+            let redactor = redactor(world, spec, work.release.as_ref());
+            objects.iter_mut().for_each(|object| redact(object, &redactor));
+            ChartChanges { release, namespace, objects, unknown: None }
+        }
+        Err(error) => {
+            let why = error.diagnosis.map(|text| format!("; {text}")).unwrap_or_default();
+            let unknown = Some(world.redactor().text(&format!("{}{why}", error.reason)));
+            ChartChanges { release, namespace, objects: Vec::new(), unknown }
+        }
+    })
+}
+
+async fn look(world: &World, work: &Work) -> Result<Vec<ObjectChange>, StepError> {
+    let spec = super::spec(world, &work.name)?;
+    if install::lacks_dependencies(spec) {
+        let reason = "the chart's dependencies are not there yet; an apply fetches them";
+        return Err(StepError::new(crate::error::Class::Environment, reason));
+    }
+    let cluster = world.cluster().await?;
+    let (events, _nobody) = Events::channel();
+    let speaker = Speaker::new(StepId::new(StepKind::Chart, work.name.as_str()), events, world.redactor().clone());
+    let cancel = Cancel::never();
+    let session = super::session(world, cluster, &spec.namespace, &speaker, &cancel).await?;
+    let wanted = install::wanted(world, spec, work.values.as_ref())?;
+    let rendered = match session.preview(&wanted).await {
+        Ok(rendered) => rendered,
+        // A kind that the chart itself brings is not known to the cluster yet.
+        Err(helm::HelmError::Failed { message, .. }) if message.contains("no matches for kind") => {
+            session.template(&wanted, work.release.is_some()).await.map_err(of_helm)?
+        }
+        Err(error) => return Err(of_helm(error)),
+    };
+    let wanted =
+        manifest::objects(&rendered, &spec.namespace).map_err(|error| StepError::of(&error, error.class(), None))?;
+    let before = work.release.as_ref().map(objects).transpose()?.unwrap_or_default();
+    kube::diff(cluster, &wanted, &before, &spec.namespace).await.map_err(of_kube)
+}
+
+/// What hides secrets in what is told of a release: also the values that what is secret now had before. Nothing else knows
+/// those any more, and a difference would show them.
+pub(super) fn redactor(world: &World, spec: &Spec, release: Option<&Release>) -> Redactor {
+    let Some(release) = release else { return world.redactor().clone() };
+    let mut found = Vec::new();
+    for (key, value) in spec.set.iter().chain(&spec.set_string) {
+        if value.resolve(world).is_ok_and(|resolved| resolved.is_secret())
+            && let Some(former) = helm::values::get(&release.values, key)
+        {
+            texts(former, &mut found);
+        }
+    }
+    if found.is_empty() {
+        return world.redactor().clone();
+    }
+    world.redactor().clone().with(found.iter().map(String::as_str))
+}
+
+fn texts(value: &Json, found: &mut Vec<String>) {
+    match value {
+        Json::String(text) => found.push(text.clone()),
+        Json::Array(items) => items.iter().for_each(|item| texts(item, found)),
+        Json::Object(map) => map.values().for_each(|item| texts(item, found)),
+        Json::Null | Json::Bool(_) | Json::Number(_) => {}
+    }
+}
+
+fn redact(object: &mut ObjectChange, redactor: &Redactor) {
+    object.before = redactor.text(&object.before);
+    object.after = redactor.text(&object.after);
+    for field in &mut object.fields {
+        for value in [&mut field.from, &mut field.to].into_iter().flatten() {
+            redact_value(value, redactor);
+        }
+    }
+}
+
+fn redact_value(value: &mut Json, redactor: &Redactor) {
+    match value {
+        Json::String(text) => *text = redactor.text(text),
+        Json::Array(items) => items.iter_mut().for_each(|item| redact_value(item, redactor)),
+        Json::Object(map) => map.values_mut().for_each(|item| redact_value(item, redactor)),
+        Json::Null | Json::Bool(_) | Json::Number(_) => {}
+    }
+}

@@ -1,0 +1,103 @@
+//! What there is of a chart's release: whose it is, what state it is in, what was edited, and whether it is ready.
+
+use super::{Content, objects, record_id, rules};
+use crate::config::Chart as Spec;
+use crate::error::Class;
+use crate::model::release::{Release, ReleaseStatus};
+use crate::plan::Effect;
+use crate::step::{StepError, World, of_helm, of_kube};
+use crate::tools::helm::releases;
+use crate::tools::kube::records::{self, Holder, Record};
+use crate::tools::kube::{self, Snapshot};
+
+/// What was found of the release.
+#[derive(Debug)]
+pub(super) struct Seen {
+    pub(super) effect: Effect,
+    /// The release as it is now.
+    pub(super) release: Option<Release>,
+    /// Nothing is wrong but that it is not ready.
+    pub(super) only_unready: bool,
+}
+
+impl Seen {
+    pub(super) fn nothing(effect: Effect) -> Self {
+        Self { effect, release: None, only_unready: false }
+    }
+}
+
+/// Looks at the record, the release and its objects.
+pub(super) async fn observe(world: &World, name: &str, spec: &Spec) -> Result<(Seen, Option<Record>), StepError> {
+    let snapshot = world.snapshot().await?;
+    let id = record_id(world, name, &spec.namespace);
+    let (record, release) =
+        tokio::join!(records::read_in(&snapshot, &id), releases::latest_in(&snapshot, &spec.namespace, &spec.release));
+    let (record, release) = (record.map_err(of_kube)?, release.map_err(of_helm)?);
+    let (effect, only_unready) = match &release {
+        None => (Effect::wrong(format!("release {} is not installed", spec.release)), false),
+        Some(release) => condition(world, &snapshot, spec, release, record.as_ref()).await?,
+    };
+    Ok((Seen { effect, release, only_unready }, record))
+}
+
+async fn condition(
+    world: &World,
+    snapshot: &Snapshot,
+    spec: &Spec,
+    release: &Release,
+    record: Option<&Record>,
+) -> Result<(Effect, bool), StepError> {
+    let wrong = |sentence: String| Ok((Effect::wrong(sentence), false));
+    if record.is_none() && !is_ours(world, release) {
+        if !spec.adopt {
+            return Err(foreign(release));
+        }
+        return wrong(format!("release {} was installed by somebody else and is taken over", release.name));
+    }
+    if release.status != ReleaseStatus::Deployed {
+        let since = release.updated.map(|since| format!(" since {since:.0}")).unwrap_or_default();
+        return wrong(format!("release is {}{since}", release.status));
+    }
+    let Some(record) = record else {
+        return wrong("there is no record of how the release was made".to_owned());
+    };
+    if let Some(Holder { host, pid, since }) = &record.in_doubt {
+        return wrong(format!("process {pid} on {host} began at {since:.0} and did not finish"));
+    }
+    let Some(content) = Content::of(record) else {
+        return wrong("its record is damaged, or of another version of stack".to_owned());
+    };
+    if content.revision != release.revision {
+        let how = if release.description.starts_with("Rollback") { "rolled back" } else { "changed" };
+        return wrong(format!("release was {how} by hand: revision {} became {}", content.revision, release.revision));
+    }
+    let objects = objects(release)?;
+    let seen = kube::observe_in(snapshot, &objects, &rules(world, spec), &spec.namespace).await;
+    let seen = seen.map_err(of_kube)?;
+    let edited = seen.drift.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let unready = seen.unready().filter(|_| spec.wait);
+    let unready = unready.map(|one| format!("{} is not ready: {}", one.object, one.detail)).collect::<Vec<_>>();
+    // What was edited is repaired by an upgrade; what is only not ready is waited for.
+    Ok(match (edited.is_empty(), unready.is_empty()) {
+        (false, _) => (Effect::Wrong(edited), false),
+        (true, false) => (Effect::Wrong(unready), true),
+        (true, true) => (Effect::Intact(format!("revision {} is deployed and ready", release.revision)), false),
+    })
+}
+
+/// Whether the release says itself that this stack installed it, which it does even when the record is lost.
+pub(super) fn is_ours(world: &World, release: &Release) -> bool {
+    release.stack.as_deref() == Some(world.stack_name())
+}
+
+fn foreign(release: &Release) -> StepError {
+    let Release { name, namespace, .. } = release;
+    let by = match &release.stack {
+        Some(other) => format!("the stack {other} installed it"),
+        None => "this stack did not install it".to_owned(),
+    };
+    StepError::new(Class::Input, format!("there is a release {name} in namespace {namespace} already, and {by}"))
+        .with_diagnosis(
+            "try `adopt = true` in its table, which takes it over; or give this one another name by `release`",
+        )
+}
