@@ -22,6 +22,8 @@ pub(super) struct How {
     pub(super) jobs: Option<u16>,
     pub(super) keep_going: bool,
     pub(super) wait: bool,
+    /// No step was named.
+    pub(super) everything: bool,
 }
 
 pub(super) async fn run(settings: &Settings, args: &Apply) -> Result<ExitCode, Stop> {
@@ -30,7 +32,8 @@ pub(super) async fn run(settings: &Settings, args: &Apply) -> Result<ExitCode, S
     let selected = opened.select_from(settings, &args.steps, args.from_failed)?;
     let force: HashSet<_> = opened.forced(&args.force, &selected)?.into_iter().collect();
     let world = opened.world(settings, Options { force, allow_contexts: args.allow_contexts.clone() });
-    let how = How { jobs: args.jobs, keep_going: args.keep_going, wait: args.wait };
+    let how =
+        How { jobs: args.jobs, keep_going: args.keep_going, wait: args.wait, everything: args.steps.steps.is_empty() };
     once(settings, &world, &selected, how, stops).await
 }
 
@@ -48,7 +51,7 @@ pub(super) async fn once(
     let (events, receiver) = Events::channel();
     let follower = tokio::spawn(follow(receiver, settings.console, settings.verbose));
     // Only a run over everything knows what is left over.
-    let prune = if covers_all(world, selected) { Some(open::stops()?) } else { None };
+    let prune = if how.everything && covers_all(world, selected) { Some(open::stops()?) } else { None };
     let options = ApplyOptions { jobs: jobs(how.jobs), keep_going: how.keep_going, prune };
     let result = run::apply(world, Selected::new(world.graph(), selected), options, stops, &events).await;
     drop(events);

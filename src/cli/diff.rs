@@ -14,7 +14,7 @@ pub(super) async fn run(settings: &Settings, args: &Diff) -> Result<ExitCode, St
     let selected = opened.select(&args.steps)?;
     let world = opened.world(settings, Options::default());
     // What charts need is looked at too: their values come from it.
-    let options = PlanOptions { prune: open::covers_all(&world, &selected), diff: true };
+    let options = PlanOptions { prune: args.steps.steps.is_empty() && open::covers_all(&world, &selected), diff: true };
     let mut planned = run::plan(&world, Selected::new(world.graph(), &selected), options).await;
     planned.report.steps.retain(|step| step.id.kind() == StepKind::Chart);
     settings.console.diff(&planned.report);

@@ -31,7 +31,7 @@ async fn plan(
     let selected = opened.select_from(settings, steps, from_failed)?;
     let force: HashSet<_> = opened.forced(force, &selected)?.into_iter().collect();
     let world = opened.world(settings, Options { force, ..Options::default() });
-    let options = PlanOptions { prune: open::covers_all(&world, &selected), diff };
+    let options = PlanOptions { prune: steps.steps.is_empty() && open::covers_all(&world, &selected), diff };
     let planned = run::plan(&world, Selected::new(world.graph(), &selected), options).await;
     world.damage().for_each(|warning| settings.console.warning(warning));
     settings.console.plan(&planned.report);

@@ -38,7 +38,10 @@ impl Server {
                         None => ("404 Not Found", "text/plain", &b"no such page"[..]),
                     };
                     let digest = sha256(body);
-                    let head = format!("HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nDocker-Content-Digest: {digest}\r\nConnection: close\r\n\r\n", body.len());
+                    let head = format!(
+                        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nDocker-Content-Digest: {digest}\r\nConnection: close\r\n\r\n",
+                        body.len()
+                    );
                     let body = if first.starts_with("HEAD") { &[] } else { body };
                     let _ = (&stream).write_all(head.as_bytes()).and_then(|()| (&stream).write_all(body));
                 });
@@ -127,7 +130,8 @@ fn charts_come_from_repositories_registries_and_what_a_lock_names() {
         );
         project.write("own/Chart.yaml", &own);
         project.write("beside/Chart.yaml", "apiVersion: v2\nname: beside\nversion: 0.1.0\n");
-        let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: '{{ .Release.Name }}-beside'}\ndata: {word: one}\n";
+        let map =
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: '{{ .Release.Name }}-beside'}\ndata: {word: one}\n";
         project.write("beside/templates/map.yaml", map);
         project.apply();
         assert_eq!(data(&bed, &project, "repo-part", "from"), "an address");
@@ -149,7 +153,8 @@ fn charts_come_from_repositories_registries_and_what_a_lock_names() {
 
 /// The objects of a manifest, in an order that says nothing.
 fn objects(text: &str, namespace: &str) -> Vec<Value> {
-    let mut found = manifest::objects(text, namespace).unwrap().iter().map(|object| object.json().clone()).collect::<Vec<_>>();
+    let mut found =
+        manifest::objects(text, namespace).unwrap().iter().map(|object| object.json().clone()).collect::<Vec<_>>();
     found.sort_by_key(|object| object.to_string());
     found
 }
@@ -165,7 +170,10 @@ impl Drop for Definition<'_> {
 
 fn complex(project: &Project) {
     let dependencies = "- {name: kit, version: 0.1.0, repository: \"file://../kit\"}\n- {name: cache, version: 0.1.0, repository: \"file://../cache\", alias: store, condition: store.enabled}\n- {name: cache, version: 0.1.0, repository: \"file://../cache\", alias: unused, condition: unused.enabled}\n";
-    project.write("big/Chart.yaml", &format!("apiVersion: v2\nname: big\nversion: 0.1.0\nappVersion: \"7\"\ndependencies:\n{dependencies}"));
+    project.write(
+        "big/Chart.yaml",
+        &format!("apiVersion: v2\nname: big\nversion: 0.1.0\nappVersion: \"7\"\ndependencies:\n{dependencies}"),
+    );
     project.write("big/values.yaml", "word: chart\nlist: [a, b]\nfrom: chart\ndeep: {one: chart, two: chart}\nstore: {enabled: true, size: 1}\nunused: {enabled: false}\nglobal: {team: none}\ntemplate: '{{ .Values.word }}-{{ .Release.Name }}'\n");
     project.write("big/crds/widget.yaml", "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: widgets.@name@.dev}\nspec:\n  group: @name@.dev\n  scope: Namespaced\n  names: {plural: widgets, singular: widget, kind: Widget}\n  versions: [{name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}}]\n");
     project.write("big/files/page.html", "<p>{{ .Values.word }}</p>\n");
@@ -238,7 +246,12 @@ fn a_chart_of_complexity_is_installed_as_helm_itself_renders_it() {
             ),
         );
         let run = project.stack(&["apply", "--format", "json"]).expect_code(0);
-        let notes = run.events().iter().filter(|event| event["event"] == "step-notes").map(|event| event["notes"].clone()).collect::<Vec<_>>();
+        let notes = run
+            .events()
+            .iter()
+            .filter(|event| event["event"] == "step-notes")
+            .map(|event| event["notes"].clone())
+            .collect::<Vec<_>>();
         assert_eq!(notes, [json!(format!("second file is up in {}.", project.name))]);
         assert_eq!(run.stdout.matches("is up in").count(), 1, "notes are told once:\n{}", run.stdout);
         let label = bed.kubectl(&["get", "namespace", &project.name, "-o", "jsonpath={.metadata.labels.tier}"]);
@@ -248,7 +261,14 @@ fn a_chart_of_complexity_is_installed_as_helm_itself_renders_it() {
         get.args(["get", "manifest", "big", "--kube-context", &bed.profile, "--namespace", &project.name]);
         let installed = String::from_utf8(succeed(&mut get).stdout).unwrap();
         let mut template = Command::new(helm(major));
-        template.current_dir(project.path()).args(["template", "big", "big", "--no-hooks", "--namespace", &project.name]);
+        template.current_dir(project.path()).args([
+            "template",
+            "big",
+            "big",
+            "--no-hooks",
+            "--namespace",
+            &project.name,
+        ]);
         template.args(["-f", "one.yaml", "-f", "two.yaml", "--set-file", "text=text.txt", "--set-string", "number=12"]);
         template.args(["--set", "deep.one=set,store.size=3", "--skip-tests"]);
         let rendered = String::from_utf8(succeed(&mut template).stdout).unwrap();
@@ -276,7 +296,10 @@ fn a_post_renderer_has_the_last_word_under_both_majors() {
         use_helm(&mut project, major);
         project.write("bin/render", "#!/bin/sh\nsed \"s/^data: {a: b}/data: {a: $1}/\"\n");
         std::fs::set_permissions(project.path().join("bin/render"), std::fs::Permissions::from_mode(0o755)).unwrap();
-        project.append("stack.toml", "post-render = [\"bin/render\", \"$HOME, as it is\"]\nset = { replicas = 0, maps = [\"one\"] }\n");
+        project.append(
+            "stack.toml",
+            "post-render = [\"bin/render\", \"$HOME, as it is\"]\nset = { replicas = 0, maps = [\"one\"] }\n",
+        );
         project.apply();
         assert_eq!(data(&bed, &project, "web-one", "a"), "$HOME, as it is", "Helm {major}");
         assert_eq!(project.plan()["chart:web"].0, "skip");

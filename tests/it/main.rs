@@ -19,6 +19,8 @@ mod api_faults;
 #[cfg(test)]
 mod chart_files;
 #[cfg(test)]
+mod charts;
+#[cfg(test)]
 mod contract;
 #[cfg(test)]
 mod diagnosis;
