@@ -126,32 +126,38 @@ async fn remove_cluster(
 
 /// Takes an image's names away from the nodes.
 async fn loaded(world: &World, name: &str) -> Result<Option<String>, StepError> {
+    let repository = repository(world, name)?;
     let mut count = 0;
     for node in &world.nodes().await?.stores {
-        count += names(world, name, node.store.as_ref().map_err(Clone::clone)?).await?;
+        let store = node.store.as_ref().map_err(Clone::clone)?;
+        for image in store.tags(repository).await.map_err(of_docker)? {
+            store.untag_ended(&image.name).await.map_err(in_use)?;
+            count += 1;
+        }
     }
-    Ok(went(world, name, count))
+    Ok(went(repository, count))
 }
 
-/// Takes all names of an image of the stack away from an engine, and with them the image itself.
+/// Takes all names of an image of the stack away from the engine that builds, and with them the image itself.
 async fn images(world: &World, name: &str, engine: &Engine) -> Result<Option<String>, StepError> {
-    let count = names(world, name, &Store::Docker(engine.clone(), None)).await?;
-    Ok(went(world, name, count))
-}
-
-/// Takes all names of an image of the stack away from a store; says how many.
-async fn names(world: &World, name: &str, store: &Store) -> Result<usize, StepError> {
-    let Some(spec) = world.stack().images.get(name) else { return Ok(0) };
-    let tags = store.tags(&spec.repository.value).await.map_err(of_docker)?;
-    for image in &tags {
+    let repository = repository(world, name)?;
+    let store = Store::Docker(engine.clone(), None);
+    let mut count = 0;
+    for image in store.tags(repository).await.map_err(of_docker)? {
         store.untag(&image.name).await.map_err(in_use)?;
+        count += 1;
     }
-    Ok(tags.len())
+    Ok(went(repository, count))
 }
 
-fn went(world: &World, name: &str, count: usize) -> Option<String> {
-    let spec = world.stack().images.get(name).filter(|_| count > 0)?;
-    Some(format!("{count} tags of {}", spec.repository.value))
+fn repository<'w>(world: &'w World, name: &str) -> Result<&'w str, StepError> {
+    let spec = world.stack().images.get(name);
+    let spec = spec.ok_or_else(|| StepError::new(Class::Internal, format!("there is no image {name}")))?;
+    Ok(&spec.repository.value)
+}
+
+fn went(repository: &str, count: usize) -> Option<String> {
+    (count > 0).then(|| format!("{count} {} of {repository}", if count == 1 { "tag" } else { "tags" }))
 }
 
 /// What would go, for the question before it does: the steps' own words are told while they go.

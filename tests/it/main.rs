@@ -23,6 +23,8 @@ mod charts;
 #[cfg(test)]
 mod contract;
 #[cfg(test)]
+mod destroy;
+#[cfg(test)]
 mod diagnosis;
 #[cfg(test)]
 mod diff_and_logs;

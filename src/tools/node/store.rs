@@ -93,4 +93,14 @@ impl Store {
             Self::Podman(store) => store.untag(name).await,
         }
     }
+
+    /// As [`untag`](Self::untag), also where a container that has ended still holds the image: a kubelet keeps those for a
+    /// minute or more after their pods are gone. A container that runs is respected.
+    pub async fn untag_ended(&self, name: &str) -> Result<(), DockerError> {
+        match self {
+            // Docker's "force" is about containers that have ended; with one that runs it refuses all the same.
+            Self::Docker(engine, _) => engine.remove(name, true).await,
+            Self::Containerd(_) | Self::Podman(_) => self.untag(name).await,
+        }
+    }
 }
