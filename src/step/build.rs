@@ -1,9 +1,9 @@
 //! `build:NAME`: an image exists in the engine that was built from exactly these inputs.
 //!
 //! The engine itself is the index: an image built from inputs with key `K` has the tag `k-<16 digits of K>`. It counts
-//! only if the same image also has the tag of its own ID, `<12 digits>`, which is what gets deployed: a tag that was moved
-//! by hand to another image is thereby noticed. Both tags are given only after the inputs were read a second time and
-//! found unchanged.
+//! only if the same image also has the tag of its own ID, `<12 digits>`, which is what gets deployed, and the tag
+//! `k-<16 digits of K>-<12 digits>`, which says both: a tag that was moved by hand to another image, be it one of this stack,
+//! is thereby noticed. The tags are given only after the inputs were read a second time and found unchanged.
 
 use std::path::{Path, PathBuf};
 
@@ -20,7 +20,7 @@ use crate::graph::{StepId, StepKind};
 use crate::key::context::{
     Context, ContextReader, ContextSpec, DockerfileOptions, DockerfileReading, Scope, read_dockerfile,
 };
-use crate::key::{Group, Manifest, SecretDigest, Value as InputValue, files};
+use crate::key::{Group, Key, Manifest, SecretDigest, Value as InputValue, files};
 use crate::plan::{Effect, by_effect};
 use crate::process::{Cancel, CancelLevel};
 use crate::tools::docker::{Build, BuildEvent, BuildSecret, DockerError, Engine};
@@ -68,7 +68,7 @@ pub(super) async fn inspect(world: &World, name: &str) -> Result<Inspection, Ste
         (Some(key), _) => {
             let was_there = last.as_ref().is_some_and(|last| last.key == key);
             match engine.image(&key_tag(repository, key.short())).await.map_err(of_docker)? {
-                Some(image) if image.tags.contains(&id_tag(repository, &image.id)) => {
+                Some(image) if tags(repository, &key, &image.id).iter().all(|tag| image.tags.contains(tag)) => {
                     let seen = format!("{} is built from these inputs", id_tag(repository, &image.id));
                     let output = Output::Image { repository: repository.clone(), id: image.id };
                     (Effect::Intact(seen), Known::Yes(output))
@@ -113,6 +113,12 @@ fn without_cluster(world: &World, name: &str, because: StepId) -> Inspection {
 
 fn key_tag(repository: &str, key: &str) -> String {
     format!("{repository}:k-{key}")
+}
+
+/// The names of an image that was built from inputs with this key. The key's comes last: whoever finds it finds the others.
+fn tags(repository: &str, key: &Key, id: &str) -> [String; 3] {
+    let key = key_tag(repository, key.short());
+    [id_tag(repository, id), format!("{key}-{}", deploy_tag(id)), key]
 }
 
 fn id_tag(repository: &str, id: &str) -> String {
@@ -335,8 +341,7 @@ pub(super) async fn execute(
         let repository = spec.repository.value.clone();
         let key = now.key().ok_or_else(|| StepError::new(Class::Internal, "a built image has no key"))?;
         let id = built.image.id;
-        // The key's tag comes last: whoever finds it finds the other one too.
-        for tag in [id_tag(&repository, &id), key_tag(&repository, key.short())] {
+        for tag in tags(&repository, &key, &id) {
             engine.tag(&id, &tag).await.map_err(of_docker)?;
         }
         world.keep_manifest(speaker.step(), now.recorded());

@@ -7,8 +7,8 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Command;
 
-use crate::small::{self, STEPS, assert_right, field};
-use crate::support::{Bed, Project, host_docker, succeed, with_outcome};
+use crate::small::{self, Dice, STEPS, assert_right, field};
+use crate::support::{Bed, Project, Running, host_docker, succeed, with_outcome};
 
 /// Plans, applies, and fails unless the one did what the other said. Gives the plan, and the steps that ran.
 #[track_caller]
@@ -189,4 +189,201 @@ fn whatever_is_done_by_hand_is_named_and_exactly_repaired() {
     expect(&project, "no .stack", "task:list", "it has not run here with success yet", &["task:list"]);
     expect_nothing(&project, "all of it");
     assert_right(&bed, &project, "all repairs");
+}
+
+#[test]
+fn a_file_that_changes_while_it_is_built_is_not_recorded_as_built() {
+    let bed = Bed::get();
+    let project = small::project(&bed, "midway");
+    project.append("base/Dockerfile", "RUN echo begun; i=0; while [ $i -lt 30000 ]; do i=$((i+1)); done\n");
+    let running = Running::until(&project, "begun");
+    project.write("base/app/a", "changed\n");
+    let (code, rest) = running.end();
+    assert_eq!(code, Some(0), "{rest}");
+    assert!(rest.contains("app/a changed while the image was being built"), "{rest}");
+    assert_right(&bed, &project, "a change during the build");
+    expect_nothing(&project, "a change during the build");
+    project.write("base/app/a", "a\n");
+    assert_eq!(project.plan()["build:base"].0, "run", "the first build was of nobody knows what");
+}
+
+/// What each file of `.stack/` is turned into.
+fn damages(good: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
+    let noise = (0..good.len()).map(|index| (index * 131 % 251) as u8).collect();
+    let middle: Vec<u8> =
+        good.iter().enumerate().map(|(i, b)| if i == good.len() / 2 { b ^ 0x55 } else { *b }).collect();
+    // A number after the name of the format, or in JSON.
+    let text = String::from_utf8_lossy(good);
+    let newer = if text.starts_with('{') {
+        text.replacen("\"version\":", "\"version\":9", 1).into_bytes()
+    } else {
+        good.iter().enumerate().map(|(i, b)| if i == 8 { 99 } else { *b }).collect()
+    };
+    vec![
+        ("empty", Vec::new()),
+        ("truncated", good[..good.len() / 2].to_vec()),
+        ("noise", noise),
+        ("damaged in the middle", middle),
+        ("of a newer version", newer),
+    ]
+}
+
+#[test]
+fn every_damage_to_the_local_folder_is_a_warning_and_the_right_result() {
+    let bed = Bed::get();
+    let project = small::project(&bed, "damage");
+    project.apply();
+    // Digests are only kept of files that have been at rest for a moment: by now they have.
+    expect_nothing(&project, "the first apply");
+    let folder = project.path().join(".stack");
+    let names = || {
+        let entries = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        entries.collect::<std::collections::BTreeSet<_>>()
+    };
+    let all = names();
+    assert!(["state.json", "digests", "tasks"].iter().all(|name| all.contains(*name)), "{all:?}");
+    for name in &all {
+        let good = fs::read(folder.join(name)).unwrap();
+        // These two say nothing that anybody relies on.
+        let is_relied_on = !matches!(name.as_str(), "lock" | ".gitignore");
+        for (damage, bytes) in damages(&good).into_iter().filter(|(damage, _)| is_relied_on || *damage == "noise") {
+            fs::write(folder.join(name), bytes).unwrap();
+            let run = project.stack(&["apply", "--format", "json"]).expect_code(0);
+            let after = format!("{name} {damage}");
+            let is_told = run.stderr.contains("warning") && run.stderr.contains(name.as_str());
+            assert_eq!(is_told, is_relied_on, "{after}: {}", run.stderr);
+            let outcomes = run.outcomes();
+            let ran = with_outcome(&outcomes, "done");
+            assert!(ran.is_empty() || (name == "tasks" && ran == ["task:list"]), "{after}: {ran:?}");
+            let again = project.stack(&["apply", "--format", "json"]).expect_code(0);
+            assert_eq!(again.stderr, "", "after {after}");
+            let outcomes = again.outcomes();
+            assert_eq!(with_outcome(&outcomes, "skipped").len(), STEPS.len(), "after {after}");
+            assert_eq!(names(), all, "after {after}");
+        }
+    }
+    project.write("base/app/a", "seen\n");
+    assert_eq!(agree(&project, "all damage").1, ALL_OF_BASE);
+    assert_right(&bed, &project, "all damage");
+}
+
+/// Does one thing that somebody might do, and says what.
+fn one_edit(bed: &Bed, project: &Project, dice: &mut Dice) -> String {
+    let file = dice.of(&["a", "b", "sub/c", "sub/d"]);
+    let path = project.path().join("base/app").join(file);
+    let is_there = path.symlink_metadata().is_ok();
+    let number = dice.roll(4);
+    let object = dice.of(&["one", "two"]);
+    let image = dice.of(&["base", "top"]);
+    let key_tags = |image: &str| {
+        let reference = format!("reference={}-{image}:*", project.name);
+        let listed = host_docker(&["image", "ls", "--filter", &reference, "--format", "{{.Repository}}:{{.Tag}}"]);
+        String::from_utf8(listed.stdout).unwrap().lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    match dice.roll(17) {
+        0..=2 => {
+            project.write(&format!("base/app/{file}"), &format!("{number}\n"));
+            format!("{file} = {number}")
+        }
+        3 if is_there => {
+            fs::remove_file(path).unwrap();
+            format!("rm {file}")
+        }
+        4 if is_there => {
+            fs::rename(path, project.path().join("base/app").join(format!("moved{number}"))).unwrap();
+            format!("mv {file} moved{number}")
+        }
+        5 if is_there && !path.is_symlink() => {
+            let mode = if fs::metadata(&path).unwrap().permissions().mode() & 0o100 == 0 { 0o755 } else { 0o644 };
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+            format!("chmod {mode:o} {file}")
+        }
+        6 if is_there => {
+            fs::remove_file(&path).unwrap();
+            symlink(format!("/app/target{number}"), &path).unwrap();
+            format!("ln -s target{number} {file}")
+        }
+        7 => {
+            project.append("base/Dockerfile", &format!("# {number}\n"));
+            "a remark in the Dockerfile".to_owned()
+        }
+        8 => {
+            let text = fs::read_to_string(project.path().join("stack.toml")).unwrap();
+            let before = text.split("colour = \"").nth(1).and_then(|rest| rest.split('"').next()).unwrap().to_owned();
+            project.edit("stack.toml", &format!("colour = \"{before}\""), &format!("colour = \"c{number}\""));
+            format!("colour c{number}")
+        }
+        9 => {
+            project.write("chart/files/text", &format!("text {number}\n"));
+            project.write("chart/x.bak", &number.to_string());
+            format!("chart file {number}")
+        }
+        10 => {
+            project.write("names/a", &format!("{number}\n"));
+            let _ = fs::remove_file(project.path().join("out/names"));
+            "names".to_owned()
+        }
+        11 => {
+            shell(project, "find . -not -path './.stack*' -exec touch {} +; echo more >> base/README.md");
+            "touch".to_owned()
+        }
+        12 => {
+            let _ = fs::remove_dir_all(project.path().join(".stack"));
+            "rm -r .stack".to_owned()
+        }
+        13 => {
+            bed.kubectl(&["-n", &project.name, "delete", "configmap", object]);
+            format!("delete configmap {object}")
+        }
+        14 => {
+            succeed(Command::new("helm").args([
+                "--kube-context",
+                &bed.profile,
+                "-n",
+                &project.name,
+                "uninstall",
+                object,
+            ]));
+            format!("uninstall {object}")
+        }
+        15 => {
+            let there = field(bed, project, object, "image");
+            bed.node_docker(&["image", "rm", "--force", &there]);
+            format!("remove {there} from the node")
+        }
+        16 => {
+            let names = key_tags(image);
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            host_docker(&[&["image", "rm", "--force"], names.as_slice()].concat());
+            format!("remove all of {image} from the host")
+        }
+        _ => {
+            let key = key_tags(image).into_iter().find(|name| name.contains(":k-")).expect("a tag by key");
+            host_docker(&["tag", "busybox:stable", &key]);
+            format!("retag {key}")
+        }
+    }
+}
+
+/// As many rounds as `STACK_TEST_EDITS` says; with the seed `STACK_TEST_SEED`.
+#[test]
+fn plan_and_apply_agree_over_random_edits() {
+    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
+    let rounds = number("STACK_TEST_EDITS").unwrap_or(8);
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let seed = number("STACK_TEST_SEED").unwrap_or(now.as_nanos() as u64);
+    let mut dice = Dice::new(seed);
+    let bed = Bed::get();
+    let project = small::project(&bed, "dice");
+    project.apply();
+    for round in 0..rounds {
+        let edits: Vec<String> = (0..=dice.roll(3)).map(|_| one_edit(&bed, &project, &mut dice)).collect();
+        let after = format!("seed {seed}, round {round}: {}", edits.join("; "));
+        println!("{after}");
+        let (plan, ran) = agree(&project, &after);
+        println!("  ran {ran:?} of {:?}", plan.iter().filter(|(_, (action, _))| action != "skip").collect::<Vec<_>>());
+        assert_right(&bed, &project, &after);
+        let again = project.plan();
+        assert!(again.values().all(|(action, _)| action == "skip"), "{after}: not at rest: {again:?}");
+    }
 }

@@ -2,11 +2,7 @@
 //! that what the tests share is compiled once; a file for each thing that a user gains.
 
 #[cfg(test)]
-mod chart_support;
-#[cfg(test)]
 mod kube_support;
-#[cfg(test)]
-mod node_support;
 #[cfg(test)]
 mod small;
 #[cfg(test)]
@@ -19,9 +15,13 @@ mod api_faults;
 #[cfg(test)]
 mod chart_files;
 #[cfg(test)]
+mod chart_support;
+#[cfg(test)]
 mod charts;
 #[cfg(test)]
 mod contract;
+#[cfg(test)]
+mod crash;
 #[cfg(test)]
 mod destroy;
 #[cfg(test)]
@@ -43,11 +43,14 @@ mod gc;
 #[cfg(test)]
 mod incremental;
 #[cfg(test)]
+mod node_support;
+#[cfg(test)]
 mod nodes;
 #[cfg(test)]
 mod readiness;
 #[cfg(test)]
 mod releases;
+#[cfg(test)]
 mod rollback;
 #[cfg(test)]
 mod small_commands;

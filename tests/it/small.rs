@@ -145,3 +145,27 @@ pub fn assert_right(bed: &Bed, project: &Project, after: &str) {
     let list = fs::read(project.path().join("out/names")).expect("the task's output");
     assert_eq!(list, names.stdout, "after {after}");
 }
+
+/// Numbers that look random and are the same for the same seed.
+#[derive(Debug)]
+pub struct Dice(u64);
+
+impl Dice {
+    /// Dice that fall as this seed has it.
+    pub fn new(seed: u64) -> Self {
+        Self(seed | 1)
+    }
+
+    /// A number below `sides`.
+    pub fn roll(&mut self, sides: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % sides
+    }
+
+    /// One of several.
+    pub fn of<'a>(&mut self, choices: &[&'a str]) -> &'a str {
+        choices[self.roll(choices.len() as u64) as usize]
+    }
+}

@@ -1,11 +1,9 @@
 //! Tasks run when something that they depend on changed, or what they made is not as they made it, and not otherwise.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use crate::support::{Project, Run, with_outcome};
+use crate::support::{Project, Run, Running, with_outcome};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -323,40 +321,6 @@ fn what_a_command_prints_is_not_kept_when_a_secret_is_in_it() {
     assert_no_secret_is_kept(&project);
 }
 
-/// A run of `stack` that is going on.
-struct Running {
-    child: std::process::Child,
-    output: BufReader<std::process::ChildStdout>,
-}
-
-impl Running {
-    /// Starts an apply, and waits until a task prints this line.
-    fn until(project: &Project, line: &str) -> Self {
-        let mut command = project.command(&["apply", "--format", "json"]);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let output = BufReader::new(child.stdout.take().unwrap());
-        let mut running = Self { child, output };
-        loop {
-            let mut read = String::new();
-            assert!(running.output.read_line(&mut read).unwrap() > 0, "nothing printed {line}");
-            let event: Value = serde_json::from_str(&read).unwrap();
-            if event["line"] == line {
-                return running;
-            }
-        }
-    }
-
-    fn send(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
-    }
-
-    fn end(mut self) -> (Option<i32>, String) {
-        let mut rest = String::new();
-        self.output.read_to_string(&mut rest).unwrap();
-        (self.child.wait().unwrap().code(), rest)
-    }
-}
-
 fn is_alive(pid: &str) -> bool {
     let stat = fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
     !stat.is_empty() && !stat.contains(") Z ")
@@ -425,4 +389,26 @@ fn a_crash_in_a_task_is_never_taken_for_success() {
     // The inputs are those of the success again; what the other ones did is not known.
     project.write("script", "true");
     assert_eq!(done(&project), ["task:a"]);
+}
+
+#[test]
+fn a_second_apply_stops_and_names_the_first_or_waits_for_it() {
+    let project = Project::empty("tasks");
+    project.write(
+        "stack.toml",
+        "[stack]\nname = \"@name@\"\n[task.long]\nrun = \"echo ready; cat gate; echo ran >> log\"\n",
+    );
+    let gate = project.path().join("gate");
+    crate::support::succeed(std::process::Command::new("mkfifo").arg(&gate));
+    let first = Running::until(&project, "ready");
+    let second = project.stack(&["apply"]).expect_code(4);
+    assert!(second.stderr.contains(&format!("process {}, since 20", first.id())), "{}", second.stderr);
+    let mut waiting = project.command(&["apply", "--wait"]).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let mut said = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(waiting.stderr.as_mut().unwrap()), &mut said).unwrap();
+    assert!(said.contains("waiting for it"), "{said}");
+    fs::write(&gate, "").unwrap();
+    assert_eq!(first.end().0, Some(0));
+    assert!(waiting.wait().unwrap().success());
+    assert_eq!(lines(&project, "log"), 1, "the second found nothing to do");
 }

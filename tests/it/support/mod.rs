@@ -3,9 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 /// The program under test: the release build when `make test` made one, else the one that cargo built for the tests.
@@ -256,4 +258,45 @@ impl Run {
 /// The steps that ended in a given way, in order of their ids.
 pub fn with_outcome<'a>(outcomes: &'a BTreeMap<String, String>, outcome: &str) -> Vec<&'a str> {
     outcomes.iter().filter(|(_, known)| *known == outcome).map(|(step, _)| step.as_str()).collect()
+}
+
+/// A run of `stack` that is going on.
+pub struct Running {
+    child: std::process::Child,
+    output: BufReader<std::process::ChildStdout>,
+}
+
+impl Running {
+    /// Starts an apply, and waits until a task prints this line.
+    pub fn until(project: &Project, line: &str) -> Self {
+        let mut command = project.command(&["apply", "--format", "json"]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let mut running = Self { child, output };
+        loop {
+            let mut read = String::new();
+            assert!(running.output.read_line(&mut read).unwrap() > 0, "nothing printed {line}");
+            let event: Value = serde_json::from_str(&read).unwrap();
+            if event["line"] == line {
+                return running;
+            }
+        }
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends it a signal.
+    pub fn send(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits for its end: its exit code, and what it still printed.
+    pub fn end(mut self) -> (Option<i32>, String) {
+        let mut rest = String::new();
+        self.output.read_to_string(&mut rest).unwrap();
+        (self.child.wait().unwrap().code(), rest)
+    }
 }
