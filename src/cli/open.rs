@@ -12,7 +12,7 @@ use crate::config::{self, LoadOptions, StackFile};
 use crate::error::{Class, ExitCode, Failure};
 use crate::exec::{Stops, watch_signals};
 use crate::graph::{Graph, ImageFacts, SelectError, Selection, StepId, StepIndex, StepKind, StepSet};
-use crate::step::{Options, StepError, World, preflight};
+use crate::step::{Options, StepError, World, connect_early, preflight};
 use crate::store::{LockError, Store};
 
 /// A stack file and its graph.
@@ -116,6 +116,7 @@ pub(super) fn unknown_step(error: &SelectError) -> Stop {
 /// Makes sure that what the steps need is there before the first of them starts.
 pub(super) async fn check_tools(world: &Arc<World>, selected: &StepSet) -> Result<(), Stop> {
     let kinds: HashSet<StepKind> = selected.iter().map(|step| world.graph().id(step).kind()).collect();
+    connect_early(world, &kinds);
     preflight(world, &kinds).await.map_err(|error| missing(&error))
 }
 

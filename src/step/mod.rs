@@ -30,7 +30,7 @@ use std::fmt;
 pub use chart::ChartChanges;
 pub use guard::announce;
 pub use output::{Known, Output, deploy_tag};
-pub use preflight::preflight;
+pub use preflight::{connect_early, preflight};
 pub use prune::{Leftover, leftovers, remove_leftover};
 pub use remove::{Removal, preview, remove};
 pub use sources::{Seen, Sources};

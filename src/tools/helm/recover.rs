@@ -51,16 +51,13 @@ pub async fn recover(
     patience: Duration,
 ) -> Result<Recovered, HelmError> {
     let stuck = |release: &Release| release.status.is_pending() || release.status == ReleaseStatus::Uninstalling;
+    // First of all: a `helm` that outlived its stack may be about to begin, and nothing in the cluster tells of it yet.
+    let waited = wait_for_helm(release, session.namespace, patience).await;
     let Some(found) = releases::latest(cluster, session.namespace, release).await?.filter(stuck) else {
-        return Ok(Recovered::Nothing);
+        return Ok(if waited { Recovered::Waited } else { Recovered::Nothing });
     };
-    if wait_for_helm(release, session.namespace, patience).await {
-        let now = releases::latest(cluster, session.namespace, release).await?;
-        match now.filter(stuck) {
-            None => return Ok(Recovered::Waited),
-            Some(now) if now.revision != found.revision => return Err(busy(&now, "another helm")),
-            Some(_) => {}
-        }
+    if helm_is_at(Path::new("/proc"), release, session.namespace) {
+        return Err(busy(&found, "another helm"));
     }
     if let Some(who) = alive(&found, holder, host, Timestamp::now()) {
         return Err(busy(&found, &who));

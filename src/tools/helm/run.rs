@@ -367,6 +367,8 @@ fn is_transient(message: &str) -> bool {
         "too many requests",
         "the server is currently unable to handle the request",
         "another operation",
+        // Somebody else has just written the same revision.
+        "release: already exists",
         "http2: client connection lost",
     ]
     .iter()
