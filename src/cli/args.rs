@@ -120,6 +120,12 @@ pub struct Apply {
     /// Run steps even when nothing has changed: all of them, or those that match STEP
     #[arg(long, value_name = "STEP", num_args = 0..=1, default_missing_value = "*", require_equals = true)]
     pub force: Vec<String>,
+    /// Share built images through this registry, as [cache] of the stack file does: host:5000/todo
+    #[arg(long, value_name = "REGISTRY")]
+    pub cache: Option<String>,
+    /// Only fetch from the cache
+    #[arg(long)]
+    pub cache_read_only: bool,
     /// Wait for another apply of this stack instead of stopping with code 4
     #[arg(long)]
     pub wait: bool,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::Stop;
 use super::args::Steps;
 use super::settings::Settings;
-use crate::config::{self, LoadOptions, StackFile};
+use crate::config::{self, Cache, CacheMode, LoadOptions, StackFile};
 use crate::error::{Class, ExitCode, Failure};
 use crate::exec::{Stops, watch_signals};
 use crate::graph::{Graph, ImageFacts, SelectError, Selection, StepId, StepIndex, StepKind, StepSet};
@@ -55,6 +55,17 @@ impl Opened {
             settings.console.warning(warning.message());
         }
         Ok(Self { stack, graph, facts })
+    }
+
+    /// Takes the cache from the command line instead of the stack file.
+    pub(super) fn use_cache(&mut self, registry: Option<&str>, read_only: bool) {
+        if let Some(registry) = registry {
+            let cache = self.stack.cache.get_or_insert_with(Cache::default);
+            cache.registry = registry.to_owned();
+        }
+        if let (Some(cache), true) = (&mut self.stack.cache, read_only) {
+            cache.mode = CacheMode::ReadOnly;
+        }
     }
 
     /// The steps that are meant.

@@ -276,7 +276,6 @@ pub(super) fn cache(table: &Reader<'_, '_>) -> Option<Cache> {
     Some(Cache {
         registry: table.string("registry")?,
         mode: table.choice("mode", &[("read-write", CacheMode::ReadWrite), ("read-only", CacheMode::ReadOnly)])?.value,
-        insecure: table.bool("insecure"),
         timeout: table.duration("timeout")?,
     })
 }

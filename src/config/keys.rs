@@ -346,7 +346,6 @@ pub(super) static CACHE: TableShape = TableShape {
             "read-write",
             "Whether this machine adds to it.",
         ),
-        opt("insecure", BOOL, "false", "Speak plain HTTP to it; a registry on this machine never needs it."),
         opt("timeout", DURATION, "1m", "How long one transfer may stall before the run goes on without it."),
     ],
 };

@@ -480,10 +480,15 @@ pub struct Cache {
     pub registry: String,
     /// Whether this machine adds to it.
     pub mode: CacheMode,
-    /// Plain HTTP.
-    pub insecure: bool,
     /// How long one transfer may stall.
     pub timeout: Duration,
+}
+
+impl Default for Cache {
+    /// What an absent key means.
+    fn default() -> Self {
+        Self { registry: String::new(), mode: CacheMode::ReadWrite, timeout: Duration::from_secs(60) }
+    }
 }
 
 /// Whether this machine adds to a cache.

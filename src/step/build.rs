@@ -12,7 +12,7 @@ use tokio::task::block_in_place;
 
 use super::output::{Known, Output, deploy_tag};
 use super::sources::{folder_of, listed_folders};
-use super::{Finished, Inspection, Speaker, StepError, World, stopped, values};
+use super::{Finished, Inspection, Speaker, StepError, World, cache, stopped, values};
 use crate::config::{Image as Spec, LoadMode, SecretSource, Value};
 use crate::error::Class;
 use crate::event::Stream;
@@ -23,7 +23,7 @@ use crate::key::context::{
 use crate::key::{Group, Key, Manifest, SecretDigest, Value as InputValue, files};
 use crate::plan::{Effect, by_effect};
 use crate::process::{Cancel, CancelLevel};
-use crate::tools::docker::{Build, BuildEvent, BuildSecret, DockerError, Engine};
+use crate::tools::docker::{Build, BuildEvent, BuildSecret, DockerError, Engine, ImageInfo, split_tag};
 
 /// How often a build is begun anew because its inputs changed under it, or because it did not begin at all.
 const CHASES: u32 = 3;
@@ -171,7 +171,7 @@ async fn read(
     if reach == Reach::Whole {
         reading.scope = Scope::Whole { reason: "the build takes more than its Dockerfile tells".to_owned() };
     }
-    let reading = bases(engine, reading, &mut manifest).await?;
+    let reading = bases(world, engine, reading, &mut manifest).await?;
     reading.unknowable.iter().for_each(|sentence| manifest.cannot_know(sentence));
 
     let context = block_in_place(|| context(world, spec, reading.scope))?;
@@ -271,8 +271,10 @@ fn read_secret(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
     }
 }
 
-/// Adds the images that the Dockerfile builds on, as the engine resolves them; and with them what they bring along.
+/// Adds the images that the Dockerfile builds on, as the engine or their registry resolves them; and with them what they
+/// bring along.
 async fn bases(
+    world: &World,
     engine: &Engine,
     mut reading: DockerfileReading,
     manifest: &mut Manifest,
@@ -281,12 +283,26 @@ async fn bases(
         match engine.image(&reference).await.map_err(of_docker)? {
             Some(image) => {
                 reading = reading.with_on_build(&reference, &image.on_build);
-                manifest.digest(Group::Base, reference, image.id);
+                manifest.digest(Group::Base, &reference, base_digest(&reference, image));
             }
-            None => manifest.text(Group::Base, reference, ABSENT),
+            None => match world.resolve_base(engine, &reference).await {
+                Some(digest) => manifest.digest(Group::Base, reference, digest),
+                None => manifest.text(Group::Base, reference, ABSENT),
+            },
         }
     }
     Ok(reading)
+}
+
+/// What stands for a base image that the engine has: the digest under which its registry knows it, which is the same on
+/// every machine whether it has been fetched there or not; for one that comes from no registry its ID.
+fn base_digest(reference: &str, image: ImageInfo) -> String {
+    let name = reference.split_once('@').map_or_else(|| split_tag(reference).0, |(name, _)| name);
+    let short = ["docker.io/library/", "docker.io/"].iter().find_map(|hub| name.strip_prefix(hub)).unwrap_or(name);
+    let known = image.repo_digests.into_iter().filter_map(|known| {
+        known.split_once('@').filter(|(name, _)| *name == short).map(|(_, digest)| digest.to_owned())
+    });
+    known.min().unwrap_or(image.id)
 }
 
 pub(super) async fn execute(
@@ -299,6 +315,12 @@ pub(super) async fn execute(
     let spec = spec(world, name)?;
     let engine = world.builder(spec.load).await?;
     let mut inputs = work.inputs;
+    if let Some(Inputs { manifest, .. }) = &inputs
+        && !world.is_forced_step(speaker.step())
+        && let Some(finished) = fetched(world, spec, engine, manifest, speaker, cancel).await?
+    {
+        return Ok(finished);
+    }
     let mut reach = Reach::Narrowed;
     for _ in 0..CHASES {
         let Some(Inputs { manifest, build }) = inputs.take() else {
@@ -345,11 +367,40 @@ pub(super) async fn execute(
             engine.tag(&id, &tag).await.map_err(of_docker)?;
         }
         world.keep_manifest(speaker.step(), now.recorded());
+        tokio::select! {
+            () = cache::share(world, engine, &repository, &key, &id, speaker) => {}
+            _ = cancel.raised(CancelLevel::Terminate) => return Err(stopped()),
+        }
         let note = Some(id_tag(&repository, &id));
         return Ok(Finished { output: Output::Image { repository, id }, note });
     }
     Err(StepError::new(Class::Input, "its files kept changing while it was being built")
         .with_diagnosis("try again when nothing writes into its context"))
+}
+
+/// The image from the cache, if it has one that was built from these inputs.
+async fn fetched(
+    world: &World,
+    spec: &Spec,
+    engine: &Engine,
+    manifest: &Manifest,
+    speaker: &Speaker,
+    cancel: &Cancel,
+) -> Result<Option<Finished>, StepError> {
+    let (Some(cache), Some(key)) = (&world.stack().cache, manifest.key()) else { return Ok(None) };
+    let repository = spec.repository.value.clone();
+    let image = tokio::select! {
+        image = cache::fetch(world, engine, &repository, &key, speaker) => image,
+        _ = cancel.raised(CancelLevel::Terminate) => return Err(stopped()),
+    };
+    let Some(image) = image else { return Ok(None) };
+    for tag in tags(&repository, &key, &image.id) {
+        engine.tag(&image.id, &tag).await.map_err(of_docker)?;
+    }
+    cache::forget(world, engine, &repository, &key).await;
+    world.keep_manifest(speaker.step(), manifest.recorded());
+    let note = Some(format!("{}, from {}", id_tag(&repository, &image.id), cache.registry));
+    Ok(Some(Finished { output: Output::Image { repository, id: image.id }, note }))
 }
 
 /// The first input that differs. A base image that the build itself has fetched is no change.

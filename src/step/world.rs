@@ -78,6 +78,10 @@ pub struct World {
     learned: AtomicBool,
     digests: OnceLock<(DigestCache, Option<String>)>,
     tasks: OnceLock<(TaskLog, Option<String>)>,
+    /// The registry of `[cache]` has failed in this run.
+    pub(super) cache_failed: AtomicBool,
+    /// What registries said of base images that the engine does not have.
+    bases: tokio::sync::Mutex<BTreeMap<String, Option<String>>>,
     outputs: Mutex<Vec<Option<Known<Output>>>>,
     engine: OnceCell<Engine>,
     cluster: OnceCell<Arc<Cluster>>,
@@ -114,6 +118,8 @@ impl World {
             learned: AtomicBool::new(false),
             digests: OnceLock::new(),
             tasks: OnceLock::new(),
+            cache_failed: AtomicBool::new(false),
+            bases: tokio::sync::Mutex::default(),
             outputs,
             engine: OnceCell::new(),
             cluster: OnceCell::new(),
@@ -172,6 +178,36 @@ impl World {
     /// Whether a step runs though nothing has changed.
     pub fn is_forced(&self, step: StepIndex) -> bool {
         self.options.force.contains(&step)
+    }
+
+    /// The same, by the step's id.
+    pub(super) fn is_forced_step(&self, step: &StepId) -> bool {
+        self.graph.find(step).is_some_and(|step| self.is_forced(step))
+    }
+
+    /// The digest that the registry of a base image has for it; asked once in a run. When the registry does not answer,
+    /// what it last said: being offline is no change.
+    pub(super) async fn resolve_base(&self, engine: &Engine, reference: &str) -> Option<String> {
+        let mut asked = self.bases.lock().await;
+        if let Some(known) = asked.get(reference) {
+            return known.clone();
+        }
+        let slot = format!("base {reference}");
+        let last = self.state().tools.get(&slot).and_then(Json::as_str).map(str::to_owned);
+        let digest = match engine.resolve(reference).await {
+            Ok(digest) => {
+                if last.as_ref() != Some(&digest) {
+                    self.learn(|state| state.tools.insert(slot, Json::from(digest.clone())));
+                }
+                Some(digest)
+            }
+            Err(error) => {
+                tracing::debug!(%error, "a base image could not be resolved");
+                last
+            }
+        };
+        asked.insert(reference.to_owned(), digest.clone());
+        digest
     }
 
     /// The hints of earlier runs.

@@ -53,6 +53,8 @@ mod releases;
 #[cfg(test)]
 mod rollback;
 #[cfg(test)]
+mod shared_cache;
+#[cfg(test)]
 mod small_commands;
 #[cfg(test)]
 mod status;

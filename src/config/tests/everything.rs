@@ -168,7 +168,6 @@ db = 1
 [cache]
 registry = "host:5000/cache"
 mode = "read-only"
-insecure = true
 timeout = "2m"
 
 [profile.x.vars]

@@ -17,6 +17,7 @@ mod layers;
 mod load;
 mod progress;
 mod receiver;
+mod registry;
 mod session;
 
 pub use build::{Build, BuildSecret, Built};
@@ -25,6 +26,7 @@ pub use engine::{About, Engine, ImageFilter, ImageInfo, ImageLine, split_tag};
 pub use error::{BuildFailure, DockerError, LoadFailure, LoadFault};
 pub use load::{Held, LoadProgress, LoadWay, Loaded, Wanted};
 pub use progress::BuildEvent;
+pub use registry::Patience;
 
 /// What the stores of other runtimes need to be loaded into as an engine is.
 pub(in crate::tools) mod target {

@@ -1,0 +1,87 @@
+//! `[cache]`: a registry that keeps images by their keys, so that what one machine built others only fetch.
+//!
+//! It is a help and never a need: whatever goes wrong with it is one warning, and the run goes on without it.
+
+use std::sync::atomic::Ordering;
+
+use super::{Speaker, World};
+use crate::config::{Cache, CacheMode};
+use crate::key::Key;
+use crate::tools::docker::{DockerError, Engine, ImageInfo, Patience};
+
+/// A transfer may take this many times as long as it may stall.
+const WHOLE: u32 = 10;
+
+/// Fetches the image that was built from inputs with this key, if somebody has. It then has no name but its ID.
+pub(super) async fn fetch(
+    world: &World,
+    engine: &Engine,
+    repository: &str,
+    key: &Key,
+    speaker: &Speaker,
+) -> Option<ImageInfo> {
+    let cache = usable(world)?;
+    let fetching = async {
+        let reference = reference(cache, engine, repository, key).await?;
+        speaker.progress(&format!("asking {} for it", cache.registry), None, None);
+        engine.pull(&reference, patience(cache)).await.map(|image| image.map(|image| (image, reference)))
+    };
+    match fetching.await {
+        Ok(found) => found.map(|(image, reference)| {
+            let tags = image.tags.into_iter().filter(|tag| *tag != reference).collect();
+            ImageInfo { tags, ..image }
+        }),
+        Err(error) => {
+            give_up(world, cache, speaker, &error);
+            None
+        }
+    }
+}
+
+/// Takes away the name under which an image came, once it has others.
+pub(super) async fn forget(world: &World, engine: &Engine, repository: &str, key: &Key) {
+    let Some(cache) = &world.stack().cache else { return };
+    if let Ok(reference) = reference(cache, engine, repository, key).await
+        && let Err(error) = engine.untag(&reference).await
+    {
+        tracing::debug!(%error, "a name of the cache stays");
+    }
+}
+
+/// Gives an image that was built here to the others.
+pub(super) async fn share(world: &World, engine: &Engine, repository: &str, key: &Key, id: &str, speaker: &Speaker) {
+    let Some(cache) = usable(world).filter(|cache| cache.mode == CacheMode::ReadWrite) else { return };
+    let sharing = async {
+        let reference = reference(cache, engine, repository, key).await?;
+        engine.tag(id, &reference).await?;
+        speaker.progress(&format!("sharing it through {}", cache.registry), None, None);
+        engine.push(&reference, patience(cache)).await
+    };
+    if let Err(error) = sharing.await {
+        give_up(world, cache, speaker, &error);
+    }
+    forget(world, engine, repository, key).await;
+}
+
+/// The cache, unless there is none or it has failed in this run.
+fn usable(world: &World) -> Option<&Cache> {
+    world.stack().cache.as_ref().filter(|_| !world.cache_failed.load(Ordering::Relaxed))
+}
+
+/// One warning is enough: nobody waits for a registry that is gone once for each image.
+fn give_up(world: &World, cache: &Cache, speaker: &Speaker, error: &DockerError) {
+    if !world.cache_failed.swap(true, Ordering::Relaxed) {
+        speaker.warn(&format!("going on without the cache {}: {error}", cache.registry));
+    }
+}
+
+fn patience(cache: &Cache) -> Patience {
+    Patience { stall: cache.timeout, whole: cache.timeout * WHOLE }
+}
+
+/// The name of an image in the cache. The key says nothing of the machine, and an image only runs on its kind.
+async fn reference(cache: &Cache, engine: &Engine, repository: &str, key: &Key) -> Result<String, DockerError> {
+    let name = repository.rsplit('/').next().unwrap_or(repository);
+    let about = engine.about().await?;
+    Ok(format!("{}/{name}:k-{}-{}", cache.registry.trim_end_matches('/'), key.short(), about.architecture))
+}

@@ -1,0 +1,173 @@
+//! What one machine built others only fetch; and a registry that fails costs a warning, never the run.
+//!
+//! Two engines with data of their own are two CI runners, and Debian's `docker-registry` is what they share. They live in a
+//! network of their own, so that they meet nobody.
+
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::support::{Bed, Project, succeed, with_outcome};
+
+/// Registries on ports of 127.0.0.1: 5000 is sound, 5001 takes nothing, 5002 is full, 5003 accepts connections and says
+/// nothing. On 5009 there is nobody.
+const RUNNERS: &str = r#"set -e
+ip link set lo up
+registry() {
+    printf 'version: 0.1\nlog: {level: error}\nstorage: {filesystem: {rootdirectory: %s}%s}\nhttp: {addr: 127.0.0.1:%s}\n' \
+        "$2" "$3" "$1" > "$1.yml"
+    docker-registry serve "$1.yml" > "$1.log" 2>&1 &
+}
+mkdir full
+mount -t tmpfs -o size=64k tmpfs full
+registry 5000 "$PWD/images" ''
+registry 5001 "$PWD/images" ', maintenance: {readonly: {enabled: true}}'
+registry 5002 "$PWD/full" ''
+registry 5003 "$PWD/images" ''
+until curl -s http://127.0.0.1:5003/v2/; do :; done
+kill -STOP $!
+for runner in a b; do
+    mkdir $runner
+    echo '{}' > $runner/daemon.json
+    dockerd --config-file $PWD/$runner/daemon.json --data-root $PWD/$runner/data --exec-root $PWD/$runner/exec --pidfile $PWD/$runner/pid \
+        --host unix://$PWD/$runner/sock --bridge none --iptables=false --ip6tables=false \
+        --cgroup-parent /t-runner-$runner > $runner/log 2>&1 &
+done
+wait
+"#;
+
+/// The engines and registries.
+struct Runners {
+    all: Child,
+    folder: tempfile::TempDir,
+}
+
+impl Runners {
+    fn start() -> Self {
+        let folder = tempfile::Builder::new().prefix("stack-runners-").tempdir().unwrap();
+        let log = fs::File::create(folder.path().join("log")).unwrap();
+        // In a process namespace of their own they all go with the first of them, whatever happens to this test.
+        let all = Command::new("unshare")
+            .args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", RUNNERS])
+            .current_dir(folder.path())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        let runners = Self { all, folder };
+        let begun = Instant::now();
+        while !["a", "b"].iter().all(|runner| runners.docker(runner, &["version"]).output().unwrap().status.success()) {
+            assert!(begun.elapsed() < Duration::from_secs(60), "the engines did not come up");
+        }
+        runners
+    }
+
+    fn socket(&self, runner: &str) -> String {
+        format!("unix://{}", self.folder.path().join(runner).join("sock").display())
+    }
+
+    fn docker(&self, runner: &str, args: &[&str]) -> Command {
+        let mut command = Command::new("docker");
+        command.args(["--host", &self.socket(runner)]).args(args);
+        command
+    }
+
+    fn log(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+}
+
+impl Drop for Runners {
+    fn drop(&mut self) {
+        // The end of `unshare` ends all that it holds.
+        let _ = self.all.kill();
+        let _ = self.all.wait();
+        if std::thread::panicking() {
+            for name in ["log", "5000.log", "a/log"] {
+                let text = fs::read_to_string(self.log(name)).unwrap_or_default();
+                eprintln!("{name}:\n{}", text.lines().rev().take(10).collect::<Vec<_>>().join("\n"));
+            }
+        }
+    }
+}
+
+/// A checkout on a runner.
+fn checkout(runners: &Runners, runner: &str, content: &str) -> Project {
+    let mut project = Project::empty("cache");
+    project.set_env("DOCKER_HOST", runners.socket(runner));
+    project.write(
+        "stack.toml",
+        "[stack]\nname = \"t-cache\"\n[image.app]\ncontext = \"app\"\nload = \"none\"\n\
+         [image.top]\ncontext = \"top\"\nload = \"none\"\nargs = { BASE = \"${image.app.ref}\" }\n\
+         [cache]\nregistry = \"127.0.0.1:5000/todo\"\ntimeout = \"3s\"\n",
+    );
+    project.write("app/Dockerfile", "FROM 127.0.0.1:5000/base:1\nCOPY . /app\n");
+    project.write("app/content", content);
+    project.write("top/Dockerfile", "ARG BASE\nFROM ${BASE}\nCOPY Dockerfile /top\n");
+    project
+}
+
+/// Applies; for each build its note, and the warnings.
+fn apply(project: &Project, args: &[&str]) -> (Vec<String>, Vec<String>) {
+    let run = project.stack(&[&["apply", "--format", "json"], args].concat()).expect_code(0);
+    assert_eq!(with_outcome(&run.outcomes(), "done").len(), 2, "{}", run.stdout);
+    let events = run.events();
+    let texts = |kind: &str, field: &str| {
+        let of_kind = events.iter().filter(|event| event["event"] == kind);
+        of_kind.map(|event| event[field].as_str().unwrap_or_default().to_owned()).collect()
+    };
+    (texts("step-finished", "note"), texts("warning", "message"))
+}
+
+#[test]
+fn a_fresh_runner_fetches_what_another_one_built() {
+    Bed::get();
+    let runners = Runners::start();
+    // The base image is in the registry and on neither runner.
+    let mut save = Command::new("docker").args(["save", "busybox:stable"]).stdout(Stdio::piped()).spawn().unwrap();
+    let load = runners.docker("a", &["load"]).stdin(save.stdout.take().unwrap()).output().unwrap();
+    assert!(load.status.success() && save.wait().unwrap().success());
+    succeed(&mut runners.docker("a", &["tag", "busybox:stable", "127.0.0.1:5000/base:1"]));
+    succeed(&mut runners.docker("a", &["push", "127.0.0.1:5000/base:1"]));
+    succeed(&mut runners.docker("a", &["rmi", "busybox:stable", "127.0.0.1:5000/base:1"]));
+
+    let from_cache = |notes: &[String]| notes.iter().filter(|note| note.contains(", from 127.0.0.1:5000/todo")).count();
+    let (notes, warnings) = apply(&checkout(&runners, "a", "one"), &[]);
+    assert_eq!((from_cache(&notes), warnings.len()), (0, 0), "the first one builds: {notes:?} {warnings:?}");
+    let project = checkout(&runners, "b", "one");
+    let (notes, warnings) = apply(&project, &[]);
+    assert_eq!((from_cache(&notes), warnings.len()), (2, 0), "the second one fetches: {notes:?} {warnings:?}");
+    let plan = project.plan();
+    assert!(plan.values().all(|(action, _)| action == "skip"), "{plan:?}");
+    let images = |runner: &str| {
+        let mut list =
+            runners.docker(runner, &["image", "ls", "--no-trunc", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}"]);
+        let mut lines: Vec<String> =
+            String::from_utf8(succeed(&mut list).stdout).unwrap().lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    assert_eq!(images("a"), images("b"), "the same images with the same names, and no name of the cache's");
+
+    // Only to read: nobody gets what this one built.
+    let (notes, _) = apply(&checkout(&runners, "a", "two"), &["--cache-read-only"]);
+    assert_eq!(from_cache(&notes), 0);
+    let (notes, _) = apply(&checkout(&runners, "b", "two"), &[]);
+    assert_eq!(from_cache(&notes), 0, "it was not shared");
+    let (notes, _) = apply(&checkout(&runners, "a", "one"), &["--force"]);
+    assert_eq!(from_cache(&notes), 0, "who forces a build wants it built");
+
+    for (port, what) in [(5001, "takes nothing"), (5002, "is full"), (5003, "says nothing"), (5009, "is gone")] {
+        let project = checkout(&runners, "a", what);
+        let begun = Instant::now();
+        let (notes, warnings) = apply(&project, &["--cache", &format!("127.0.0.1:{port}/todo")]);
+        assert_eq!(notes.len(), 2, "a registry that {what}: {notes:?}");
+        assert_eq!(warnings.len(), 1, "a registry that {what}: {warnings:?}");
+        assert!(warnings[0].contains("going on without the cache"), "{warnings:?}");
+        assert!(begun.elapsed() < Duration::from_secs(30), "a registry that {what} took {:?}", begun.elapsed());
+    }
+}
