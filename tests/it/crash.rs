@@ -13,7 +13,7 @@ use crate::small::{self, assert_right};
 use crate::support::{Bed, Project, host_docker};
 
 /// How often, unless `STACK_TEST_KILLS` says otherwise.
-const KILLS: u64 = 10;
+const KILLS: u64 = 8;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().expect("a number"))
