@@ -1,6 +1,7 @@
 //! `stack apply`: make the world equal to the stack file.
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::Stop;
@@ -11,19 +12,21 @@ use crate::error::{Class, ExitCode};
 use crate::event::Events;
 use crate::exec::Stops;
 use crate::graph::StepSet;
-use crate::report::follow;
+use crate::report::{CiReports, follow};
 use crate::run::{self, ApplyOptions, RunResult, Selected};
 use crate::sched::StopReason;
 use crate::step::{Options, World};
 
 /// How to apply, as the command line says it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct How {
     pub(super) jobs: Option<u16>,
     pub(super) keep_going: bool,
     pub(super) wait: bool,
     /// No step was named.
     pub(super) everything: bool,
+    /// Where a CI system looks.
+    pub(super) reports: CiReports,
 }
 
 pub(super) async fn run(settings: &Settings, args: &Apply) -> Result<ExitCode, Stop> {
@@ -33,8 +36,14 @@ pub(super) async fn run(settings: &Settings, args: &Apply) -> Result<ExitCode, S
     let selected = opened.select_from(settings, &args.steps, args.from_failed)?;
     let force: HashSet<_> = opened.forced(&args.force, &selected)?.into_iter().collect();
     let world = opened.world(settings, Options { force, allow_contexts: args.allow_contexts.clone() });
-    let how =
-        How { jobs: args.jobs, keep_going: args.keep_going, wait: args.wait, everything: args.steps.steps.is_empty() };
+    let variable = |name: &str| settings.environment.get(name).filter(|value| !value.is_empty());
+    let reports = CiReports {
+        junit: args.junit.clone(),
+        annotations: variable("GITHUB_ACTIONS").is_some_and(|value| value == "true"),
+        summary: variable("GITHUB_STEP_SUMMARY").map(PathBuf::from),
+    };
+    let (jobs, keep_going, wait) = (args.jobs, args.keep_going, args.wait);
+    let how = How { jobs, keep_going, wait, everything: args.steps.steps.is_empty(), reports };
     once(settings, &world, &selected, how, stops).await
 }
 
@@ -50,14 +59,17 @@ pub(super) async fn once(
     let lock = take_lock(settings, world, how.wait).await?;
 
     let (events, receiver) = Events::channel();
-    let follower = tokio::spawn(follow(receiver, settings.console, settings.verbose));
+    let follower = tokio::spawn(follow(receiver, settings.console, settings.verbose, how.reports.are_wanted()));
     // Only a run over everything knows what is left over.
     let prune = if how.everything && covers_all(world, selected) { Some(open::stops()?) } else { None };
     let options = ApplyOptions { jobs: jobs(how.jobs), keep_going: how.keep_going, prune };
     let result = run::apply(world, Selected::new(world.graph(), selected), options, stops, &events).await;
     drop(events);
     // The reporter has nothing to fail at; if it panicked, the run's own result still counts.
-    let _ = follower.await;
+    let seen = follower.await.unwrap_or_default();
+    if let Err((path, error)) = how.reports.write(world.stack_name(), &seen, settings.console) {
+        settings.console.warning(&format!("can't write {}: {error}", path.display()));
+    }
     world.damage().for_each(|warning| settings.console.warning(warning));
     if let Err(error) = world.keep() {
         settings.console.warning(&format!("the next run will explain itself less well: can't write .stack/: {error}"));

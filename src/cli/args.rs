@@ -126,6 +126,9 @@ pub struct Apply {
     /// Only fetch from the cache
     #[arg(long)]
     pub cache_read_only: bool,
+    /// Write the run as a JUnit file, for CI systems that show those
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
     /// Wait for another apply of this stack instead of stopping with code 4
     #[arg(long)]
     pub wait: bool,

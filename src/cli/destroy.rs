@@ -31,7 +31,7 @@ pub(super) async fn run(settings: &Settings, args: &Destroy) -> Result<ExitCode,
     let lock = world.store().lock("destroy").map_err(locked)?;
 
     let (events, receiver) = Events::channel();
-    let follower = tokio::spawn(follow(receiver, settings.console, settings.verbose));
+    let follower = tokio::spawn(follow(receiver, settings.console, settings.verbose, false));
     let result = run::destroy(&world, selected, removal, stops, &events).await;
     drop(events);
     // The reporter has nothing to fail at; if it panicked, the run's own result still counts.

@@ -32,8 +32,8 @@ pub(super) async fn run(settings: &Settings, args: &Watch) -> Result<ExitCode, S
             let world = opened.world(settings, Options::default());
             let mut sources = watched(&world, &selected, &mut changes).await?;
             if applied.as_ref() != Some(&sources.inputs) {
-                let how =
-                    How { jobs: args.jobs, keep_going: false, wait: true, everything: args.steps.steps.is_empty() };
+                let everything = args.steps.steps.is_empty();
+                let how = How { jobs: args.jobs, wait: true, everything, ..How::default() };
                 if once(settings, &world, &selected, how, &mut signals).await? == ExitCode::Interrupted {
                     return Ok(ExitCode::Interrupted);
                 }

@@ -4,12 +4,16 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::live::Live;
 use super::plain::Plain;
-use super::{Console, Palette, seconds};
+use super::{Console, Finished, Palette, seconds};
 use crate::event::{Event, EventKind, Outcome};
 
 /// What the follower saw, for whoever needs it after the run.
 #[derive(Debug, Default)]
 pub struct Follow {
+    /// Every step that has reached its end, in that order.
+    pub finished: Vec<Finished>,
+    /// All warnings.
+    pub warnings: Vec<String>,
     /// Every failed step's diagnosis, in the order of the failures.
     pub failures: Vec<Failed>,
 }
@@ -37,8 +41,9 @@ enum View {
     Live(Live),
 }
 
-/// Shows events until their channel closes, then the failures once more and the summary.
-pub async fn follow(mut events: UnboundedReceiver<Event>, console: Console, verbose: bool) -> Follow {
+/// Shows events until their channel closes, then the failures once more and the summary. With `keep`, what became of every
+/// step is kept and not only the failures.
+pub async fn follow(mut events: UnboundedReceiver<Event>, console: Console, verbose: bool, keep: bool) -> Follow {
     let mut seen = Follow::default();
     let mut view = if console.is_json() {
         View::Json(console, String::new())
@@ -51,6 +56,9 @@ pub async fn follow(mut events: UnboundedReceiver<Event>, console: Console, verb
     while events.recv_many(&mut together, TOGETHER).await > 0 {
         for event in together.drain(..) {
             seen.note(&event);
+            if keep {
+                seen.keep(&event);
+            }
             match &mut view {
                 View::Json(_, lines) => json(&event, lines),
                 View::Plain(plain) => plain.show(&event),
@@ -89,6 +97,16 @@ fn json(event: &Event, lines: &mut String) {
 }
 
 impl Follow {
+    fn keep(&mut self, event: &Event) {
+        if let EventKind::Warning { step, message } = &event.kind {
+            self.warnings.push(step.as_ref().map_or_else(|| message.clone(), |step| format!("{step}: {message}")));
+        }
+        if let EventKind::StepFinished { step, outcome, reason, diagnosis, seconds, .. } = &event.kind {
+            let (step, reason, diagnosis) = (step.to_string(), reason.clone(), diagnosis.clone());
+            self.finished.push(Finished { step, outcome: *outcome, reason, diagnosis, seconds: *seconds });
+        }
+    }
+
     fn note(&mut self, event: &Event) {
         let EventKind::StepFinished { step, outcome, reason, by, diagnosis, .. } = &event.kind else { return };
         match outcome {

@@ -3,6 +3,7 @@
 //! A closed pipe or a stalled terminal never reaches the run: events wait in their channel, and writing that fails is
 //! given up in silence, since there is nobody left to tell.
 
+mod ci;
 mod console;
 mod diff;
 mod failure;
@@ -17,6 +18,7 @@ mod style;
 mod why;
 
 pub use crate::model::quantity::{bytes, seconds};
+pub use ci::{CiReports, Finished};
 pub use console::{ColorChoice, Console};
 pub use follow::{Follow, follow};
 pub use logs::LogView;

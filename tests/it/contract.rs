@@ -123,3 +123,26 @@ fn what_cannot_be_known_of_a_build_is_said_in_plan_and_why() {
     let plan: Value = serde_json::from_str(&project.stack(&["plan", "--format", "json"]).stdout).expect("JSON");
     assert_eq!(plan["steps"][0].get("unknowable"), None);
 }
+
+#[test]
+fn a_ci_system_sees_what_failed_and_why() {
+    let mut project = Project::empty("ci");
+    project.write(
+        "stack.toml",
+        "[stack]\nname = \"@name@\"\n[vars]\ntoken = { env = \"TOKEN\", secret = true }\n\
+         [task.good]\nrun = \"true\"\n\
+         [task.bad]\nrun = \"echo 100% of $TOKEN >&2; exit 3\"\nenv = { TOKEN = \"${var.token}\" }\nneeds = [\"task.good\"]\n\
+         [task.after]\nrun = \"true\"\nneeds = [\"task.bad\"]\n",
+    );
+    project.set_env("TOKEN", "hunter2-secret");
+    project.set_env("GITHUB_ACTIONS", "true");
+    project.set_env("GITHUB_STEP_SUMMARY", "summary.md");
+    let run = project.stack(&["apply", "--junit", "junit.xml"]).expect_code(1);
+    let error = run.stdout.lines().find(|line| line.starts_with("::error")).expect("an annotation");
+    assert_eq!(error, "::error title=task%3Abad::`sh` ended with exit code 3%0A100%25 of ***");
+    let read = |name: &str| std::fs::read_to_string(project.path().join(name)).expect("a report");
+    let (summary, junit) = (read("summary.md"), read("junit.xml"));
+    assert!(summary.contains("| `task:good` | done |") && summary.contains("| `task:after` | blocked |"), "{summary}");
+    assert!(junit.contains("tests=\"3\" failures=\"1\" skipped=\"1\""), "{junit}");
+    assert!(!format!("{summary}{junit}{}", run.stdout).contains("hunter2"));
+}
