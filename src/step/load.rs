@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
+use tokio::sync::OnceCell;
 
 use super::nodes::NodeStore;
 use super::output::{Known, Output, deploy_tag};
-use super::{Finished, Inspection, Speaker, StepError, World};
+use super::{Finished, Inspection, Speaker, StepError, World, registry};
 use crate::config::LoadMode;
 use crate::error::Class;
 use crate::event::Transfer;
@@ -16,6 +17,7 @@ use crate::model::quantity::bytes;
 use crate::plan::{Effect, by_effect};
 use crate::process::{Cancel, CancelLevel};
 use crate::tools::docker::{DockerError, Engine, LoadProgress, LoadWay, Loaded, Wanted};
+use crate::tools::minikube::ClusterDriver;
 
 /// How often the progress of a load is told.
 const TELL_EVERY: Duration = Duration::from_millis(100);
@@ -53,7 +55,11 @@ pub(super) async fn inspect(world: &World, name: &str) -> Result<Inspection, Ste
         (Known::Yes((repository, id)), Known::Yes(_)) => {
             manifest.digest(Group::Image, name, &id);
             let was_there = last.as_ref().is_some_and(|last| Some(&last.key) == manifest.key().as_ref());
-            observe(world, mode, &repository, &id, was_there).await?
+            if mode == LoadMode::Registry {
+                registry::observe(world, &repository, &id).await?
+            } else {
+                observe(world, mode, &repository, &id, was_there).await?
+            }
         }
     };
     let decision = by_effect(&manifest, last.as_ref(), &effect);
@@ -111,8 +117,14 @@ pub(super) async fn execute(
     let mode = mode(world, &work.name)?;
     let way = if mode == LoadMode::Archive { LoadWay::Archive } else { LoadWay::Layers };
     let loading = async {
+        if mode == LoadMode::Registry {
+            return registry::push(world, &repository, &id, speaker).await;
+        }
         let (wanted, nodes) = tokio::try_join!(wanted(world, mode, &repository, &id), world.nodes())?;
-        let bringing = Bringing { host: world.builder(mode).await?, wanted: &wanted, way, speaker };
+        let tool = world.stack().cluster.as_ref().and_then(|spec| super::cluster::driver(spec).ok());
+        let host = world.builder(mode).await?;
+        let tool = Tool { driver: tool, ran: OnceCell::new(), cancel };
+        let bringing = Bringing { host, wanted: &wanted, way, speaker, tool };
         // Every node comes to its own end: what one has got it need not get again.
         let ended = join_all(nodes.stores.iter().map(|node| bringing.bring(node))).await;
         let (arrived, failed): (Vec<_>, Vec<_>) = ended.into_iter().partition(Result::is_ok);
@@ -135,6 +147,28 @@ struct Bringing<'w> {
     wanted: &'w Wanted,
     way: LoadWay,
     speaker: &'w Speaker,
+    tool: Tool<'w>,
+}
+
+/// The command line of the cluster's own tool: the last resort.
+struct Tool<'w> {
+    /// Absent for a cluster that is only known by its context.
+    driver: Option<ClusterDriver>,
+    /// It serves all nodes at once.
+    ran: OnceCell<bool>,
+    cancel: &'w Cancel,
+}
+
+impl Tool<'_> {
+    /// Whether it says that it has brought the image.
+    async fn load(&self, reference: &str) -> bool {
+        let Some(driver) = &self.driver else { return false };
+        let run = async || {
+            let loaded = driver.load_image(reference, self.cancel).await;
+            loaded.inspect_err(|error| tracing::debug!(%error, "the last resort did not help")).is_ok()
+        };
+        *self.ran.get_or_init(run).await
+    }
 }
 
 impl Bringing<'_> {
@@ -169,7 +203,20 @@ impl Bringing<'_> {
                 self.speaker.transfer(transfer(false, progress, None));
             }
         };
-        let loaded = store.load(self.host, self.wanted, self.way, tell).await.map_err(named)?;
+        let loaded = match store.load(self.host, self.wanted, self.way, tell).await {
+            Ok(loaded) => loaded,
+            Err(error) if error.another_way_may_help() && self.tool.load(&self.wanted.reference).await => {
+                // Only the node itself knows.
+                let there = store.held(self.wanted).await.map_err(named)?;
+                if !there.is_some_and(|held| self.wanted.is(&held)) {
+                    return Err(named(error));
+                }
+                let (sent, layers) = (self.wanted.image.size, self.wanted.image.layers.len());
+                let why_whole = Some(format!("the cluster's own tool brought it: {error}"));
+                Loaded { way: LoadWay::Archive, why_whole, layers_skipped: 0, layers, sent, total: sent }
+            }
+            Err(error) => return Err(named(error)),
+        };
         let Loaded { sent, layers_skipped, layers, .. } = loaded;
         let end = LoadProgress { sent, expected: sent, layers_skipped, layers };
         self.speaker.transfer(transfer(true, end, loaded.why_whole.clone()));

@@ -16,6 +16,7 @@ mod output;
 mod preflight;
 mod prune;
 mod ready;
+mod registry;
 mod remove;
 mod sources;
 mod speaker;

@@ -124,9 +124,11 @@ async fn remove_cluster(
     Ok((!gone.is_empty()).then(|| gone.join(", ")))
 }
 
-/// Takes an image's names away from the nodes.
+/// Takes an image's names away from the nodes. What they have pulled by themselves they also drop by themselves.
 async fn loaded(world: &World, name: &str) -> Result<Option<String>, StepError> {
-    let repository = repository(world, name)?;
+    let spec = world.stack().images.get(name);
+    let Some(spec) = spec.filter(|spec| spec.load != LoadMode::Registry) else { return Ok(None) };
+    let repository = &spec.repository.value;
     let mut count = 0;
     for node in &world.nodes().await?.stores {
         let store = node.store.as_ref().map_err(Clone::clone)?;
@@ -140,20 +142,16 @@ async fn loaded(world: &World, name: &str) -> Result<Option<String>, StepError> 
 
 /// Takes all names of an image of the stack away from the engine that builds, and with them the image itself.
 async fn images(world: &World, name: &str, engine: &Engine) -> Result<Option<String>, StepError> {
-    let repository = repository(world, name)?;
     let store = Store::Docker(engine.clone(), None);
+    let repositories = world.repositories(name).await;
     let mut count = 0;
-    for image in store.tags(repository).await.map_err(of_docker)? {
-        store.untag(&image.name).await.map_err(in_use)?;
-        count += 1;
+    for repository in &repositories {
+        for image in store.tags(repository).await.map_err(of_docker)? {
+            store.untag(&image.name).await.map_err(in_use)?;
+            count += 1;
+        }
     }
-    Ok(went(repository, count))
-}
-
-fn repository<'w>(world: &'w World, name: &str) -> Result<&'w str, StepError> {
-    let spec = world.stack().images.get(name);
-    let spec = spec.ok_or_else(|| StepError::new(Class::Internal, format!("there is no image {name}")))?;
-    Ok(&spec.repository.value)
+    Ok(went(&repositories.join(" and "), count))
 }
 
 fn went(repository: &str, count: usize) -> Option<String> {

@@ -72,16 +72,17 @@ fn of_kube(error: KubeError) -> StepError {
 pub async fn images(world: &World) -> Result<Vec<Stored>, StepError> {
     let mut found = Vec::new();
     for (place, store) in stores(world).await? {
-        for spec in world.stack().images.values() {
-            let repository = &spec.repository.value;
-            let tags = store.tags(repository).await.map_err(of_docker)?;
-            found.extend(tags.into_iter().map(|image| Stored {
-                place: place.clone(),
-                short: format!("{repository}:{}", image.tag),
-                name: image.name,
-                id: image.id,
-                size: image.size,
-            }));
+        for name in world.stack().images.keys() {
+            for repository in world.repositories(name).await {
+                let tags = store.tags(&repository).await.map_err(of_docker)?;
+                found.extend(tags.into_iter().map(|image| Stored {
+                    place: place.clone(),
+                    short: format!("{repository}:{}", image.tag),
+                    name: image.name,
+                    id: image.id,
+                    size: image.size,
+                }));
+            }
         }
     }
     Ok(found)
@@ -94,7 +95,7 @@ async fn host(world: &World) -> Result<Store, StepError> {
 /// The engine that builds, and all nodes.
 async fn stores(world: &World) -> Result<Vec<(String, Store)>, StepError> {
     let mut stores = vec![(HOST.to_owned(), host(world).await?)];
-    if world.stack().cluster.is_some() {
+    if world.loads_onto_nodes() {
         for node in &world.nodes().await?.stores {
             stores.push((node.name.clone(), node.store.clone()?));
         }
@@ -177,5 +178,7 @@ pub async fn untag(world: &World, place: &str, name: &str) -> Result<(), StepErr
     let stores = stores(world).await?;
     let store = stores.iter().find(|(known, _)| known == place).map(|(_, store)| store);
     let store = store.ok_or_else(|| StepError::new(Class::Internal, format!("there is no place {place}")))?;
-    store.untag(name).await.map_err(of_docker)
+    // On a node a container that has ended is a kubelet's, and no use.
+    let removed = if place == HOST { store.untag(name).await } else { store.untag_ended(name).await };
+    removed.map_err(of_docker)
 }

@@ -12,7 +12,7 @@ use serde_json::Value as Json;
 use tokio::sync::OnceCell;
 
 use super::output::{Known, Output, deploy_tag};
-use super::{StepError, nodes::Nodes};
+use super::{StepError, nodes::Nodes, registry::Hosting};
 use crate::config::{ChartField, ImageField, LoadMode, OutputRef, Outputs, StackFile};
 use crate::error::Class;
 use crate::graph::{Graph, ImageFacts, StepId, StepIndex, StepKind};
@@ -20,7 +20,7 @@ use crate::key::RecordedManifest;
 use crate::key::context::DigestCache;
 use crate::process::Cancel;
 use crate::store::{State, Store, TaskLog};
-use crate::tools::docker::Engine;
+use crate::tools::docker::{Engine, has_host};
 use crate::tools::helm::Helm;
 use crate::tools::kube::{Cluster, Snapshot};
 use crate::tools::redact::Redactor;
@@ -86,6 +86,7 @@ pub struct World {
     engine: OnceCell<Engine>,
     cluster: OnceCell<Arc<Cluster>>,
     nodes: OnceCell<Nodes>,
+    registry: OnceCell<Hosting>,
     helm: OnceCell<Helm>,
     /// The cluster as it was read last, and when that began.
     snapshot: Mutex<Option<(Instant, Arc<Snapshot>)>>,
@@ -124,6 +125,7 @@ impl World {
             engine: OnceCell::new(),
             cluster: OnceCell::new(),
             nodes: OnceCell::new(),
+            registry: OnceCell::new(),
             helm: OnceCell::new(),
             snapshot: Mutex::new(None),
             announced: AtomicBool::new(false),
@@ -346,6 +348,39 @@ impl World {
         self.nodes.get_or_try_init(|| Nodes::find(self)).await
     }
 
+    /// The registry that images go to which are loaded by one.
+    pub(super) async fn registry(&self) -> Result<&Hosting, StepError> {
+        self.registry.get_or_try_init(|| Hosting::find(self)).await
+    }
+
+    /// An image's repository as pods have to name it; not known while the cluster has not said which registry it has.
+    fn deployed_repository(&self, image: &str) -> Option<String> {
+        let spec = self.stack.images.get(image)?;
+        let repository = &spec.repository.value;
+        if spec.load != LoadMode::Registry || has_host(repository) {
+            return Some(repository.clone());
+        }
+        let hosting = self.registry.get().cloned().or_else(|| Hosting::written(self))?;
+        Some(hosting.pulled(repository))
+    }
+
+    /// The repositories under which an image has names on this machine.
+    pub(super) async fn repositories(&self, image: &str) -> Vec<String> {
+        let Some(spec) = self.stack.images.get(image) else { return Vec::new() };
+        let mut names = vec![spec.repository.value.clone()];
+        if spec.load == LoadMode::Registry && !has_host(&names[0]) {
+            // Without a registry there is nothing that was named after it.
+            names.extend(self.registry().await.ok().map(|hosting| hosting.pushed(&names[0])));
+        }
+        names
+    }
+
+    /// Whether images are brought to nodes by this stack, and not by the nodes themselves.
+    pub(super) fn loads_onto_nodes(&self) -> bool {
+        self.stack.cluster.is_some()
+            && self.stack.images.values().any(|image| !matches!(image.load, LoadMode::Registry | LoadMode::None))
+    }
+
     /// The user's `helm`. Its version is asked once and then kept until the program changes.
     pub async fn helm(&self) -> Result<&Helm, StepError> {
         let find = || async {
@@ -424,11 +459,11 @@ impl Outputs for World {
     fn output(&self, output: &OutputRef) -> Option<Json> {
         match output {
             OutputRef::Image { name, field } => {
-                let spec = self.stack.images.get(name)?;
+                let repository = self.deployed_repository(name)?;
                 if let ImageField::Repository = field {
-                    return Some(Json::from(spec.repository.value.clone()));
+                    return Some(Json::from(repository));
                 }
-                let Known::Yes((repository, id)) = self.image(name) else { return None };
+                let Known::Yes((_, id)) = self.image(name) else { return None };
                 Some(Json::from(match field {
                     ImageField::Repository => repository,
                     ImageField::Tag => deploy_tag(&id).to_owned(),

@@ -212,6 +212,20 @@ impl ClusterDriver {
         Ok(NodeDocker { host: answer.host, cert_path })
     }
 
+    /// Brings an image of the local Docker Engine to all nodes, the way the tool does: slowly, and by its exit code never
+    /// known to have worked.
+    ///
+    /// # Errors
+    /// When the tool is not there, or says that it failed.
+    pub async fn load_image(&self, reference: &str, cancel: &Cancel) -> Result<(), DriverError> {
+        let words: &[&str] = match self.kind {
+            Kind::Minikube => &["image", "load", "--profile", &self.name, reference],
+            Kind::Kind => &["load", "docker-image", "--name", &self.name, reference],
+            Kind::K3d => &["image", "import", "--cluster", &self.name, reference],
+        };
+        self.run(words.iter().map(|&word| word.to_owned()).collect(), cancel, &mut |_, _| {}).await
+    }
+
     fn minikube_start(&self, new: &NewCluster) -> Vec<String> {
         let mut args = vec!["start".to_owned(), "--profile".to_owned(), self.name.clone()];
         let mut flag = |name: &str, value: Option<String>| args.extend(value.map(|value| format!("--{name}={value}")));

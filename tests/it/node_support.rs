@@ -245,7 +245,8 @@ impl Cluster {
     }
 
     /// `minikube ssh` to the test's own nodes; all else is answered by the bed's. With `STACK_TEST_CUT` an import gets only
-    /// so many bytes, and `STACK_TEST_IMPORT` stands before it.
+    /// so many bytes, and `STACK_TEST_IMPORT` stands before it; with `STACK_TEST_TOOL=load`, `minikube image load` is for the
+    /// containerd node.
     fn minikube(&self, bed: &Bed, nodes: &[&OwnNode]) {
         let branches: String = nodes
             .iter()
@@ -259,8 +260,14 @@ impl Cluster {
             })
             .collect();
         let script = format!(
-            "#!/bin/sh\n# minikube ssh --profile P --node N -- sudo COMMAND\nif [ \"$1\" = ssh ]; then\n  [ \"$3\" = {} ] || exit 85\n  node=$5\n  shift 7\n  unset DOCKER_TLS_VERIFY DOCKER_CERT_PATH\n  case $node in\n{branches}  *) exit 80;;\n  esac\n  case $*/$STACK_TEST_CUT in *import*/?*) exec sh -c \"head -c $STACK_TEST_CUT | {{ $STACK_TEST_IMPORT $*; }}\";; esac\n  exec sh -c \"$*\"\nfi\nexec {} \"$@\"\n",
+            "#!/bin/sh\n# minikube ssh --profile P --node N -- sudo COMMAND\nif [ \"$1\" = ssh ]; then\n  [ \"$3\" = {} ] || exit 85\n  node=$5\n  shift 7\n  unset DOCKER_TLS_VERIFY DOCKER_CERT_PATH\n  case $node in\n{branches}  *) exit 80;;\n  esac\n  case $*/$STACK_TEST_CUT in *import*/?*) exec sh -c \"head -c $STACK_TEST_CUT | {{ $STACK_TEST_IMPORT $*; }}\";; esac\n  exec sh -c \"$*\"\nfi\nif [ \"$1 $STACK_TEST_TOOL\" = \"image $2\" ]; then docker save \"$5\" | CONTAINERD_ADDRESS={} ctr -n k8s.io images import - >&2; exit 0; fi\nexec {} \"$@\"\n",
             bed.profile,
+            nodes
+                .iter()
+                .find(|node| node.runtime == Runtime::Containerd)
+                .map(|node| node.socket())
+                .unwrap_or_default()
+                .display(),
             which("minikube").display()
         );
         let path = self.bin().join("minikube");

@@ -1,5 +1,9 @@
 //! Every node of a cluster gets every image, whatever its runtime, and what did not arrive is said of the node that lacks it.
 
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
 use serde_json::Value;
 
 use crate::node_support::{Cluster, OwnNode, Runtime};
@@ -171,6 +175,14 @@ fn containerd_that_gets_half_an_image_or_does_nothing_is_found_out() {
     // The command is fine, and nothing has happened.
     let said = fails("100000000", "cat >/dev/null; true ");
     assert!(said.contains("without a complaint, but does not have it"), "{said}");
+    // What minikube can do besides is the last resort.
+    project.set_env("STACK_TEST_TOOL", "load");
+    let run = project.stack(&APPLY).expect_code(0);
+    let by_tool = |event: &Value| event["why_whole"].as_str().is_some_and(|why| why.contains("own tool"));
+    assert!(run.events().iter().any(by_tool), "{}", run.stdout);
+    let (name, _) = image(&project);
+    containerd.ask(&format!("ctr -n k8s.io images rm --sync docker.io/library/{name}"));
+    project.set_env("STACK_TEST_TOOL", "");
     project.set_env("STACK_TEST_CUT", "");
     project.stack(&APPLY).expect_code(0);
     let (name, id) = image(&project);
@@ -218,4 +230,79 @@ fn an_image_for_another_kind_of_machine_is_refused_for_the_node() {
     assert!(note(&run).contains(&expected) && note(&run).contains("linux/arm64"), "{}", note(&run));
     let (name, _) = image(&project);
     assert!(bed.node_docker(&["images", "-q", &name]).stdout.is_empty());
+}
+
+/// A registry that this machine and the node both call `localhost:5055`, as the local clusters of kind have it.
+struct LocalRegistry {
+    serving: Vec<Child>,
+    _folder: tempfile::TempDir,
+    bed: Bed,
+}
+
+const REGISTRY: &str = "localhost:5055";
+
+impl LocalRegistry {
+    fn start() -> Self {
+        let bed = Bed::get();
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let config = format!(
+            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {:?}}}}}\nhttp: {{addr: \"0.0.0.0:5055\"}}\n",
+            folder.path()
+        );
+        let file = folder.path().join("config.yml");
+        std::fs::write(&file, config).expect("a file");
+        let spawn = |command: &mut Command| {
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts")
+        };
+        let registry = spawn(Command::new("docker-registry").arg("serve").arg(&file));
+        let mut way = Command::new("nsenter");
+        way.arg(format!("--net=/run/netns/{}", bed.profile));
+        way.args(["socat", "TCP-LISTEN:5055,bind=127.0.0.1,fork,reuseaddr", "TCP:10.123.0.1:5055"]);
+        let way = spawn(&mut way);
+        let begun = Instant::now();
+        while TcpStream::connect("127.0.0.1:5055").is_err() {
+            assert!(begun.elapsed() < Duration::from_secs(20), "the registry does not answer");
+        }
+        let hosting = format!("--from-literal=localRegistryHosting.v1=host: \"{REGISTRY}\"");
+        bed.kubectl(&["-n", "kube-public", "create", "configmap", "local-registry-hosting", &hosting]);
+        Self { serving: vec![registry, way], _folder: folder, bed }
+    }
+}
+
+impl Drop for LocalRegistry {
+    fn drop(&mut self) {
+        self.bed.kubectl(&["-n", "kube-public", "delete", "configmap", "local-registry-hosting"]);
+        for child in &mut self.serving {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+#[test]
+fn an_image_goes_through_the_registry_that_the_cluster_names() {
+    let registry = LocalRegistry::start();
+    let project = one_image(
+        &registry.bed,
+        "registry",
+        "load = \"registry\"\n[chart.app]\npath = \"chart\"\nset = { image = \"${image.app.ref}\" }\n",
+    );
+    let pod = "apiVersion: v1\nkind: Pod\nmetadata:\n  name: app\nspec:\n  terminationGracePeriodSeconds: 0\n  containers:\n    - name: app\n      image: {{ .Values.image }}\n      command: [sleep, \"1000\"]\n";
+    project.write("chart/Chart.yaml", "apiVersion: v2\nname: app\nversion: 1.0.0\n");
+    project.write("chart/values.yaml", "image: none\n");
+    project.write("chart/templates/app.yaml", pod);
+    project.edit(
+        "stack.toml",
+        "start = false\n",
+        "start = false\nnamespace = \"@name@\"\n".replace("@name@", &project.name).as_str(),
+    );
+    let run = project.stack(&APPLY).expect_code(0);
+    let name = note(&run);
+    assert!(name.contains(&format!("{REGISTRY}/{}-app:", project.name)), "{name}");
+    let image = ["-n", &project.name, "get", "pod", "app", "-o", "jsonpath={.spec.containers[0].image}"];
+    assert!(registry.bed.kubectl(&image).starts_with(&format!("{REGISTRY}/{}-app:", project.name)));
+    assert!(project.apply().values().all(|outcome| outcome == "skipped"));
+    project.stack(&["destroy", "--yes", "--images"]).expect_code(0);
+    let left = host_docker(&["images", "--format", "{{.Repository}}"]);
+    assert!(!String::from_utf8(left.stdout).unwrap().contains(&project.name));
 }

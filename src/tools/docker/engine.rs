@@ -286,6 +286,12 @@ pub fn split_tag(name: &str) -> (&str, &str) {
     }
 }
 
+/// Whether a repository names its registry: `localhost/todo`, `ghcr.io/acme/todo`, `host:5000/todo`.
+pub fn has_host(repository: &str) -> bool {
+    let first = repository.split_once('/').map(|(first, _)| first);
+    first.is_some_and(|first| first == "localhost" || first.contains(['.', ':']))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

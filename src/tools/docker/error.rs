@@ -234,6 +234,18 @@ impl DockerError {
         }
     }
 
+    /// Whether another way of loading the image may do what this one could not: the node answers and has space, but did
+    /// not take what it was sent.
+    pub fn another_way_may_help(&self) -> bool {
+        let Self::Load(failure) = self else { return false };
+        match failure.reason {
+            LoadFault::Refused(_) | LoadFault::Missing | LoadFault::Differs { .. } => true,
+            LoadFault::Source(_) | LoadFault::NodeGone(_) | LoadFault::DiskFull(_) | LoadFault::Platform { .. } => {
+                false
+            }
+        }
+    }
+
     /// What to try, where something can be tried.
     pub fn help(&self) -> Option<String> {
         Some(match self {

@@ -12,7 +12,7 @@ use crate::process::ProcessError;
 use crate::tools::docker::target::{
     Archive, Blob, Cut, Held, Known, Target, Wanted, WholeInstead, fault_of, said, shared,
 };
-use crate::tools::docker::{DockerError, LoadFault, split_tag};
+use crate::tools::docker::{DockerError, LoadFault, has_host, split_tag};
 
 /// Prints for each image that the filters match its name, digest and state, its manifest, and its configuration, a line
 /// each. Runs in the shell of the node.
@@ -117,13 +117,10 @@ fn entry(head: &str, manifest: &str, config: &str) -> Option<Entry> {
 
 /// The name by which containerd knows what Docker calls so.
 pub(super) fn full_name(reference: &str) -> String {
-    let (first, rest) = reference.split_once('/').unwrap_or(("", reference));
-    if first == "localhost" || first.contains(['.', ':']) {
-        reference.to_owned()
-    } else if first.is_empty() {
-        format!("docker.io/library/{rest}")
-    } else {
-        format!("docker.io/{reference}")
+    match reference {
+        _ if has_host(reference) => reference.to_owned(),
+        _ if reference.contains('/') => format!("docker.io/{reference}"),
+        _ => format!("docker.io/library/{reference}"),
     }
 }
 
