@@ -260,7 +260,7 @@ impl Cluster {
             })
             .collect();
         let script = format!(
-            "#!/bin/sh\n# minikube ssh --profile P --node N -- sudo COMMAND\nif [ \"$1\" = ssh ]; then\n  [ \"$3\" = {} ] || exit 85\n  node=$5\n  shift 7\n  unset DOCKER_TLS_VERIFY DOCKER_CERT_PATH\n  case $node in\n{branches}  *) exit 80;;\n  esac\n  case $*/$STACK_TEST_CUT in *import*/?*) exec sh -c \"head -c $STACK_TEST_CUT | {{ $STACK_TEST_IMPORT $*; }}\";; esac\n  exec sh -c \"$*\"\nfi\nif [ \"$1 $STACK_TEST_TOOL\" = \"image $2\" ]; then docker save \"$5\" | CONTAINERD_ADDRESS={} ctr -n k8s.io images import - >&2; exit 0; fi\nexec {} \"$@\"\n",
+            "#!/bin/sh\n# minikube ssh --profile P --node N -- sudo COMMAND\nif [ \"$1\" = ssh ]; then\n  [ \"$3\" = {} ] || exit 85\n  node=$5\n  shift 7\n  unset DOCKER_TLS_VERIFY DOCKER_CERT_PATH\n  case $node in\n{branches}  *) exit 80;;\n  esac\n  case $*/$STACK_TEST_CUT in *import*/?*) exec sh -c \"head -c $STACK_TEST_CUT | {{ $STACK_TEST_IMPORT $*; }}\";; esac\n  # As minikube, which knows one exit code.\n  sh -c \"$*\" || exit 1\n  exit 0\nfi\nif [ \"$1 $STACK_TEST_TOOL\" = \"image $2\" ]; then docker save \"$5\" | CONTAINERD_ADDRESS={} ctr -n k8s.io images import - >&2; exit 0; fi\nexec {} \"$@\"\n",
             bed.profile,
             nodes
                 .iter()

@@ -10,8 +10,12 @@ use crate::process::ProcessError;
 use crate::tools::docker::target::{Archive, Cut, Held, Known, Target, Wanted, WholeInstead, fault_of, said};
 use crate::tools::docker::{DockerError, LoadFault, split_tag};
 
-/// The exit code of `podman image inspect` for an image that is not there.
-const NO_SUCH_IMAGE: i32 = 125;
+/// Prints what is known of an image, and nothing when there is none. Not by the exit code: `minikube ssh` makes every other
+/// one a 1.
+const INSPECT: &str = r#"
+podman image exists "$1"
+case $? in 0) podman image inspect "$1" ;; 1) ;; *) exit 1 ;; esac
+"#;
 
 /// The image store of a node that runs CRI-O.
 #[derive(Debug, Clone)]
@@ -46,18 +50,15 @@ impl Podman {
     }
 
     async fn inspect(&self, reference: &str) -> Result<Option<Inspected>, DockerError> {
-        match self.shell.ask(&["podman", "image", "inspect", reference]).await {
-            Ok(output) => {
-                let unexpected = |error: serde_json::Error| DockerError::Unexpected {
-                    place: self.place(),
-                    reason: format!("`podman image inspect` gave {error}"),
-                };
-                let found: Vec<Inspected> = serde_json::from_slice(&output.stdout).map_err(unexpected)?;
-                Ok(found.into_iter().next())
-            }
-            Err(ProcessError::Exit { code: NO_SUCH_IMAGE, .. }) => Ok(None),
-            Err(error) => Err(self.failed(&format!("inspect the image `{reference}`"), error)),
+        let asked = self.shell.ask(&["sh", "-c", INSPECT, "inspect", reference]).await;
+        let output = asked.map_err(|error| self.failed(&format!("inspect the image `{reference}`"), error))?;
+        if output.stdout.is_empty() {
+            return Ok(None);
         }
+        let found: Vec<Inspected> = serde_json::from_slice(&output.stdout).map_err(|error| {
+            DockerError::Unexpected { place: self.place(), reason: format!("`podman image inspect` gave {error}") }
+        })?;
+        Ok(found.into_iter().next())
     }
 
     /// The names of a repository's images, each with the image's ID.
