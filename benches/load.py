@@ -26,8 +26,8 @@ NODE = {
 DEVICE = pathlib.Path("/sys/class/net/stb0/statistics/tx_bytes")
 # Half of it compresses as programs do, so that neither way is favoured.
 DOCKERFILE = """FROM debian:bookworm-slim
-RUN head -c 170000000 /dev/urandom > /data1
-RUN head -c 170000000 /dev/urandom > /data2
+RUN head -c 240000000 /dev/urandom > /data1
+RUN head -c 240000000 /dev/urandom > /data2
 RUN cp -r /usr/lib /data3 && cp -r /usr/lib /data4
 RUN cp -r /usr /data5
 COPY change /
