@@ -88,7 +88,7 @@ pub(super) async fn release(
         records::delete(cluster, record).await.map_err(of_kube)?;
         return Ok(None);
     }
-    let session = chart::session(world, cluster, &record.namespace, speaker, cancel).await?;
+    let session = chart::session(world, cluster, &record.namespace, speaker.redactor(), cancel).await?;
     speaker.started(1, &format!("uninstalling release {name} from namespace {}", record.namespace));
     session.uninstall(name, PATIENCE, |stream, line| speaker.output(stream, line)).await.map_err(of_helm)?;
     records::delete(cluster, record).await.map_err(of_kube)?;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use secrecy::ExposeSecret;
 use serde_json::Value as Json;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
 
 use super::output::{Known, Output, deploy_tag};
 use super::{StepError, nodes::Nodes, registry::Hosting};
@@ -55,6 +55,9 @@ const SNAPSHOT_LIFE: Duration = Duration::from_secs(2);
 /// From so many charts in a namespace on, lists of everything cost less than a request for each object.
 const CROWD: usize = 4;
 
+/// How many charts are rendered at the same time only to be looked at: a plan looks at everything at once.
+const RENDERS: usize = 4;
+
 /// How a run treats its steps.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
@@ -88,6 +91,8 @@ pub struct World {
     nodes: OnceCell<Nodes>,
     registry: OnceCell<Hosting>,
     helm: OnceCell<Helm>,
+    /// Places for those who have Helm render a chart only to look at it.
+    renders: Semaphore,
     /// The cluster as it was read last, and when that began.
     snapshot: Mutex<Option<(Instant, Arc<Snapshot>)>>,
     /// Whether the cluster has been named to whoever reads along.
@@ -127,6 +132,7 @@ impl World {
             nodes: OnceCell::new(),
             registry: OnceCell::new(),
             helm: OnceCell::new(),
+            renders: Semaphore::new(RENDERS),
             snapshot: Mutex::new(None),
             announced: AtomicBool::new(false),
         }
@@ -320,6 +326,11 @@ impl World {
         let snapshot = Arc::new(Snapshot::new(Cluster::clone(cluster), crowded.collect()));
         *known = Some((Instant::now(), Arc::clone(&snapshot)));
         Ok(snapshot)
+    }
+
+    /// A place to render a chart in, as soon as there is one.
+    pub(super) async fn render_place(&self) -> Option<SemaphorePermit<'_>> {
+        self.renders.acquire().await.ok()
     }
 
     /// Says that a step has changed something: what was read before may not hold any more.

@@ -307,3 +307,33 @@ async fn reads_are_repeated_and_writes_are_not() {
     let cluster = proxy.connect(|at, _| (at == 1).then_some(Fault::Status(429))).await;
     cluster.create(&kind, &space.name, &object).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_list_and_watch_of_a_kind_and_namespace_however_many_wait() {
+    let space = Space::new("share").await;
+    let owned = Owned::new(helms().await.remove(0));
+    owned.session(&space).upgrade(&upgrade("web", json!({})), |_, _| {}).await.unwrap();
+    let release = releases::latest(&space.cluster, &space.name, "web").await.unwrap().unwrap();
+    let objects = manifest::objects(&release.manifest, &space.name).unwrap();
+    let proxy = Proxy::start().await;
+    let watches = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&watches);
+    let cluster = proxy
+        .connect(move |_, path| {
+            if is_watch(path) {
+                seen.lock().unwrap().push(path.split('?').next().unwrap_or_default().to_owned());
+            }
+            None
+        })
+        .await;
+    space.kubectl(&["rollout", "restart", "deployment/web"]);
+    let waits = (0..20).map(|_| wait(&cluster, &space, &objects, 90));
+    for (result, told) in futures::future::join_all(waits).await {
+        result.unwrap_or_else(|error| panic!("{error}\n{told:#?}"));
+    }
+    let mut watched = watches.lock().unwrap().clone();
+    let all = watched.len();
+    watched.sort();
+    watched.dedup();
+    assert!(!watched.is_empty() && all == watched.len(), "twenty waits, {all} watches of {watched:#?}");
+}

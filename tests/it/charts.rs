@@ -181,7 +181,7 @@ fn complex(project: &Project) {
     project.write("big/templates/NOTES.txt", "{{ .Values.word }} is up in {{ .Release.Namespace }}.\n");
     project.write("big/templates/tests/check.yaml", "apiVersion: v1\nkind: Pod\nmetadata: {name: check, annotations: {helm.sh/hook: test}}\nspec: {containers: [{name: c, image: none}]}\n");
     project.write("kit/Chart.yaml", "apiVersion: v2\nname: kit\nversion: 0.1.0\ntype: library\n");
-    project.write("kit/templates/_kit.tpl", "{{- define \"kit.labels\" }}\napp: {{ .Release.Name }}\nteam: {{ .Values.global.team | quote }}\n{{- end }}\n{{- define \"kit.map\" }}\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: {{ .Release.Name }}-kit, labels: {{ include \"kit.labels\" . | nindent 4 }} }\n{{- end }}\n");
+    project.write("kit/templates/_kit.tpl", "{{- define \"kit.labels\" }}\napp: {{ .Release.Name }}\nteam: {{ .Values.global.team | quote }}\n{{- end }}\n{{- define \"kit.map\" }}\napiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {{ .Release.Name }}-kit\n  labels: {{- include \"kit.labels\" . | nindent 4 }}\n{{- end }}\n");
     project.write("cache/Chart.yaml", "apiVersion: v2\nname: cache\nversion: 0.1.0\n");
     project.write("cache/values.yaml", "size: 0\nenabled: false\n");
     project.write("cache/templates/map.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: '{{ .Release.Name }}-{{ .Chart.Name }}'}\ndata: {size: {{ .Values.size | quote }}, team: {{ .Values.global.team | quote }}}\n");
@@ -294,7 +294,7 @@ fn a_post_renderer_has_the_last_word_under_both_majors() {
     for major in [3, 4] {
         let mut project = project(&bed, "post");
         use_helm(&mut project, major);
-        project.write("bin/render", "#!/bin/sh\nsed \"s/^data: {a: b}/data: {a: $1}/\"\n");
+        project.write("bin/render", "#!/bin/sh\nsed \"s/^data: {a: b}/data: {a: '$1'}/\"\n");
         std::fs::set_permissions(project.path().join("bin/render"), std::fs::Permissions::from_mode(0o755)).unwrap();
         project.append(
             "stack.toml",
@@ -303,7 +303,7 @@ fn a_post_renderer_has_the_last_word_under_both_majors() {
         project.apply();
         assert_eq!(data(&bed, &project, "web-one", "a"), "$HOME, as it is", "Helm {major}");
         assert_eq!(project.plan()["chart:web"].0, "skip");
-        project.edit("bin/render", "data: {a: $1}", "data: {a: other}");
+        project.edit("bin/render", "data: {a: '$1'}", "data: {a: other}");
         assert!(project.plan()["chart:web"].1.contains("bin/render"), "the program is an input");
         let diff = project.stack(&["diff"]).expect_code(0);
         assert!(diff.stdout.contains("+   a: other"), "{}", diff.stdout);

@@ -175,6 +175,20 @@ fn broken() -> Vec<Broken> {
             &[],
         ),
         case(
+            "memory",
+            "image: busybox:stable\ncommand: [busybox, dd, \"if=/dev/zero\", \"of=/dev/null\", \"bs=200M\", \"count=1\"]\nresources: {limits: {memory: 16Mi}}",
+            Cause::OutOfMemory,
+            &["out of memory at 16Mi"],
+            &["resources.limits.memory"],
+        ),
+        case(
+            "working-dir",
+            "image: busybox:stable\nworkingDir: relative/path",
+            Cause::Start,
+            &["cannot be started", "absolute path"],
+            &[],
+        ),
+        case(
             "readiness",
             &format!("{SERVE}\nreadinessProbe: {{tcpSocket: {{port: 8000}}, periodSeconds: 1}}"),
             Cause::Probe,

@@ -49,6 +49,8 @@ mod nodes;
 #[cfg(test)]
 mod readiness;
 #[cfg(test)]
+mod ready_kinds;
+#[cfg(test)]
 mod releases;
 #[cfg(test)]
 mod rollback;

@@ -5,11 +5,10 @@ use serde_json::Value as Json;
 
 use super::{Work, install, objects};
 use crate::config::Chart as Spec;
-use crate::event::Events;
-use crate::graph::{StepId, StepKind};
+use crate::error::Class;
 use crate::model::release::Release;
 use crate::process::Cancel;
-use crate::step::{Speaker, StepError, World, of_helm, of_kube};
+use crate::step::{StepError, World, of_helm, of_kube};
 use crate::tools::helm;
 use crate::tools::kube::{self, ChangeKind, ObjectChange, manifest};
 use crate::tools::redact::Redactor;
@@ -56,13 +55,12 @@ async fn look(world: &World, work: &Work) -> Result<Vec<ObjectChange>, StepError
     let spec = super::spec(world, &work.name)?;
     if install::lacks_dependencies(spec) {
         let reason = "the chart's dependencies are not there yet; an apply fetches them";
-        return Err(StepError::new(crate::error::Class::Environment, reason));
+        return Err(StepError::new(Class::Environment, reason));
     }
     let cluster = world.cluster().await?;
-    let (events, _nobody) = Events::channel();
-    let speaker = Speaker::new(StepId::new(StepKind::Chart, work.name.as_str()), events, world.redactor().clone());
+    let _place = world.render_place().await;
     let cancel = Cancel::never();
-    let session = super::session(world, cluster, &spec.namespace, &speaker, &cancel).await?;
+    let session = super::session(world, cluster, &spec.namespace, world.redactor(), &cancel).await?;
     let wanted = install::wanted(world, spec, work.values.as_ref())?;
     let rendered = match session.preview(&wanted).await {
         Ok(rendered) => rendered,

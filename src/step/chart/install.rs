@@ -16,13 +16,14 @@ use crate::step::{Speaker, StepError, World, of_helm, of_kube, values};
 use crate::tools::helm::{self, ChartSource, PostRenderer, Recovered, Session, Upgrade, releases};
 use crate::tools::kube::records::Holder;
 use crate::tools::kube::{Cluster, Object, manifest};
+use crate::tools::redact::Redactor;
 
 /// The Helm of this run, for a namespace of this cluster.
 pub(in crate::step) async fn session<'a>(
     world: &'a World,
     cluster: &'a Cluster,
     namespace: &'a str,
-    speaker: &'a Speaker,
+    redactor: &'a Redactor,
     cancel: &'a Cancel,
 ) -> Result<Session<'a>, StepError> {
     Ok(Session {
@@ -31,7 +32,7 @@ pub(in crate::step) async fn session<'a>(
         kubeconfig: cluster.kubeconfig(),
         namespace,
         cancel,
-        redactor: speaker.redactor(),
+        redactor,
     })
 }
 

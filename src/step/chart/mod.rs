@@ -180,7 +180,7 @@ pub(super) async fn execute(
     let spec = spec(world, &work.name)?;
     let cluster = world.cluster().await?;
     let id = record_id(world, &work.name, &spec.namespace);
-    let session = session(world, cluster, &spec.namespace, speaker, cancel).await?;
+    let session = session(world, cluster, &spec.namespace, speaker.redactor(), cancel).await?;
     let holder = Holder { host: host(world), pid: std::process::id(), since: Timestamp::now() };
     let deadline = Instant::now() + spec.options.timeout.unwrap_or(TIMEOUT);
     let run = Run { world, spec, cluster, session, id, holder, deadline, speaker, cancel };

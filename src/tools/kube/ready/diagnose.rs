@@ -13,6 +13,7 @@ use super::words;
 use super::world::World;
 use crate::error::Class;
 use crate::tools::kube::cluster::{Cluster, with_query};
+use crate::tools::kube::kinds::Kind;
 use crate::tools::kube::object::{Object, ObjectRef};
 
 const FINDINGS: usize = 5;
@@ -173,7 +174,9 @@ pub(crate) async fn diagnose(cluster: &Cluster, world: &World, assessments: Vec<
         .flat_map(|assessment| assessment.troubles.iter().map(move |trouble| (assessment, trouble)))
         .collect::<Vec<_>>();
     ranked.sort_by_key(|(_, trouble)| rank(trouble));
+    let late = late_words(cluster, &ranked).await;
     for (assessment, trouble) in ranked {
+        let trouble = late.iter().find(|(known, _)| std::ptr::eq(*known, trouble)).map_or(trouble, |(_, told)| told);
         let namespace = &assessment.object.namespace;
         let pod = trouble.pod.as_ref().and_then(|pod| world.named("Pod", namespace, pod)).map(Arc::clone);
         let what = words::what(trouble, pod.as_deref());
@@ -213,6 +216,34 @@ pub(crate) async fn diagnose(cluster: &Cluster, world: &World, assessments: Vec<
     });
     diagnosis.findings = futures::future::join_all(with_logs).await;
     diagnosis
+}
+
+/// Troubles whose event has not arrived yet, with its words: a busy node tells late, and whoever reads wants to know.
+async fn late_words<'t>(cluster: &Cluster, ranked: &[(&'t Assessment, &'t Trouble)]) -> Vec<(&'t Trouble, Trouble)> {
+    let silent = ranked.iter().filter(|(_, trouble)| trouble.cause == Cause::Liveness && trouble.message.is_empty());
+    let asked = silent.take(FINDINGS).map(|(assessment, trouble)| async move {
+        let pod = trouble.pod.as_deref()?;
+        let told = liveness_words(cluster, &assessment.object.namespace, pod).await?;
+        Some((*trouble, Trouble { message: told, ..(*trouble).clone() }))
+    });
+    futures::future::join_all(asked).await.into_iter().flatten().collect()
+}
+
+/// What the event of a failed liveness probe says, waited for a moment.
+async fn liveness_words(cluster: &Cluster, namespace: &str, pod: &str) -> Option<String> {
+    let kind = Kind::known("v1", "Event")?;
+    let fields = format!("type!=Normal,involvedObject.name={pod}");
+    let asking = async {
+        loop {
+            let events = cluster.list(&kind, Some(namespace), None, Some(&fields)).await.ok()?;
+            let words = events.iter().map(|event| event.text("/message")).find(|words| words.starts_with("Liveness"));
+            if let Some(words) = words {
+                return Some(words.to_owned());
+            }
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+    };
+    tokio::time::timeout(LOG_PATIENCE, asking).await.ok().flatten()
 }
 
 /// The pods of a workload that count: those of its newest template.

@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::trouble::{Cause, End, Rules, Severity, Trouble};
+use super::words;
 use super::world::{World, event_time};
 use crate::model::pod::{PodFacts, PodState};
 use crate::tools::kube::object::{Object, time_of};
@@ -242,6 +243,10 @@ impl Container<'_> {
         self.ended().or_else(|| self.json.pointer("/lastState/terminated").map(end))
     }
 
+    fn has_liveness_probe(&self, pod: &Object) -> bool {
+        words::spec_of(pod, Some(self.name())).is_some_and(|spec| spec.get("livenessProbe").is_some())
+    }
+
     fn trouble(&self, cause: Cause, severity: Severity, message: &str) -> Trouble {
         let mut trouble = Trouble::new(cause, severity, message);
         trouble.container = Some(self.name().to_owned());
@@ -258,6 +263,10 @@ impl Container<'_> {
             // Killed by the kubelet after its probe failed; a crash of its own has another exit code.
             (Some(end), Some(event)) if matches!(end.exit_code, 0 | 137 | 143) => {
                 (Cause::Liveness, event.text("/message").to_owned())
+            }
+            // The event of a busy node comes later than the end of the container that it tells of.
+            (Some(end), None) if matches!(end.exit_code, 137 | 143) && self.has_liveness_probe(pod) => {
+                (Cause::Liveness, String::new())
             }
             _ if self.init => (Cause::Init, String::new()),
             (Some(end), _) => (Cause::Crash, end.message.clone()),

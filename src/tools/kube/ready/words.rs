@@ -49,6 +49,9 @@ pub(super) fn what(trouble: &Trouble, pod: Option<&Object>) -> String {
         }
         Cause::Init => with_message(format!("it runs before the others and ends with an error: {}{again}", ended())),
         Cause::Probe => probe(message, spec),
+        Cause::Liveness if message.is_empty() => {
+            format!("it was killed from outside ({}), most likely since its liveness probe failed{again}", ended())
+        }
         Cause::Liveness => {
             format!("its liveness probe fails, so that it is started again and again: {}", probe_words(message))
         }

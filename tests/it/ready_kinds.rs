@@ -1,0 +1,104 @@
+//! `[ready.NAME]` of every kind on the real cluster: what passes, and what is said of what does not.
+
+use crate::chart_support::{file, reason};
+use crate::support::{Bed, Project, with_outcome};
+
+const SERVER: &str = r#"
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {selector: {app: web}, ports: [{port: 80, targetPort: 8080, protocol: TCP}]}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      terminationGracePeriodSeconds: 0
+      containers:
+        - name: web
+          image: busybox:stable
+          imagePullPolicy: Never
+          command: [busybox, sh, -c, "echo all is well > /tmp/health; exec busybox httpd -f -p 8080 -h /tmp"]
+          readinessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1}
+---
+apiVersion: batch/v1
+kind: Job
+metadata: {name: seed}
+spec:
+  template:
+    spec:
+      restartPolicy: Never
+      terminationGracePeriodSeconds: 0
+      containers: [{name: seed, image: "busybox:stable", imagePullPolicy: Never, command: [busybox, sh, -c, "{{ .Values.seed }}"]}]
+  backoffLimit: 0
+"#;
+
+/// A chart that is installed and not waited for, so that the checks have something to wait for.
+fn with_checks(bed: &Bed, tag: &str, seed: &str, checks: &str) -> Project {
+    let project = Project::on_the_bed(tag);
+    let chart = format!("[chart.web]\npath = \"web\"\nwait = false\nset = {{ seed = \"{seed}\" }}\n");
+    let needs = checks.replace("]\n", "]\nneeds = [\"chart.web\"]\n");
+    project.write("stack.toml", &file(bed, &format!("{chart}{needs}")));
+    project.write("web/Chart.yaml", "apiVersion: v2\nname: web\nversion: 0.1.0\n");
+    project.write("web/templates/all.yaml", SERVER);
+    project
+}
+
+#[test]
+fn every_kind_of_check_waits_until_it_passes() {
+    let bed = Bed::get();
+    let checks = "[ready.workload]\nworkload = \"deployment/web\"\n\
+        [ready.job]\njob = \"seed\"\n\
+        [ready.service]\nservice = \"web\"\n\
+        [ready.http]\nhttp = { service = \"web\", port = 80, path = \"/health\", contains = \"all is well\" }\n\
+        [ready.status]\nhttp = { service = \"web\", port = 80, path = \"/absent\", status = 404 }\n\
+        [ready.tcp]\ntcp = { service = \"web\", port = 80 }\n\
+        [ready.condition]\ncondition = { resource = \"deployment/web\", type = \"Available\" }\n\
+        [ready.field]\ncondition = { resource = \"deployments.apps/web\", path = \".status.readyReplicas\", value = 1 }\n\
+        [ready.run]\nrun = \"test -e passed || { touch passed; exit 1; }\"\ninterval = \"100ms\"\n";
+    let project = with_checks(&bed, "kinds", "busybox sleep 2", checks);
+    let outcomes = project.apply();
+    assert_eq!(with_outcome(&outcomes, "done").len(), 10, "{outcomes:?}");
+    // What passes has nothing to do; only a command is run to know.
+    let again = project.apply();
+    assert_eq!(with_outcome(&again, "done"), ["ready:run"], "{again:?}");
+}
+
+#[test]
+fn every_kind_of_check_says_what_it_still_waits_for() {
+    let bed = Bed::get();
+    let wrong = [
+        ("workload", "workload = \"deployment/absent\"", "Deployment absent"),
+        ("job", "job = \"seed\"", "exit code 3"),
+        ("service", "service = \"absent\"", "Service absent"),
+        ("http", "http = { service = \"web\", port = 80, path = \"/absent\" }", "answers 404, not 200"),
+        (
+            "contains",
+            "http = { service = \"web\", port = 80, path = \"/health\", contains = \"a pony\" }",
+            "does not hold \"a pony\"",
+        ),
+        ("port", "tcp = { service = \"web\", port = 81 }", "81"),
+        ("condition", "condition = { resource = \"deployment/web\", type = \"Amazing\" }", "web has no Amazing"),
+        (
+            "field",
+            "condition = { resource = \"deployment/web\", path = \".spec.replicas\", value = 7 }",
+            ".spec.replicas of web is 1, not 7",
+        ),
+        ("kind", "condition = { resource = \"unicorn/web\", type = \"Ready\" }", "unicorn"),
+        ("run", "run = [\"sh\", \"-c\", \"echo not yet >&2; exit 9\"]", "9"),
+    ];
+    let checks = wrong.iter().map(|(name, check, _)| {
+        format!("[ready.{name}]\n{check}\ntimeout = \"6s\"\ngrace = \"2s\"\ninterval = \"500ms\"\n")
+    });
+    let project = with_checks(&bed, "unready", "echo no seed; exit 3", &checks.collect::<String>());
+    let run = project.stack(&["apply", "--keep-going", "--format", "json"]);
+    assert_ne!(run.code, 0);
+    for (name, _, words) in wrong {
+        let reason = reason(&run, &format!("ready:{name}"));
+        assert!(reason.contains(words), "ready:{name} says {reason:?} and not {words:?}");
+    }
+}
