@@ -181,6 +181,8 @@ async fn watched(world: &World, spec: &Spec) -> Result<Option<(Object, ReadyOpti
     let rules = Rules {
         grace: spec.patience.grace,
         max_restarts: spec.patience.max_restarts.into(),
+        // Its pods may be those of any release.
+        needs_endpoints: true,
         own_images: world.stack().images.values().map(|image| image.repository.value.clone()).collect(),
         ..Rules::default()
     };

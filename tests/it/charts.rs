@@ -207,7 +207,7 @@ data:
   word: {{ .Values.word | quote }}
   kind: {{ kindOf .Values.number }}
   text: {{ .Values.text | default "" | quote }}
-  app: {{ .Chart.AppVersion }}
+  app: {{ .Chart.AppVersion | quote }}
   first: {{ .Release.IsInstall | quote }}
   crd: {{ .Capabilities.APIVersions.Has "v1" | quote }}
 ---

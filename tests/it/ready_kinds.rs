@@ -41,8 +41,9 @@ spec:
 fn with_checks(bed: &Bed, tag: &str, seed: &str, checks: &str) -> Project {
     let project = Project::on_the_bed(tag);
     let chart = format!("[chart.web]\npath = \"web\"\nwait = false\nset = {{ seed = \"{seed}\" }}\n");
-    let needs = checks.replace("]\n", "]\nneeds = [\"chart.web\"]\n");
-    project.write("stack.toml", &file(bed, &format!("{chart}{needs}")));
+    let needs = |line: &str| if line.starts_with("[ready.") { "needs = [\"chart.web\"]\n" } else { "" };
+    let checks = checks.lines().map(|line| format!("{line}\n{}", needs(line))).collect::<String>();
+    project.write("stack.toml", &file(bed, &format!("{chart}{checks}")));
     project.write("web/Chart.yaml", "apiVersion: v2\nname: web\nversion: 0.1.0\n");
     project.write("web/templates/all.yaml", SERVER);
     project

@@ -3,8 +3,10 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::io;
-use std::path::PathBuf;
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use tempfile::TempDir;
@@ -28,6 +30,8 @@ const NAME: &str = "stack-post-render";
 impl Plugin {
     /// Describes a post-renderer as a plugin. Its arguments travel on Helm's command line: Helm would expand variables in
     /// a description's.
+    ///
+    /// Helm 4 keeps to itself what a plugin says when it fails, so a line of shell puts that aside.
     pub(super) fn write(renderer: &PostRenderer) -> io::Result<Self> {
         let folder = tempfile::Builder::new().prefix("stack-plugins-").tempdir()?;
         let about = json!({
@@ -36,13 +40,23 @@ impl Plugin {
             "name": NAME,
             "version": "0.1.0",
             "runtime": "subprocess",
-            "runtimeConfig": { "platformCommand": [{ "command": renderer.program }] },
+            "runtimeConfig": { "platformCommand": [{ "command": folder.path().join("run") }] },
         });
+        let quoted = |path: &Path| format!("'{}'", path.display().to_string().replace('\'', r"'\''"));
+        let (program, said) = (quoted(&renderer.program), quoted(&folder.path().join("said")));
+        let run = OpenOptions::new().write(true).create_new(true).mode(0o700).open(folder.path().join("run"));
+        run?.write_all(format!("#!/bin/sh\nexec {program} \"$@\" 2>{said}\n").as_bytes())?;
         let own = folder.path().join(NAME);
         std::fs::create_dir(&own)?;
         // JSON is YAML.
         std::fs::write(own.join("plugin.yaml"), about.to_string())?;
         Ok(Self { folder })
+    }
+
+    /// What the program has said on its standard error.
+    pub(super) fn said(&self) -> String {
+        let said = std::fs::read(self.folder.path().join("said")).unwrap_or_default();
+        String::from_utf8_lossy(&said).trim().to_owned()
     }
 
     pub(super) fn name(&self) -> &'static str {

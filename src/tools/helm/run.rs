@@ -91,8 +91,9 @@ impl Session<'_> {
         if let Some(description) = &upgrade.description {
             args.extend(["--description".into(), OsString::from(description)]);
         }
-        let (command, _plugin) = self.chart_command(upgrade, args)?;
-        self.run("upgrade", &upgrade.release, command, on_line).await
+        let (command, plugin) = self.chart_command(upgrade, args)?;
+        let result = self.run("upgrade", &upgrade.release, command, on_line).await;
+        result.map_err(|error| self.with_words(error, plugin.as_ref()))
     }
 
     /// What makes an upgrade one, and the same one under every version of Helm.
@@ -158,11 +159,23 @@ impl Session<'_> {
 
     /// Runs a command for a chart whose whole output is its result.
     async fn captured(&self, name: &'static str, upgrade: &Upgrade, args: Vec<OsString>) -> Result<String, HelmError> {
-        let (command, _plugin) = self.chart_command(upgrade, args)?;
+        let (command, plugin) = self.chart_command(upgrade, args)?;
         let limits = Capture { limit: 64 << 20, timeout: upgrade.timeout.max(Duration::from_secs(60)) };
         match process::capture(&command, self.cancel, limits).await {
             Ok(output) => Ok(output.stdout_text()),
-            Err(error) => Err(self.failure(name, &upgrade.release, error)),
+            Err(error) => Err(self.with_words(self.failure(name, &upgrade.release, error), plugin.as_ref())),
+        }
+    }
+
+    /// A failure with what the post-renderer said, where Helm does not pass that on.
+    fn with_words(&self, error: HelmError, plugin: Option<&Plugin>) -> HelmError {
+        let said = plugin.map(Plugin::said).unwrap_or_default();
+        match error {
+            HelmError::Failed { command, release, message, transient } if !said.is_empty() => {
+                let message = format!("{message}: {}", self.redactor.text(&said));
+                HelmError::Failed { command, release, message, transient }
+            }
+            error => error,
         }
     }
 

@@ -331,6 +331,20 @@ mod tests {
     }
 
     #[test]
+    fn a_container_that_was_killed_was_killed_for_its_liveness_probe() {
+        let ended = |code: i64, probe: &str| {
+            let state = json!({"terminated": {"reason": "Error", "exitCode": code}});
+            let mut json = one(&state, &json!({"restartCount": 1})).into_json();
+            json["spec"]["containers"][0][probe] = json!({"exec": {"command": ["false"]}});
+            judge(&Object::new(json)).map(|(cause, _)| cause)
+        };
+        assert_eq!(ended(137, "livenessProbe"), Some(Cause::Liveness));
+        assert_eq!(ended(143, "livenessProbe"), Some(Cause::Liveness));
+        assert_eq!(ended(1, "livenessProbe"), Some(Cause::Crash));
+        assert_eq!(ended(137, "readinessProbe"), Some(Cause::Crash));
+    }
+
+    #[test]
     fn what_containers_wait_for() {
         let waiting =
             |reason: &str, image: &str| judge(&one(&json!({"waiting": {"reason": reason}}), &json!({"image": image})));

@@ -18,6 +18,8 @@ pub struct Rules {
     /// How long a container without a readiness probe has to run to count as ready: one that ends at once looks ready
     /// for a moment.
     pub settle: Duration,
+    /// A service has to have pods behind it, wherever they come from.
+    pub needs_endpoints: bool,
     /// Images that the stack itself brings to the nodes, as repository names: no registry will ever have them, so that
     /// a failed pull is final.
     pub own_images: Vec<String>,
@@ -30,6 +32,7 @@ impl Default for Rules {
             max_restarts: 3,
             unschedulable: Duration::from_secs(30),
             settle: Duration::from_secs(2),
+            needs_endpoints: false,
             own_images: Vec::new(),
         }
     }

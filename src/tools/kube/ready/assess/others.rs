@@ -54,25 +54,25 @@ impl Case<'_> {
         }
         let expected = self.world.expected_behind(selector);
         let mut assessment = match expected {
-            Some(0) => self.ready("its workload is scaled to nothing"),
-            None if !self.world.has_workloads() => {
+            Some(0) if !self.rules.needs_endpoints => self.ready("its workload is scaled to nothing"),
+            None if !self.world.has_workloads() && !self.rules.needs_endpoints => {
                 let mut assessment = self.ready("no pod behind it");
                 assessment.warning = Some(format!("no pod is behind Service {}", self.reference.name));
                 assessment
             }
             None | Some(_) => {
                 let any = self.world.pods_with(self.object.namespace(), selector).next().is_some();
-                let (severity, message) = if any || expected.is_some() {
-                    (Severity::Slow, "no pod behind it is ready")
-                } else {
-                    (Severity::AfterGrace, "its selector matches no pod")
+                let (severity, message) = match (any || expected.is_some(), self.rules.needs_endpoints) {
+                    (true, _) => (Severity::Slow, "no pod behind it is ready"),
+                    (false, true) => (Severity::Slow, "its selector matches no pod"),
+                    (false, false) => (Severity::AfterGrace, "its selector matches no pod"),
                 };
                 let shown = selector_text(selector);
                 let trouble = Trouble::new(Cause::NoEndpoints, severity, format!("{message} (selector {shown})"));
                 self.on_the_way("no pod behind it is ready").with(vec![trouble])
             }
         };
-        let unavailable = !matches!(expected, Some(0));
+        let unavailable = !matches!(expected, Some(0)) || self.rules.needs_endpoints;
         assessment.state = if unavailable { ServiceState::Unavailable } else { ServiceState::Available }.to_string();
         assessment
     }

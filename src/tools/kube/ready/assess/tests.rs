@@ -117,6 +117,11 @@ fn a_service_by_what_is_behind_it() {
     assert_eq!(judge_in(vec![selecting(), none.clone()], |world| world.expect([&idle])).progress, Progress::Ready);
     let mistaken = judge_in(vec![selecting(), none.clone()], |world| world.expect([&other]));
     assert_eq!((mistaken.troubles[0].cause, mistaken.troubles[0].severity), (Cause::NoEndpoints, Severity::AfterGrace));
+    let asked = Rules { needs_endpoints: true, ..Rules::default() };
+    let objects = [selecting(), none.clone()].map(|json| Arc::new(Object::new(json)));
+    let reference = objects[0].reference();
+    let checked = assess(&reference, &World::new(objects), &asked, "2026-11-23T10:00:00Z".parse().unwrap());
+    assert_eq!((checked.progress, checked.troubles[0].severity), (Progress::Progressing, Severity::Slow));
     let alone = judge(vec![selecting(), none]);
     assert_eq!((alone.progress, alone.warning.is_some()), (Progress::Ready, true));
     for spec in [json!({"type": "ExternalName"}), json!({"selector": {"a": "b"}, "clusterIP": "None"}), json!({})] {
