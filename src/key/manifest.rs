@@ -18,6 +18,9 @@ use crate::graph::StepId;
 /// - 1: the first recipe.
 const VERSION: u32 = 1;
 
+/// Bytes that are hashed at a time.
+const PIECE: usize = 64 * 1024;
+
 /// What sort of input it is; decides how a change of it is told to people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -241,9 +244,15 @@ impl Manifest {
         let mut inputs: Vec<_> = self.inputs.iter().collect();
         inputs.sort_by(|a, b| (a.group, &a.name).cmp(&(b.group, &b.name)));
         let mut hasher = blake3::Hasher::new();
+        // Large pieces are hashed several times faster than small ones.
+        let mut buffer = Vec::with_capacity(2 * PIECE);
         let mut add = |part: &[u8]| {
-            hasher.update(&(part.len() as u64).to_le_bytes());
-            hasher.update(part);
+            buffer.extend_from_slice(&(part.len() as u64).to_le_bytes());
+            buffer.extend_from_slice(part);
+            if buffer.len() >= PIECE {
+                hasher.update(&buffer);
+                buffer.clear();
+            }
         };
         add(&VERSION.to_le_bytes());
         add(self.kind.as_bytes());
@@ -261,6 +270,7 @@ impl Manifest {
                 Value::Unknown { .. } => return None,
             }
         }
+        hasher.update(&buffer);
         Some(Key(hasher.finalize().to_hex().to_string()))
     }
 

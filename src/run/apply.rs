@@ -10,7 +10,7 @@ use super::{RunResult, inspect, run_finished, step_finished};
 use crate::error::Class;
 use crate::event::{EventKind, Events};
 use crate::exec::{AttemptResult, ExecEvent, Runner, Stops, run};
-use crate::graph::StepIndex;
+use crate::graph::{StepIndex, StepKind};
 use crate::plan::Action;
 use crate::process::Cancel;
 use crate::sched::{End, Failing, InvalidInput};
@@ -88,7 +88,7 @@ impl Applier {
         let forced = world.is_forced(step);
         let reason = match inspection.decision.action {
             Action::Skip if !forced => {
-                world.keep_manifest(id, inspection.manifest.recorded());
+                world.keep_manifest(id, &inspection.manifest);
                 world.set_output(step, inspection.output);
                 return Ok(AttemptResult::skipped(inspection.decision.reason));
             }
@@ -106,11 +106,14 @@ impl Applier {
         }
         step::announce(world, id.kind(), &self.events);
         speaker.started(attempt, &reason);
-        let manifest = inspection.manifest.recorded();
+        // A build keeps its own: it may have been of newer files than these.
+        let manifest = (id.kind() != StepKind::Build).then(|| inspection.manifest.clone());
         let finished = step::execute(world, step, inspection, &speaker, cancel).await;
         world.changed();
         let finished = finished?;
-        world.keep_manifest(id, manifest);
+        if let Some(manifest) = manifest {
+            world.keep_manifest(id, &manifest);
+        }
         world.set_output(step, Known::Yes(finished.output));
         let result = AttemptResult::done(reason);
         Ok(match finished.note {

@@ -62,11 +62,10 @@ pub(super) async fn inspect(world: &World, name: &str) -> Result<Inspection, Ste
     let engine = world.builder(spec.load).await?;
     let (manifest, build) = read(world, spec, engine, Reach::Narrowed).await?;
     let step = StepId::new(StepKind::Build, name);
-    let last = world.last_manifest(&step);
     let repository = &spec.repository.value;
     let (effect, output) = match (manifest.key(), manifest.waits_for()) {
         (Some(key), _) => {
-            let was_there = last.as_ref().is_some_and(|last| last.key == key);
+            let was_there = world.last_key(&step).as_ref() == Some(&key);
             match engine.image(&key_tag(repository, key.short())).await.map_err(of_docker)? {
                 Some(image) if tags(repository, &key, &image.id).iter().all(|tag| image.tags.contains(tag)) => {
                     let seen = format!("{} is built from these inputs", id_tag(repository, &image.id));
@@ -81,7 +80,12 @@ pub(super) async fn inspect(world: &World, name: &str) -> Result<Inspection, Ste
         (None, Some(because)) => (Effect::Unknown { because: because.clone() }, Known::After(step)),
         (None, None) => return Err(StepError::new(Class::Internal, "an image without a key waits for nothing")),
     };
+    let step = StepId::new(StepKind::Build, name);
+    let is_intact = matches!(effect, Effect::Intact(_));
+    let last = if is_intact { None } else { world.last_manifest(&step) };
     let decision = by_effect(&manifest, last.as_ref(), &effect);
+    // A hundred thousand files are not copied for nothing.
+    let build = build.filter(|_| !is_intact || world.is_forced_step(&step));
     let inputs = build.map(|build| Inputs { manifest: manifest.clone(), build });
     let work = Work { name: name.to_owned(), inputs };
     Ok(Inspection { decision, manifest, output, work: super::Work::Build(Box::new(work)) })
@@ -366,7 +370,7 @@ pub(super) async fn execute(
         for tag in tags(&repository, &key, &id) {
             engine.tag(&id, &tag).await.map_err(of_docker)?;
         }
-        world.keep_manifest(speaker.step(), now.recorded());
+        world.keep_manifest(speaker.step(), &now);
         tokio::select! {
             () = cache::share(world, engine, &repository, &key, &id, speaker) => {}
             _ = cancel.raised(CancelLevel::Terminate) => return Err(stopped()),
@@ -398,7 +402,7 @@ async fn fetched(
         engine.tag(&image.id, &tag).await.map_err(of_docker)?;
     }
     cache::forget(world, engine, &repository, &key).await;
-    world.keep_manifest(speaker.step(), manifest.recorded());
+    world.keep_manifest(speaker.step(), manifest);
     let note = Some(format!("{}, from {}", id_tag(&repository, &image.id), cache.registry));
     Ok(Some(Finished { output: Output::Image { repository, id: image.id }, note }))
 }

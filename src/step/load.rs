@@ -40,7 +40,6 @@ fn mode(world: &World, name: &str) -> Result<LoadMode, StepError> {
 pub(super) async fn inspect(world: &World, name: &str) -> Result<Inspection, StepError> {
     let step = StepId::new(StepKind::Load, name);
     let mode = mode(world, name)?;
-    let last = world.last_manifest(&step);
     let mut manifest = Manifest::new("load");
     match world.cluster_uid() {
         Known::Yes(uid) => manifest.text(Group::Target, "cluster", uid),
@@ -54,7 +53,7 @@ pub(super) async fn inspect(world: &World, name: &str) -> Result<Inspection, Ste
         }
         (Known::Yes((repository, id)), Known::Yes(_)) => {
             manifest.digest(Group::Image, name, &id);
-            let was_there = last.as_ref().is_some_and(|last| Some(&last.key) == manifest.key().as_ref());
+            let was_there = world.last_key(&step).is_some_and(|last| Some(last) == manifest.key());
             if mode == LoadMode::Registry {
                 registry::observe(world, &repository, &id).await?
             } else {
@@ -62,7 +61,7 @@ pub(super) async fn inspect(world: &World, name: &str) -> Result<Inspection, Ste
             }
         }
     };
-    let decision = by_effect(&manifest, last.as_ref(), &effect);
+    let decision = by_effect(&manifest, world.last_manifest(&step).as_ref(), &effect);
     let work = super::Work::Load(Work { name: name.to_owned() });
     Ok(Inspection { decision, manifest, output: Known::Yes(Output::None), work })
 }

@@ -16,10 +16,10 @@ use super::{StepError, nodes::Nodes, registry::Hosting};
 use crate::config::{ChartField, ImageField, LoadMode, OutputRef, Outputs, StackFile};
 use crate::error::Class;
 use crate::graph::{Graph, ImageFacts, StepId, StepIndex, StepKind};
-use crate::key::RecordedManifest;
 use crate::key::context::DigestCache;
+use crate::key::{Key, Manifest, RecordedManifest};
 use crate::process::Cancel;
-use crate::store::{State, Store, TaskLog};
+use crate::store::{KeptManifest, State, Store, TaskLog};
 use crate::tools::docker::{Engine, has_host};
 use crate::tools::helm::Helm;
 use crate::tools::kube::{Cluster, Snapshot};
@@ -230,18 +230,24 @@ impl World {
         change(&mut self.state())
     }
 
-    /// The manifest with which a step last succeeded on this machine.
+    /// The manifest with which a step last succeeded on this machine. Only worth reading to explain a difference.
     pub fn last_manifest(&self, step: &StepId) -> Option<RecordedManifest> {
-        self.state().manifests.get(&step.to_string()).cloned()
+        let kept = self.state().manifests.get(&step.to_string()).cloned();
+        kept.and_then(|kept| kept.manifest())
+    }
+
+    /// The key of that manifest.
+    pub fn last_key(&self, step: &StepId) -> Option<Key> {
+        self.state().manifests.get(&step.to_string()).map(|kept| kept.key.clone())
     }
 
     /// Keeps the manifest with which a step succeeded. Tasks have records of their own.
-    pub fn keep_manifest(&self, step: &StepId, manifest: Option<RecordedManifest>) {
-        if let (Some(manifest), false) = (manifest, step.kind() == StepKind::Task) {
-            let step = step.to_string();
-            if self.state().manifests.get(&step) != Some(&manifest) {
-                self.learn(|state| state.manifests.insert(step, manifest));
-            }
+    pub fn keep_manifest(&self, step: &StepId, manifest: &Manifest) {
+        if step.kind() == StepKind::Task || manifest.key() == self.last_key(step) {
+            return;
+        }
+        if let Some(kept) = manifest.recorded().as_ref().and_then(KeptManifest::new) {
+            self.learn(|state| state.manifests.insert(step.to_string(), kept));
         }
     }
 

@@ -12,7 +12,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use lock::{Holder, Lock, LockError};
-pub use state::{LastOutcome, State};
+pub use state::{KeptManifest, LastOutcome, State};
 pub use tasks::{TaskLog, TaskRecord};
 
 /// The folder `.stack/` beside a stack file.
