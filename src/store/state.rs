@@ -179,7 +179,9 @@ mod tests {
     #[test]
     fn a_newer_version_is_a_warned_miss() {
         let (_folder, path, _) = written();
-        let text = std::fs::read_to_string(&path).unwrap().replace("\"version\":2", "\"version\":3");
+        let text = std::fs::read_to_string(&path)
+            .unwrap()
+            .replace(&format!("\"version\":{VERSION}"), &format!("\"version\":{}", VERSION + 1));
         std::fs::write(&path, text).unwrap();
         let (read, warning) = State::read(&path);
         assert_eq!(read, State::default());
