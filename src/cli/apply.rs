@@ -70,7 +70,6 @@ pub(super) async fn once(
     if let Err((path, error)) = how.reports.write(world.stack_name(), &seen, settings.console) {
         settings.console.warning(&format!("can't write {}: {error}", path.display()));
     }
-    world.damage().for_each(|warning| settings.console.warning(warning));
     if let Err(error) = world.keep() {
         settings.console.warning(&format!("the next run will explain itself less well: can't write .stack/: {error}"));
     }

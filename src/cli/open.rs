@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::io::{BufRead, IsTerminal};
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use super::Stop;
 use super::args::Steps;
@@ -13,7 +14,7 @@ use crate::error::{Class, ExitCode, Failure};
 use crate::exec::{Stops, watch_signals};
 use crate::graph::{Graph, ImageFacts, SelectError, Selection, StepId, StepIndex, StepKind, StepSet};
 use crate::step::{Options, StepError, World, connect_early, preflight};
-use crate::store::{LockError, Store};
+use crate::store::{Earlier, LockError, Store};
 
 /// A stack file and its graph.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub(super) struct Opened {
     pub(super) stack: StackFile,
     pub(super) graph: Graph,
     facts: ImageFacts,
+    /// What earlier runs left is read while the stack file is: for ten thousand steps both take time.
+    earlier: JoinHandle<Earlier>,
 }
 
 impl Opened {
@@ -47,6 +50,8 @@ impl Opened {
         }
         let env = |name: &str| settings.environment.get(name);
         let options = LoadOptions { profiles: settings.profiles.clone(), vars, env: &env, lenient };
+        let store = Store::beside(path.parent().unwrap_or(&here));
+        let earlier = std::thread::spawn(move || store.read_earlier());
         let path = path.strip_prefix(&here).unwrap_or(&path);
         let stack = config::load(path, &options)?;
         let facts = config::image_facts(&stack);
@@ -54,7 +59,7 @@ impl Opened {
         for warning in &stack.warnings {
             settings.console.warning(warning.message());
         }
-        Ok(Self { stack, graph, facts })
+        Ok(Self { stack, graph, facts, earlier })
     }
 
     /// Takes the cache from the command line instead of the stack file.
@@ -110,13 +115,12 @@ impl Opened {
 
     /// The world in which these steps live. Nothing is connected yet.
     pub(super) fn world(self, settings: &Settings, options: Options) -> Arc<World> {
-        let store = Store::beside(&self.stack.root);
-        let (state, warning) = store.read_state();
-        if let Some(warning) = warning {
-            settings.console.warning(&warning);
-        }
-        let Self { stack, graph, facts } = self;
-        Arc::new(World::new(stack, graph, facts, store, state, settings.environment.clone(), options))
+        let Self { stack, graph, facts, earlier } = self;
+        let store = Store::beside(&stack.root);
+        // A thread that panicked has told nothing.
+        let earlier = earlier.join().unwrap_or_else(|_| store.read_earlier());
+        earlier.warnings.iter().for_each(|warning| settings.console.warning(warning));
+        Arc::new(World::new(stack, graph, facts, store, earlier, settings.environment.clone(), options))
     }
 }
 

@@ -33,7 +33,6 @@ async fn plan(
     let world = opened.world(settings, Options { force, ..Options::default() });
     let options = PlanOptions { prune: steps.steps.is_empty() && open::covers_all(&world, &selected), diff };
     let planned = run::plan(&world, Selected::new(world.graph(), &selected), options).await;
-    world.damage().for_each(|warning| settings.console.warning(warning));
     settings.console.plan(&planned.report);
     if let Some(error) = planned.errors.first() {
         return Err(open::missing(error));

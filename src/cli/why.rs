@@ -23,7 +23,6 @@ pub(super) async fn run(settings: &Settings, args: &Why) -> Result<ExitCode, Sto
     };
     let world = opened.world(settings, Options::default());
     let explained = run::explain(&world, step).await.map_err(|error| open::missing(&error))?;
-    world.damage().for_each(|warning| settings.console.warning(warning));
     if args.format == Format::Json {
         let inputs: serde_json::Map<_, _> =
             explained.inputs.iter().map(|input| (input.path.clone(), json!(input.full))).collect();

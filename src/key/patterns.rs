@@ -87,6 +87,11 @@ enum Rule {
     Glob(Box<GlobMatcher>, Option<usize>),
 }
 
+/// Whether a pattern is nothing but a path, written in the simplest way.
+pub fn is_plain(text: &str) -> bool {
+    !text.contains(['*', '?', '[', '{', '\\', '!']) && text.split('/').all(|part| !matches!(part, "" | "." | ".."))
+}
+
 impl Patterns {
     /// Reads patterns.
     ///

@@ -1,5 +1,7 @@
 //! Follows a run's events to their end, in the form that the caller's terminal can show.
 
+use std::time::Duration;
+
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::live::Live;
@@ -33,6 +35,9 @@ pub struct Failed {
 
 /// How many events are shown before they are written, at most.
 const TOGETHER: usize = 1024;
+
+/// How long events are left to come together.
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// How events are shown.
 enum View {
@@ -71,6 +76,8 @@ pub async fn follow(mut events: UnboundedReceiver<Event>, console: Console, verb
             }
         }
         view.flush();
+        // Whoever sends need not wake us for each event by itself, and nobody sees that a line comes this much later.
+        tokio::time::sleep(PAUSE).await;
     }
     seen
 }

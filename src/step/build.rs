@@ -229,7 +229,7 @@ fn dockerfile_reading(spec: &Spec, dockerfile: &[u8], args: &[(String, String)])
 }
 
 fn context(world: &World, spec: &Spec, scope: Scope) -> Result<Context, StepError> {
-    let (digests, _) = world.digests();
+    let digests = world.digests();
     let spec = ContextSpec { root: spec.context.absolute.clone(), dockerfile: spec.dockerfile.absolute.clone(), scope };
     ContextReader::new(digests).read(&spec).map_err(|error| StepError::of(&error, error.class(), error.help()))
 }

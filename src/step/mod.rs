@@ -9,6 +9,7 @@ mod cache;
 mod chart;
 mod check;
 mod cluster;
+mod facts;
 mod guard;
 mod load;
 mod nodes;

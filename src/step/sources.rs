@@ -68,7 +68,7 @@ impl Sources {
 
     /// Takes over from a later look what the tasks themselves made: that is no change to act upon.
     pub fn accept_made(&mut self, world: &World, later: &Self) {
-        let tasks = world.stack().tasks.keys().filter_map(|task| world.tasks().0.get(task));
+        let tasks = world.stack().tasks.keys().filter_map(|task| world.tasks().get(task));
         let root = &world.stack().root;
         let made: BTreeSet<PathBuf> =
             tasks.flat_map(|task| task.outputs.iter().map(|(path, _)| root.join(path)).collect::<Vec<_>>()).collect();

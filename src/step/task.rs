@@ -10,6 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use secrecy::ExposeSecret;
 use tokio::task::block_in_place;
 
+use super::facts::facts;
 use super::output::{Known, Output};
 use super::ready::text;
 use super::{Finished, Inspection, Speaker, StepError, World, stopped, values};
@@ -63,7 +64,7 @@ fn spec<'w>(world: &'w World, name: &str) -> Result<&'w Spec, StepError> {
 }
 
 pub(super) fn inspect(world: &World, step: StepIndex, name: &str) -> Result<Inspection, StepError> {
-    let found = look(world, step, name, Reading::Files)?;
+    let found = proving(world, step, name, || look(world, step, name, Reading::Files))?;
     found.ok_or_else(|| StepError::new(Class::Internal, "a file that could have been read was not"))
 }
 
@@ -87,19 +88,50 @@ pub(super) fn skip_at_once(world: &World, step: StepIndex, name: &str) -> Option
     if needs.iter().any(|&need| world.output_of(need).is_none()) {
         return None;
     }
+    let spec = spec(world, name).ok().filter(|spec| spec.cache)?;
+    let known = world.tasks().view(name, |last| {
+        let proof = facts(world, step, spec, last, false)?;
+        let stdout = last.stdout?.to_owned();
+        world.proven().contains(&proof).then(|| (intact(last.outputs.len()), Output::Task { stdout }))
+    });
+    if let Some(known) = known? {
+        return Some(known);
+    }
     // Errors are for `inspect` to tell.
-    let inspection = look(world, step, name, Reading::OnlyKnown).ok()??;
+    let inspection = proving(world, step, name, || look(world, step, name, Reading::OnlyKnown)).ok()??;
     match (inspection.decision.action, inspection.output) {
         (Action::Skip, Known::Yes(output)) => Some((inspection.decision.reason, output)),
         _ => None,
     }
 }
 
+/// Looks, and remembers the facts if there is nothing to do: they have to be the same before and after, and be known to
+/// mean the same contents the next time.
+fn proving(
+    world: &World,
+    step: StepIndex,
+    name: &str,
+    look: impl FnOnce() -> Result<Option<Inspection>, StepError>,
+) -> Result<Option<Inspection>, StepError> {
+    let proof = |settled: bool| {
+        let spec = world.stack().tasks.get(name)?;
+        world.tasks().view(name, |last| last.stdout.and_then(|_| facts(world, step, spec, last, settled)))?
+    };
+    let before = proof(false);
+    let found = look()?;
+    if let (Some(Inspection { decision: Decision { action: Action::Skip, .. }, .. }), Some(before)) = (&found, before)
+        && proof(true) == Some(before)
+    {
+        world.proven().insert(before);
+    }
+    Ok(found)
+}
+
 /// Nothing, if a file would have to be read that may not be.
 fn look(world: &World, step: StepIndex, name: &str, reading: Reading) -> Result<Option<Inspection>, StepError> {
     let spec = spec(world, name)?;
     let Some(manifest) = inputs(world, step, spec, reading)? else { return Ok(None) };
-    let last = world.tasks().0.get(name);
+    let last = world.tasks().get(name);
     let key = manifest.key().map(|key| key.to_string());
     let decision = match &last {
         _ if !spec.cache => Decision::new(Action::Run, "it runs in every apply"),
@@ -179,7 +211,7 @@ fn inputs(world: &World, step: StepIndex, spec: &Spec, reading: Reading) -> Resu
 
 /// What the steps that it needs put out, so that it runs again when what it stands on is another. A step that puts out
 /// nothing, such as a load, stands for what it needs itself.
-fn add_needs(world: &World, step: StepIndex, manifest: &mut Manifest) {
+pub(super) fn add_needs(world: &World, step: StepIndex, manifest: &mut Manifest) {
     let graph = world.graph();
     let mut todo = graph.needs(step).to_vec();
     let mut seen = std::collections::HashSet::new();
@@ -197,7 +229,7 @@ fn add_needs(world: &World, step: StepIndex, manifest: &mut Manifest) {
                 // A release of the same revision in another cluster is another one.
                 todo.extend(graph.needs(need));
             }
-            Some(Known::Yes(Output::Task { .. })) => match world.tasks().0.get(id.name()) {
+            Some(Known::Yes(Output::Task { .. })) => match world.tasks().get(id.name()) {
                 Some(record) => manifest.digest(Group::Output, id.to_string(), &*record.effect),
                 None => manifest.text(Group::Output, id.to_string(), "not recorded"),
             },
@@ -213,7 +245,7 @@ fn find(world: &World, patterns: &[crate::config::Spanned<String>]) -> Result<Ma
 }
 
 fn content(world: &World, path: &str, stat: Option<&FileStat>, reading: Reading) -> Result<Content, StepError> {
-    let digests = &world.digests().0;
+    let digests = world.digests();
     let full = world.stack().root.join(path);
     let stat = match stat {
         Some(stat) => *stat,
@@ -250,17 +282,24 @@ fn effect(world: &World, last: &TaskRecord, reading: Reading) -> Result<Option<E
             Content::Unread => return Ok(None),
         }
     }
-    Ok(Some(match (wrong.len(), last.outputs.len()) {
-        (0, 0) => Effect::Intact("it ran with these inputs".to_owned()),
-        (0, 1) => Effect::Intact("its output is there, made from these inputs".to_owned()),
-        (0, count) => Effect::Intact(format!("its {count} outputs are there, made from these inputs")),
-        (1..=3, _) => Effect::Wrong(wrong),
-        (count, _) => {
+    Ok(Some(match wrong.len() {
+        0 => Effect::Intact(intact(last.outputs.len())),
+        1..=3 => Effect::Wrong(wrong),
+        count => {
             wrong.truncate(3);
             wrong.push(format!("{} more outputs are gone or changed", count - 3));
             Effect::Wrong(wrong)
         }
     }))
+}
+
+/// That there is nothing to do, with so many outputs.
+fn intact(outputs: usize) -> String {
+    match outputs {
+        0 => "it ran with these inputs".to_owned(),
+        1 => "its output is there, made from these inputs".to_owned(),
+        count => format!("its {count} outputs are there, made from these inputs"),
+    }
 }
 
 pub(super) async fn execute(
@@ -272,7 +311,7 @@ pub(super) async fn execute(
 ) -> Result<Finished, StepError> {
     let Work { name, key } = work;
     let spec = spec(world, &name)?;
-    let log = &world.tasks().0;
+    let log = world.tasks();
     let unwritable = |error: std::io::Error| {
         StepError::new(Class::Environment, format!("can't write the record of tasks in .stack/: {error}"))
     };

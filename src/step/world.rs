@@ -3,10 +3,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use rustix::fs::{Mode, OFlags};
 use secrecy::ExposeSecret;
 use serde_json::Value as Json;
 use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
@@ -19,7 +21,7 @@ use crate::graph::{Graph, ImageFacts, StepId, StepIndex, StepKind};
 use crate::key::context::DigestCache;
 use crate::key::{Key, Manifest, RecordedManifest};
 use crate::process::Cancel;
-use crate::store::{KeptManifest, State, Store, TaskLog};
+use crate::store::{Earlier, KeptManifest, Proven, State, Store, TaskLog};
 use crate::tools::docker::{Engine, has_host};
 use crate::tools::helm::Helm;
 use crate::tools::kube::{Cluster, Snapshot};
@@ -79,12 +81,15 @@ pub struct World {
     redactor: Redactor,
     state: Mutex<State>,
     learned: AtomicBool,
-    digests: OnceLock<(DigestCache, Option<String>)>,
-    tasks: OnceLock<(TaskLog, Option<String>)>,
     /// The registry of `[cache]` has failed in this run.
     pub(super) cache_failed: AtomicBool,
     /// What registries said of base images that the engine does not have.
     bases: tokio::sync::Mutex<BTreeMap<String, Option<String>>>,
+    digests: DigestCache,
+    tasks: TaskLog,
+    proven: Proven,
+    /// The folder of the stack file.
+    root: Option<OwnedFd>,
     outputs: Mutex<Vec<Option<Known<Output>>>>,
     engine: OnceCell<Engine>,
     cluster: OnceCell<Arc<Cluster>>,
@@ -106,11 +111,14 @@ impl World {
         graph: Graph,
         facts: ImageFacts,
         store: Store,
-        state: State,
+        earlier: Earlier,
         environment: Environment,
         options: Options,
     ) -> Self {
         let outputs = Mutex::new(vec![None; graph.len()]);
+        let Earlier { state, tasks, digests, proven, warnings: _ } = earlier;
+        let folder = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = rustix::fs::open(&stack.root, folder, Mode::empty()).ok();
         let redactor = Redactor::new(stack.secrets.iter().map(ExposeSecret::expose_secret));
         Self {
             stack,
@@ -122,10 +130,12 @@ impl World {
             redactor,
             state: Mutex::new(state),
             learned: AtomicBool::new(false),
-            digests: OnceLock::new(),
-            tasks: OnceLock::new(),
             cache_failed: AtomicBool::new(false),
             bases: tokio::sync::Mutex::default(),
+            digests,
+            tasks,
+            proven,
+            root,
             outputs,
             engine: OnceCell::new(),
             cluster: OnceCell::new(),
@@ -256,20 +266,24 @@ impl World {
         self.facts.from.get(image).map(Vec::as_slice).unwrap_or_default()
     }
 
-    /// The digests of files, remembered by what the system says of the files; with a warning when they were damaged.
-    pub fn digests(&self) -> &(DigestCache, Option<String>) {
-        self.digests.get_or_init(|| DigestCache::open(self.store.path("digests")))
+    /// The digests of files, remembered by what the system says of the files.
+    pub fn digests(&self) -> &DigestCache {
+        &self.digests
     }
 
-    /// What tasks did on this machine; with a warning when some of it was damaged.
-    pub fn tasks(&self) -> &(TaskLog, Option<String>) {
-        self.tasks.get_or_init(|| TaskLog::open(self.store.path("tasks")))
+    /// What tasks did on this machine.
+    pub fn tasks(&self) -> &TaskLog {
+        &self.tasks
     }
 
-    /// What was damaged in the caches that were read, one sentence each.
-    pub fn damage(&self) -> impl Iterator<Item = &str> {
-        let digests = self.digests.get().and_then(|(_, warning)| warning.as_deref());
-        digests.into_iter().chain(self.tasks.get().and_then(|(_, warning)| warning.as_deref()))
+    /// What was found to be right before.
+    pub fn proven(&self) -> &Proven {
+        &self.proven
+    }
+
+    /// The folder of the stack file, opened. Nothing if that failed.
+    pub(super) fn root_folder(&self) -> Option<&OwnedFd> {
+        self.root.as_ref()
     }
 
     /// Keeps what was learned for the next run. Losing it costs time, nothing else.
@@ -281,13 +295,9 @@ impl World {
             let state = self.state().clone();
             self.store.write_state(&state)?;
         }
-        if let Some((tasks, _)) = self.tasks.get() {
-            tasks.tidy(|task| self.stack.tasks.contains_key(task))?;
-        }
-        match self.digests.get() {
-            Some((digests, _)) => digests.save(),
-            None => Ok(()),
-        }
+        self.tasks.tidy(|task| self.stack.tasks.contains_key(task))?;
+        self.proven.save(self.stack.tasks.len())?;
+        self.digests.save()
     }
 
     /// The Docker engine that builds.

@@ -5,15 +5,19 @@
 //! version, is a miss with a warning.
 
 mod lock;
+mod proven;
 mod state;
 mod tasks;
 
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::key::context::DigestCache;
+
 pub use lock::{Holder, Lock, LockError};
+pub use proven::{Proof, Proven};
 pub use state::{KeptManifest, LastOutcome, State};
-pub use tasks::{TaskLog, TaskRecord};
+pub use tasks::{TaskLog, TaskRecord, TaskView};
 
 /// The folder `.stack/` beside a stack file.
 #[derive(Debug, Clone)]
@@ -21,7 +25,32 @@ pub struct Store {
     folder: PathBuf,
 }
 
+/// Everything that earlier runs left.
+#[derive(Debug)]
+pub struct Earlier {
+    /// Hints.
+    pub state: State,
+    /// What tasks did.
+    pub tasks: TaskLog,
+    /// The digests of files.
+    pub digests: DigestCache,
+    /// What was found to be right.
+    pub proven: Proven,
+    /// What had to be ignored, one sentence each.
+    pub warnings: Vec<String>,
+}
+
 impl Store {
+    /// Reads everything that earlier runs left.
+    pub fn read_earlier(&self) -> Earlier {
+        let (state, about_state) = self.read_state();
+        let (tasks, about_tasks) = TaskLog::open(self.path("tasks"));
+        let (digests, about_digests) = DigestCache::open(self.path("digests"));
+        let (proven, about_proven) = Proven::open(self.path("proven"));
+        let warnings = [about_state, about_tasks, about_digests, about_proven].into_iter().flatten().collect();
+        Earlier { state, tasks, digests, proven, warnings }
+    }
+
     /// The store beside the stack file in `root`. Nothing is created before it is written to.
     pub fn beside(root: &Path) -> Self {
         Self { folder: root.join(".stack") }

@@ -40,7 +40,43 @@ pub struct TaskRecord {
     manifest: Vec<u8>,
 }
 
+/// A record that is looked at where it lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskView<'r> {
+    /// The key of its inputs.
+    pub key: &'r str,
+    /// Changes whenever what depends on the task has to look again.
+    pub effect: &'r str,
+    /// What it printed; absent where a secret was in it.
+    pub stdout: Option<&'r str>,
+    /// The files that it made, with the digests of their contents.
+    pub outputs: Vec<(&'r str, &'r Digest)>,
+    manifest: &'r [u8],
+}
+
+impl TaskView<'_> {
+    fn to_record(&self) -> TaskRecord {
+        TaskRecord {
+            key: self.key.to_owned(),
+            effect: self.effect.to_owned(),
+            stdout: self.stdout.map(str::to_owned),
+            outputs: self.outputs.iter().map(|(path, digest)| ((*path).to_owned(), **digest)).collect(),
+            manifest: self.manifest.to_vec(),
+        }
+    }
+}
+
 impl TaskRecord {
+    fn view(&self) -> TaskView<'_> {
+        TaskView {
+            key: &self.key,
+            effect: &self.effect,
+            stdout: self.stdout.as_deref(),
+            outputs: self.outputs.iter().map(|(path, digest)| (path.as_str(), digest)).collect(),
+            manifest: &self.manifest,
+        }
+    }
+
     /// The record of a task that succeeded.
     pub fn new(
         manifest: &RecordedManifest,
@@ -70,7 +106,7 @@ pub struct TaskLog {
 #[derive(Debug, Default)]
 struct State {
     /// As read from disk.
-    bytes: Vec<u8>,
+    bytes: Arc<Vec<u8>>,
     /// The records, read or written.
     records: HashMap<String, Place>,
     /// Frames on disk that no longer count.
@@ -106,8 +142,24 @@ impl TaskLog {
     pub fn get(&self, task: &str) -> Option<Arc<TaskRecord>> {
         let state = self.lock();
         match state.records.get(task)? {
-            Place::Read(range) => decode(state.bytes.get(range.clone())?)?.1.map(Arc::new),
+            Place::Read(range) => decode(state.bytes.get(range.clone())?)?.1.map(|view| Arc::new(view.to_record())),
             Place::Written(record) => Some(Arc::clone(record)),
+        }
+    }
+
+    /// What a task did when it last succeeded, without a copy of it.
+    pub fn view<R>(&self, task: &str, look: impl FnOnce(&TaskView<'_>) -> R) -> Option<R> {
+        let state = self.lock();
+        let bytes = Arc::clone(&state.bytes);
+        let place = match state.records.get(task)? {
+            Place::Read(range) => Place::Read(range.clone()),
+            Place::Written(record) => Place::Written(Arc::clone(record)),
+        };
+        // Whoever looks may ask for the records of other tasks.
+        drop(state);
+        match place {
+            Place::Read(range) => decode(bytes.get(range)?)?.1.as_ref().map(look),
+            Place::Written(record) => Some(look(&record.view())),
         }
     }
 
@@ -206,7 +258,7 @@ impl State {
             at = payload.end;
         }
         let why = state.broken.then(|| "its end is damaged".to_owned());
-        state.bytes = bytes;
+        state.bytes = Arc::new(bytes);
         (state, why)
     }
 
@@ -289,7 +341,7 @@ fn encode(task: &str, record: Option<&TaskRecord>) -> Vec<u8> {
     bytes
 }
 
-fn decode(payload: &[u8]) -> Option<(&str, Option<TaskRecord>)> {
+fn decode(payload: &[u8]) -> Option<(&str, Option<TaskView<'_>>)> {
     let mut rest = payload;
     let mut take = || {
         let (length, after) = rest.split_at_checked(4)?;
@@ -297,19 +349,19 @@ fn decode(payload: &[u8]) -> Option<(&str, Option<TaskRecord>)> {
         rest = after;
         Some(part)
     };
-    let text = |part: &[u8]| String::from_utf8(part.to_vec()).ok();
-    let task = std::str::from_utf8(take()?).ok()?;
+    let text = |part| std::str::from_utf8(part).ok();
+    let task = text(take()?)?;
     let Some(key) = take() else { return Some((task, None)) };
     let key = text(key)?;
     let effect = text(take()?)?;
     let is_kept = take()? == [1];
     let stdout = Some(text(take()?)?).filter(|_| is_kept);
-    let manifest = take()?.to_vec();
+    let manifest = take()?;
     let mut outputs = Vec::new();
     while let Some(path) = take() {
         outputs.push((text(path)?, take()?.try_into().ok()?));
     }
-    Some((task, Some(TaskRecord { key, effect, stdout, outputs, manifest })))
+    Some((task, Some(TaskView { key, effect, stdout, outputs, manifest })))
 }
 
 #[cfg(test)]

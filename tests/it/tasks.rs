@@ -219,6 +219,58 @@ fn pools_limit_how_many_run_and_the_longest_goes_first() {
 }
 
 #[test]
+fn what_was_found_right_is_believed_only_while_every_fact_is_the_same() {
+    let project = Project::empty("tasks");
+    project.write(
+        "stack.toml",
+        "[stack]\nname = \"@name@\"\n[task.base]\nrun = \"cat seed > base\"\ninputs = [\"seed\"]\noutputs = [\"base\"]\n\
+         [task.a]\nrun = [\"sh\", \"-c\", \"cat base in/* > out; echo $X\"]\ninputs = [\"in\", \"base\"]\n\
+         outputs = [\"out\"]\nenv = { X = \"1\" }\ncwd = \".\"\nneeds = [\"task.base\"]\n",
+    );
+    project.write("seed", "seed");
+    project.write("in/one", "one");
+    assert_eq!(done(&project), ["task:a", "task:base"]);
+    // Proofs are written as soon as no file is so new that it could change unseen.
+    let proven = project.path().join(".stack/proven");
+    let start = Instant::now();
+    while !proven.exists() {
+        assert_eq!(done(&project), NONE);
+        assert!(start.elapsed() < Duration::from_secs(20), "nothing is ever proven");
+    }
+    assert_eq!(done(&project), NONE);
+    let a = ["task:a"];
+    project.edit("stack.toml", "X = \"1\"", "X = \"2\"");
+    assert_eq!(done(&project), a, "its environment");
+    project.edit("stack.toml", "echo $X", "echo  $X");
+    assert_eq!(done(&project), a, "its command");
+    assert_eq!(done(&project), NONE);
+    // The same size and the same time of the content: only the time of the metadata tells.
+    let out = project.path().join("out");
+    let modified = fs::metadata(&out).unwrap().modified().unwrap();
+    fs::write(&out, "seedtwo").unwrap();
+    fs::File::options().write(true).open(&out).unwrap().set_modified(modified).unwrap();
+    assert_eq!(done(&project), a, "its output");
+    project.write("in/two", "");
+    assert_eq!(done(&project), a, "a new file in a folder");
+    fs::remove_file(project.path().join("in/two")).unwrap();
+    assert_eq!(done(&project), a, "a file less");
+    project.write("seed", "deed");
+    assert_eq!(done(&project), ["task:a", "task:base"], "what it needs");
+    // The facts of before: but meanwhile it did something else, so they prove nothing.
+    project.write("seed", "seed");
+    assert_eq!(done(&project), ["task:a", "task:base"]);
+    fs::remove_file(&out).unwrap();
+    assert_eq!(done(&project), a, "its output is gone");
+    project.edit("stack.toml", "cwd = \".\"\n", "cwd = \".\"\ncache = false\n");
+    assert_eq!(done(&project), a);
+    assert_eq!(done(&project), a, "it runs every time");
+    // A damaged set is no set.
+    project.edit("stack.toml", "cache = false\n", "");
+    fs::write(&proven, "noise").unwrap();
+    assert!(project.stack(&["plan"]).expect_code(0).stderr.contains("proven is ignored"));
+}
+
+#[test]
 fn a_large_run_does_not_list_what_it_skips() {
     let project = Project::empty("tasks");
     let tasks: String = (0..100).map(|task| format!("[task.t{task}]\nrun = \"true\"\n")).collect();

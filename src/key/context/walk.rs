@@ -38,13 +38,14 @@ pub struct FileStat {
 }
 
 impl FileStat {
+    /// What the system says of a file, as rustix has it.
     // The numbers have other types on other systems.
     #[expect(
         clippy::unnecessary_cast,
         clippy::cast_possible_wrap,
         reason = "nanoseconds are less than a thousand million"
     )]
-    fn of_raw(data: &Stat) -> Self {
+    pub fn of_raw(data: &Stat) -> Self {
         Self {
             device: data.st_dev as u64,
             inode: data.st_ino as u64,
