@@ -57,6 +57,7 @@ pub(super) async fn once(
 ) -> Result<ExitCode, Stop> {
     check_tools(world, selected).await?;
     let lock = take_lock(settings, world, how.wait).await?;
+    world.tasks().refresh();
 
     let (events, receiver) = Events::channel();
     let follower = tokio::spawn(follow(receiver, settings.console, settings.verbose, how.reports.are_wanted()));

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::key::RecordedManifest;
-use crate::key::context::Digest;
+use crate::key::context::{Digest, FileStat};
 
 const MAGIC: &[u8; 8] = b"stacktsk";
 /// The version of the format.
@@ -105,6 +105,8 @@ pub struct TaskLog {
 
 #[derive(Debug, Default)]
 struct State {
+    /// What the system said of the file just before it was read.
+    read_as: Option<FileStat>,
     /// As read from disk.
     bytes: Arc<Vec<u8>>,
     /// The records, read or written.
@@ -129,11 +131,7 @@ impl TaskLog {
     /// is not there gives an empty log.
     pub fn open(path: impl Into<PathBuf>) -> (Self, Option<String>) {
         let path = path.into();
-        let (state, why) = match fs::read(&path) {
-            Ok(bytes) => State::read(bytes),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => (State::default(), None),
-            Err(error) => (State { broken: true, ..State::default() }, Some(error.to_string())),
-        };
+        let (state, why) = State::open(&path);
         let warning = why.map(|why| format!("{}: {why}; tasks that are not in it run again", path.display()));
         (Self { path, state: Mutex::new(state) }, warning)
     }
@@ -144,6 +142,14 @@ impl TaskLog {
         match state.records.get(task)? {
             Place::Read(range) => decode(state.bytes.get(range.clone())?)?.1.map(|view| Arc::new(view.to_record())),
             Place::Written(record) => Some(Arc::clone(record)),
+        }
+    }
+
+    /// Reads the file again if it has changed since: whoever held the lock until now may have written to it.
+    pub fn refresh(&self) {
+        let mut state = self.lock();
+        if state.read_as != stat(&self.path) {
+            *state = State::open(&self.path).0;
         }
     }
 
@@ -222,7 +228,21 @@ impl TaskLog {
     }
 }
 
+fn stat(path: &Path) -> Option<FileStat> {
+    fs::metadata(path).ok().map(|data| FileStat::of(&data))
+}
+
 impl State {
+    fn open(path: &Path) -> (Self, Option<String>) {
+        let read_as = stat(path);
+        let (state, why) = match fs::read(path) {
+            Ok(bytes) => Self::read(bytes),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => (Self::default(), None),
+            Err(error) => (Self { broken: true, ..Self::default() }, Some(error.to_string())),
+        };
+        (Self { read_as, ..state }, why)
+    }
+
     /// Reads all frames up to the first that is damaged.
     fn read(bytes: Vec<u8>) -> (Self, Option<String>) {
         let broken = |why: &str| (Self { broken: true, ..Self::default() }, Some(why.to_owned()));
