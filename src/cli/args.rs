@@ -120,7 +120,7 @@ pub struct Apply {
     /// Run steps even when nothing has changed: all of them, or those that match STEP
     #[arg(long, value_name = "STEP", num_args = 0..=1, default_missing_value = "*", require_equals = true)]
     pub force: Vec<String>,
-    /// Share built images through this registry, as [cache] of the stack file does: host:5000/todo
+    /// Share built images through this registry, as the `cache` table of the stack file does: host:5000/todo
     #[arg(long, value_name = "REGISTRY")]
     pub cache: Option<String>,
     /// Only fetch from the cache
