@@ -280,7 +280,9 @@ fn one_edit(bed: &Bed, project: &Project, dice: &mut Dice) -> String {
         let listed = host_docker(&["image", "ls", "--filter", &reference, "--format", "{{.Repository}}:{{.Tag}}"]);
         String::from_utf8(listed.stdout).unwrap().lines().map(str::to_owned).collect::<Vec<_>>()
     };
-    match dice.roll(17) {
+    // What an edit before this one took away cannot be taken away once more.
+    let is_installed = || bed.has(&["-n", &project.name, "configmap", object]);
+    match dice.roll(18) {
         0..=2 => {
             // A link would be written through.
             let _ = fs::remove_file(&path);
@@ -333,11 +335,11 @@ fn one_edit(bed: &Bed, project: &Project, dice: &mut Dice) -> String {
             let _ = fs::remove_dir_all(project.path().join(".stack"));
             "rm -r .stack".to_owned()
         }
-        13 => {
+        13 if is_installed() => {
             bed.kubectl(&["-n", &project.name, "delete", "configmap", object]);
             format!("delete configmap {object}")
         }
-        14 => {
+        14 if is_installed() => {
             succeed(Command::new("helm").args([
                 "--kube-context",
                 &bed.profile,
@@ -348,22 +350,24 @@ fn one_edit(bed: &Bed, project: &Project, dice: &mut Dice) -> String {
             ]));
             format!("uninstall {object}")
         }
-        15 => {
+        15 if is_installed() => {
             let there = field(bed, project, object, "image");
             bed.node_docker(&["image", "rm", "--force", &there]);
             format!("remove {there} from the node")
         }
-        16 => {
+        16 if !key_tags(image).is_empty() => {
             let names = key_tags(image);
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
             host_docker(&[&["image", "rm", "--force"], names.as_slice()].concat());
             format!("remove all of {image} from the host")
         }
-        _ => {
-            let key = key_tags(image).into_iter().find(|name| name.contains(":k-")).expect("a tag by key");
-            host_docker(&["tag", "busybox:stable", &key]);
-            format!("retag {key}")
-        }
+        _ => match key_tags(image).into_iter().find(|name| name.contains(":k-")) {
+            Some(key) => {
+                host_docker(&["tag", "busybox:stable", &key]);
+                format!("retag {key}")
+            }
+            None => format!("nothing: {image} and {object} are gone already"),
+        },
     }
 }
 
