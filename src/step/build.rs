@@ -12,7 +12,7 @@ use tokio::task::block_in_place;
 
 use super::output::{Known, Output, deploy_tag};
 use super::sources::{folder_of, listed_folders};
-use super::{Finished, Inspection, Speaker, StepError, World, cache, stopped, values};
+use super::{Finished, Inspection, Speaker, StepError, World, builds, cache, stopped, values};
 use crate::config::{Image as Spec, LoadMode, SecretSource, Value};
 use crate::error::Class;
 use crate::event::Stream;
@@ -82,7 +82,7 @@ pub(super) async fn inspect(world: &World, name: &str) -> Result<Inspection, Ste
     };
     let step = StepId::new(StepKind::Build, name);
     let is_intact = matches!(effect, Effect::Intact(_));
-    let last = if is_intact { None } else { world.last_manifest(&step) };
+    let last = if is_intact { None } else { builds::last(world, name).await };
     let decision = by_effect(&manifest, last.as_ref(), &effect);
     // A hundred thousand files are not copied for nothing.
     let build = build.filter(|_| !is_intact || world.is_forced_step(&step));

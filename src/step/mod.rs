@@ -5,6 +5,7 @@
 //! `inspect`, so they can't disagree. The scheduler and the terminal are unknown here.
 
 mod build;
+mod builds;
 mod cache;
 mod chart;
 mod check;

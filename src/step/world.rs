@@ -13,6 +13,7 @@ use secrecy::ExposeSecret;
 use serde_json::Value as Json;
 use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
 
+use super::builds::{self, Builds};
 use super::output::{Known, Output, deploy_tag};
 use super::{StepError, nodes::Nodes, registry::Hosting};
 use crate::config::{ChartField, ImageField, LoadMode, OutputRef, Outputs, StackFile};
@@ -83,6 +84,8 @@ pub struct World {
     learned: AtomicBool,
     /// The registry of `[cache]` has failed in this run.
     pub(super) cache_failed: AtomicBool,
+    /// What the cluster knows of how images were built.
+    builds: OnceCell<Builds>,
     /// What registries said of base images that the engine does not have.
     bases: tokio::sync::Mutex<BTreeMap<String, Option<String>>>,
     digests: DigestCache,
@@ -131,6 +134,7 @@ impl World {
             state: Mutex::new(state),
             learned: AtomicBool::new(false),
             cache_failed: AtomicBool::new(false),
+            builds: OnceCell::new(),
             bases: tokio::sync::Mutex::default(),
             digests,
             tasks,
@@ -244,6 +248,11 @@ impl World {
     pub fn last_manifest(&self, step: &StepId) -> Option<RecordedManifest> {
         let kept = self.state().manifests.get(&step.to_string()).cloned();
         kept.and_then(|kept| kept.manifest())
+    }
+
+    /// The same for images as the cluster has it from other machines; asked once in a run.
+    pub(super) async fn deployed_builds(&self) -> &Builds {
+        self.builds.get_or_init(|| builds::deployed(self)).await
     }
 
     /// The key of that manifest.

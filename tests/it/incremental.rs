@@ -122,6 +122,17 @@ fn every_edit_is_seen_and_named_and_nothing_else_is() {
     let run = elsewhere.command(&["apply", "--format", "json"]).env("TOKEN", "hunter2-secret").output().unwrap();
     let outcomes = crate::support::Run::new(&["apply"], run).expect_code(0).outcomes();
     assert_eq!(with_outcome(&outcomes, "done"), ["task:list"], "another folder: only a task's record is local");
+
+    // A machine that has never run it can tell what changed since somebody else did.
+    fs::remove_dir_all(elsewhere.path().join(".stack")).unwrap();
+    elsewhere.write("base/app/a", "edited there\n");
+    elsewhere.edit("stack.toml", "colour = \"blue\"", "colour = \"green\"");
+    for (step, changes) in [("build:base", "~ app/a"), ("chart:one", "values colour blue -> green")] {
+        let why = elsewhere.command(&["why", step]).env("TOKEN", "hunter2-secret").output().unwrap();
+        let why = crate::support::Run::new(&["why", step], why).expect_code(0).stdout;
+        assert!(why.contains(changes), "{why}");
+        assert!(!why.contains("hunter2"), "{why}");
+    }
 }
 
 #[test]

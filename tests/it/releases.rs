@@ -148,7 +148,8 @@ async fn records_live_beside_what_they_speak_of() {
     let record = records::read(&space.cluster, &id).await.unwrap().unwrap();
     assert_eq!((record.in_doubt, record.content), (Some(holder.clone()), json!({"release": "web"})));
     let content = json!({"key": "abc", "revision": 3});
-    records::write(&space.cluster, &id, &content).await.unwrap();
+    let beside = json!({"api": "what it was built from"});
+    records::write(&space.cluster, &id, &content, Some(&beside)).await.unwrap();
     let record = records::read(&space.cluster, &id).await.unwrap().unwrap();
     assert_eq!((record.in_doubt, &record.content), (None, &content));
     // In doubt again: what was recorded stays readable.
@@ -156,6 +157,14 @@ async fn records_live_beside_what_they_speak_of() {
     let listed = records::list(&space.cluster, Some(&space.name), "t-kube").await.unwrap();
     assert_eq!(listed.len(), 1);
     assert_eq!((listed[0].in_doubt.as_ref(), &listed[0].content), (Some(&holder), &content));
+    // What is beside it stays until there is something new, and is not there at all when it would be too much.
+    assert_eq!(records::list_beside(&space.cluster, "t-kube").await.unwrap(), [beside.clone()]);
+    records::write(&space.cluster, &id, &content, None).await.unwrap();
+    assert_eq!(records::list_beside(&space.cluster, "t-kube").await.unwrap(), [beside]);
+    let digests: Vec<String> = (0_u32..40_000).map(|n| blake3::hash(&n.to_le_bytes()).to_string()).collect();
+    records::write(&space.cluster, &id, &content, Some(&json!(digests))).await.unwrap();
+    assert_eq!(records::list_beside(&space.cluster, "t-kube").await.unwrap(), [json!(null); 0]);
+    assert_eq!(records::read(&space.cluster, &id).await.unwrap().map(|record| record.content), Some(content));
     assert!(records::delete(&space.cluster, &id).await.unwrap());
     assert!(!records::delete(&space.cluster, &id).await.unwrap());
 }

@@ -14,13 +14,14 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
 use tokio::time::Instant;
 
 use self::inputs::HelmValues;
 use self::observe::{Seen, observe};
 use self::rollback::Failed;
 use super::output::{Known, Output};
-use super::{Finished, Inspection, Speaker, StepError, World, of_helm, of_kube, stopped, values, watching};
+use super::{Finished, Inspection, Speaker, StepError, World, builds, of_helm, of_kube, stopped, values, watching};
 use crate::config::{Chart as Spec, OnFailure};
 use crate::error::Class;
 use crate::graph::{StepId, StepKind};
@@ -80,10 +81,11 @@ impl Content {
         serde_json::from_value(record.content.clone()).ok()
     }
 
-    async fn write(&self, cluster: &Cluster, id: &RecordId) -> Result<(), StepError> {
+    /// Writes it as what holds now; beside it, when that is new, what the release's images were built from.
+    async fn write(&self, cluster: &Cluster, id: &RecordId, images: Option<Json>) -> Result<(), StepError> {
         let json = serde_json::to_value(self)
             .map_err(|error| StepError::new(Class::Internal, format!("a record can't be written as JSON: {error}")))?;
-        records::write(cluster, id, &json).await.map_err(of_kube)
+        records::write(cluster, id, &json, images.as_ref()).await.map_err(of_kube)
     }
 }
 
@@ -299,7 +301,7 @@ impl Run<'_> {
             revision: release.revision,
             prune: spec.prune,
         };
-        content.write(cluster, &self.id).await?;
+        content.write(cluster, &self.id, Some(builds::of_images_in(world, manifest))).await?;
         if release.revision > 1 && last.is_some_and(|last| definitions_changed(&last, manifest)) {
             speaker.warn("definitions in crds/ have changed, and Helm never upgrades those: `kubectl apply -f` does");
         }

@@ -85,7 +85,7 @@ impl Failed<'_> {
         }
         if let Some(ready) = self.ready {
             // Made from what the older record says: with those inputs, there is nothing to do.
-            Content { revision: now.revision, ..ready }.write(cluster, self.record).await?;
+            Content { revision: now.revision, ..ready }.write(cluster, self.record, None).await?;
         }
         Ok(format!("went back to revision {target}, which is ready as revision {}", now.revision))
     }

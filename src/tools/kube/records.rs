@@ -16,7 +16,7 @@ use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::cluster::Cluster;
 use super::error::KubeError;
@@ -29,6 +29,9 @@ use super::{MANAGED_BY, STACK_LABEL};
 pub const RECORD_TYPE: &str = "stack.dev/record.v1";
 const KIND_LABEL: &str = "stack.dev/kind";
 const NAME_LABEL: &str = "stack.dev/name";
+const HEAD: &str = "head";
+const CONTENT: &str = "content";
+const BESIDE: &str = "beside";
 // etcd takes 1.5 MB, the API server 1 MiB of a Secret's data; the base64 of the transport does not count.
 const LIMIT: usize = 1_000_000;
 // Whatever a packed record claims, no more than this is unpacked of it.
@@ -89,13 +92,29 @@ pub async fn list(cluster: &Cluster, namespace: Option<&str>, stack: &str) -> Re
     Ok(found.iter().filter_map(unpack).filter(|record| record.id.stack == stack).collect())
 }
 
-/// Writes what holds now, and with it ends any doubt.
-pub async fn write(cluster: &Cluster, id: &RecordId, content: &Value) -> Result<(), KubeError> {
+/// Writes what holds now, and with it ends any doubt. What goes beside it only explains: without it, what was there stays,
+/// and when it is too large for a record there is none.
+pub async fn write(cluster: &Cluster, id: &RecordId, content: &Value, beside: Option<&Value>) -> Result<(), KubeError> {
     let packed = pack(content).map_err(|error| damaged(id, &error))?;
     if packed.len() > LIMIT {
         return Err(KubeError::RecordTooLarge { name: id.name.clone(), size: packed.len(), limit: LIMIT });
     }
-    put(cluster, id, None, Some(&packed), None).await
+    let mut data = Map::new();
+    if let Some(beside) = beside {
+        let beside = pack(beside).map_err(|error| damaged(id, &error))?;
+        let fits = packed.len() + beside.len() <= LIMIT;
+        // In a merge patch null takes away what was there.
+        data.insert(BESIDE.to_owned(), if fits { BASE64.encode(beside).into() } else { Value::Null });
+    }
+    data.insert(CONTENT.to_owned(), BASE64.encode(packed).into());
+    put(cluster, id, None, data, None).await
+}
+
+/// What was written beside the records of a stack, wherever they are. What is damaged is left out.
+pub async fn list_beside(cluster: &Cluster, stack: &str) -> Result<Vec<Value>, KubeError> {
+    let (labels, fields) = selectors(stack);
+    let found = cluster.list(&secrets(cluster).await?, None, Some(&labels), Some(&fields)).await?;
+    Ok(found.iter().filter_map(|object| unpack_value(object.at("/data")?.get(BESIDE)?)).collect())
 }
 
 /// The same by what a snapshot holds.
@@ -114,7 +133,7 @@ pub async fn read_in(snapshot: &Snapshot, id: &RecordId) -> Result<Option<Record
 /// no record, `first` is all that is known of the subject until [`write()`] says more.
 pub async fn withdraw(cluster: &Cluster, id: &RecordId, holder: &Holder, first: &Value) -> Result<(), KubeError> {
     let first = pack(first).map_err(|error| damaged(id, &error))?;
-    put(cluster, id, Some(holder), None, Some(&first)).await
+    put(cluster, id, Some(holder), Map::new(), Some(&first)).await
 }
 
 /// Deletes a record; whether there was one.
@@ -131,31 +150,29 @@ async fn secrets(cluster: &Cluster) -> Result<Kind, KubeError> {
     cluster.kind("v1", "Secret").await
 }
 
-/// Writes the record's head, and its content when there is a new one. A merge patch leaves alone what it does not name.
-/// A record that has to be made first begins with `first`.
+/// Writes the record's head and what else is new in it. A merge patch leaves alone what it does not name. A record that has
+/// to be made first begins with `first` as its content.
 async fn put(
     cluster: &Cluster,
     id: &RecordId,
     holder: Option<&Holder>,
-    packed: Option<&[u8]>,
+    mut data: Map<String, Value>,
     first: Option<&[u8]>,
 ) -> Result<(), KubeError> {
     let kind = secrets(cluster).await?;
     let name = object_name(id);
     let head =
         serde_json::to_vec(&Head { id: id.clone(), in_doubt: holder.cloned() }).map_err(|error| damaged(id, &error))?;
-    let mut data = serde_json::Map::new();
-    data.insert("head".to_owned(), BASE64.encode(head).into());
-    if let Some(packed) = packed {
-        data.insert("content".to_owned(), BASE64.encode(packed).into());
-    }
+    data.insert(HEAD.to_owned(), BASE64.encode(head).into());
     match cluster.merge(&kind, &id.namespace, &name, &json!({ "data": data })).await {
         Ok(_) => return Ok(()),
         Err(error) if error.is_not_found() => {}
         Err(error) => return Err(error),
     }
+    let mut whole = data.clone();
+    whole.retain(|_, value| !value.is_null());
     if let Some(first) = first {
-        data.insert("content".to_owned(), BASE64.encode(first).into());
+        whole.insert(CONTENT.to_owned(), BASE64.encode(first).into());
     }
     let labels = json!({
         MANAGED_BY: "stack",
@@ -168,15 +185,12 @@ async fn put(
         "kind": "Secret",
         "metadata": { "name": name, "labels": labels },
         "type": RECORD_TYPE,
-        "data": data,
+        "data": whole,
     });
     match cluster.create(&kind, &id.namespace, &object).await {
         Ok(_) => Ok(()),
         // Made by somebody else between the two calls: ours is the later word.
         Err(error) if error.is_conflict() => {
-            if packed.is_none() {
-                data.remove("content");
-            }
             cluster.merge(&kind, &id.namespace, &name, &json!({ "data": data })).await.map(|_| ())
         }
         Err(error) => Err(error),
@@ -192,18 +206,19 @@ fn pack(content: &Value) -> std::io::Result<Vec<u8>> {
 /// A record from its Secret. One that is damaged or of another shape is none at all: what it speaks of is done again.
 fn unpack(object: &Object) -> Option<Record> {
     let data = object.at("/data")?;
-    let bytes = |value: &Value| BASE64.decode(value.as_str()?).ok();
-    let head: Head = serde_json::from_slice(&bytes(data.get("head")?)?).ok()?;
-    let content = match data.get("content") {
+    let head: Head = serde_json::from_slice(&BASE64.decode(data.get(HEAD)?.as_str()?).ok()?).ok()?;
+    let content = match data.get(CONTENT) {
         None => Value::Null,
-        Some(packed) => {
-            let packed = bytes(packed)?;
-            let mut json = Vec::new();
-            GzDecoder::new(packed.as_slice()).take(UNPACKED_LIMIT).read_to_end(&mut json).ok()?;
-            serde_json::from_slice(&json).ok()?
-        }
+        Some(packed) => unpack_value(packed)?,
     };
     Some(Record { id: head.id, in_doubt: head.in_doubt, content })
+}
+
+fn unpack_value(packed: &Value) -> Option<Value> {
+    let packed = BASE64.decode(packed.as_str()?).ok()?;
+    let mut json = Vec::new();
+    GzDecoder::new(packed.as_slice()).take(UNPACKED_LIMIT).read_to_end(&mut json).ok()?;
+    serde_json::from_slice(&json).ok()
 }
 
 /// The Secret's name. The readable part may be cut or changed to fit; the digest tells two records apart for certain.

@@ -1,0 +1,55 @@
+//! What images were built from, told to other machines: beside the record of a release stands what its images were made
+//! of. It explains a difference on a machine that never built them, and decides nothing.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use serde_json::Value as Json;
+
+use super::World;
+use crate::graph::{StepId, StepKind};
+use crate::key::{Group, Manifest, RecordedManifest};
+use crate::tools::kube::records;
+
+/// How long a cluster may take to say it. A reason is not worth more.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// By the names of images, what each was last built from.
+pub(super) type Builds = HashMap<String, RecordedManifest>;
+
+/// What the images were built from that a chart's manifest names, and the images that these are built on: as it is kept
+/// beside the chart's record.
+pub(super) fn of_images_in(world: &World, chart: &Manifest) -> Json {
+    let named = chart.inputs().iter().filter(|input| input.group == Group::Image);
+    let mut open: Vec<&str> = named.map(|input| input.name.as_str()).collect();
+    let mut built = serde_json::Map::new();
+    while let Some(image) = open.pop() {
+        let manifest = world.last_manifest(&StepId::new(StepKind::Build, image));
+        if built.contains_key(image) {
+            continue;
+        }
+        if let Some(manifest) = manifest.and_then(|manifest| serde_json::to_value(manifest).ok()) {
+            built.insert(image.to_owned(), manifest);
+        }
+        open.extend(world.bases(image).iter().map(String::as_str));
+    }
+    Json::Object(built)
+}
+
+/// What an image was last built from: on this machine, else by whoever deployed it last.
+pub(super) async fn last(world: &World, image: &str) -> Option<RecordedManifest> {
+    match world.last_manifest(&StepId::new(StepKind::Build, image)) {
+        Some(here) => Some(here),
+        None => world.deployed_builds().await.get(image).cloned(),
+    }
+}
+
+/// What the cluster knows of it; nothing when it does not answer.
+pub(super) async fn deployed(world: &World) -> Builds {
+    if world.stack().cluster.is_none() {
+        return Builds::new();
+    }
+    let ask = async { records::list_beside(world.cluster().await.ok()?, world.stack_name()).await.ok() };
+    let told = tokio::time::timeout(PATIENCE, ask).await.ok().flatten().unwrap_or_default();
+    told.into_iter().filter_map(|images| serde_json::from_value::<Builds>(images).ok()).flatten().collect()
+}
