@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use serde_json::{Value as Json, json};
+use serde_json::json;
 
+use super::condition::Question;
 use super::ready::text;
 use super::{Speaker, StepError, World, of_kube, watching};
-use crate::config::{Check, ConditionField, HttpCheck, HttpTarget, Ready as Spec, Run, Template};
+use crate::config::{Check, HttpCheck, HttpTarget, Ready as Spec, Run, Template};
 use crate::error::Class;
 use crate::event::Stream;
 use crate::process::{self, Cancel, Command, ProcessError};
@@ -48,8 +49,8 @@ pub(super) fn describe(_world: &World, check: &Check) -> String {
 /// Whether the cluster tells of changes, so that nothing has to be tried again and again.
 pub(super) fn is_watched(check: &Check) -> bool {
     match check {
-        Check::Workload(_) | Check::Job(_) | Check::Service(_) => true,
-        Check::Http(_) | Check::Tcp { .. } | Check::Condition(_) | Check::Run { .. } => false,
+        Check::Workload(_) | Check::Job(_) | Check::Service(_) | Check::Condition(_) => true,
+        Check::Http(_) | Check::Tcp { .. } | Check::Run { .. } => false,
     }
 }
 
@@ -70,25 +71,9 @@ pub(super) async fn once(
             probed(connected.map(|()| Verdict::Passes(format!("{}:{port} accepts connections", to.service))))
         }
         Check::Condition(check) => {
-            let (kind, name) = resource(world, &check.resource).await?;
-            let namespace = text(world, &spec.namespace)?;
-            let found = world.cluster().await?.get(&kind, &namespace, &name).await.map_err(of_kube)?;
-            let Some(object) = found else {
-                return Ok(Verdict::NotYet(format!("there is no {} {name}", kind.kind)));
-            };
-            let wanted = check.value.resolve(world);
-            let wanted = wanted.map_err(|error| StepError::new(Class::Internal, error.to_string()))?.exposed();
-            let (field, now) = match &check.field {
-                ConditionField::Type(condition) => {
-                    (condition.clone(), object.condition(condition).map(|found| json!(found.status)))
-                }
-                ConditionField::Path(path) => (path.clone(), object.at(&pointer(path)).cloned()),
-            };
-            Ok(match now {
-                Some(now) if same(&now, &wanted) => Verdict::Passes(format!("{field} of {name} is {}", plain(&now))),
-                Some(now) => Verdict::NotYet(format!("{field} of {name} is {}, not {}", plain(&now), plain(&wanted))),
-                None => Verdict::NotYet(format!("{name} has no {field}")),
-            })
+            let question = Question::of(world, spec, check).await?;
+            let found = world.cluster().await?.get(&question.kind, &question.namespace, &question.name).await;
+            Ok(question.verdict(found.map_err(of_kube)?.as_ref()))
         }
         Check::Run { run, env } => {
             let mut command = match run {
@@ -206,6 +191,10 @@ async fn watched_once(world: &World, spec: &Spec) -> Result<Verdict, StepError> 
 
 /// Waits for a watched check.
 pub(super) async fn watch(world: &World, spec: &Spec, speaker: &Speaker, cancel: &Cancel) -> Result<String, StepError> {
+    if let Check::Condition(check) = &spec.check {
+        let question = Question::of(world, spec, check).await?;
+        return question.wait(world, spec.options.timeout.unwrap_or(TIMEOUT), speaker, cancel).await;
+    }
     let Some((object, options)) = watched(world, spec).await? else {
         return Err(StepError::new(Class::Internal, "this check is not watched"));
     };
@@ -238,46 +227,14 @@ pub(super) async fn diagnose(world: &World, spec: &Spec) -> Option<String> {
 }
 
 /// `KIND/NAME`, or `KIND.GROUP/NAME`, as the cluster knows it.
-async fn resource(world: &World, template: &Template) -> Result<(crate::tools::kube::Kind, String), StepError> {
+pub(super) async fn resource(
+    world: &World,
+    template: &Template,
+) -> Result<(crate::tools::kube::Kind, String), StepError> {
     let shown = text(world, template)?;
     let Some((kind, name)) = shown.split_once('/') else {
         return Err(StepError::new(Class::Input, format!("`{shown}` names no object; write KIND/NAME")));
     };
     let kind = world.cluster().await?.find_kind(kind).await.map_err(of_kube)?;
     Ok((kind, name.to_owned()))
-}
-
-/// `.status.phase` as a JSON pointer; `[0]` and `.0` both name an element.
-fn pointer(path: &str) -> String {
-    let parts = path.split(['.', '[', ']']).filter(|part| !part.is_empty());
-    parts.map(|part| format!("/{}", part.replace('~', "~0").replace('/', "~1"))).collect()
-}
-
-fn same(now: &Json, wanted: &Json) -> bool {
-    now == wanted || plain(now) == plain(wanted)
-}
-
-fn plain(value: &Json) -> String {
-    match value {
-        Json::String(text) => text.clone(),
-        other => other.to_string(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_of_fields_as_people_write_them() {
-        assert_eq!(pointer(".status.phase"), "/status/phase");
-        assert_eq!(pointer("spec.ports[0].name"), "/spec/ports/0/name");
-        assert_eq!(pointer(".metadata.labels.a/b"), "/metadata/labels/a~1b");
-    }
-
-    #[test]
-    fn a_number_equals_its_text() {
-        assert!(same(&json!(3), &json!("3")) && same(&json!("True"), &json!("True")));
-        assert!(!same(&json!(3), &json!("4")));
-    }
 }

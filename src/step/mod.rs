@@ -10,6 +10,7 @@ mod cache;
 mod chart;
 mod check;
 mod cluster;
+mod condition;
 mod facts;
 mod guard;
 mod load;

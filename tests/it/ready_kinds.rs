@@ -58,7 +58,7 @@ fn every_kind_of_check_waits_until_it_passes() {
         [ready.http]\nhttp = { service = \"web\", port = 80, path = \"/health\", contains = \"all is well\" }\n\
         [ready.status]\nhttp = { service = \"web\", port = 80, path = \"/absent\", status = 404 }\n\
         [ready.tcp]\ntcp = { service = \"web\", port = 80 }\n\
-        [ready.condition]\ncondition = { resource = \"deployment/web\", type = \"Available\" }\n\
+        [ready.condition]\ncondition = { resource = \"deployment/web\", type = \"Available\" }\ninterval = \"10m\"\n\
         [ready.field]\ncondition = { resource = \"deployments.apps/web\", path = \".status.readyReplicas\", value = 1 }\n\
         [ready.run]\nrun = \"test -e passed || { touch passed; exit 1; }\"\ninterval = \"100ms\"\n";
     let project = with_checks(&bed, "kinds", "busybox sleep 2", checks);

@@ -149,6 +149,29 @@ fn a_context_that_is_not_there_names_those_that_are() {
     project(STACK).stack(&["apply"]).expect_code(3).expect_stderr(&bed.profile);
 }
 
+/// Nobody is asked at an address of documentation: the refusal comes first.
+#[test]
+fn a_cluster_that_looks_remote_has_to_be_named() {
+    Bed::get();
+    let mut project = project(&STACK.replace("somewhere", "production"));
+    project.write(
+        "kubeconfig",
+        "apiVersion: v1\nkind: Config\nclusters: [{name: c, cluster: {server: 'https://198.51.100.1:6443'}}]\n\
+         contexts: [{name: production, context: {cluster: c, user: u}}]\nusers: [{name: u, user: {token: t}}]\n",
+    );
+    project.set_env("KUBECONFIG", project.path().join("kubeconfig").to_str().expect("UTF-8"));
+    for command in [&["apply"][..], &["destroy", "--yes"], &["gc", "--yes"]] {
+        let run = project.stack(command).expect_code(2).expect_stderr("context production looks remote");
+        assert!(run.stderr.contains("--allow-context production"), "{}", run.stderr);
+        assert!(run.stderr.contains("allow-contexts = [\"production\"]"), "{}", run.stderr);
+    }
+    let images = crate::support::host_docker(&["image", "ls", "--quiet", &format!("{}-app", project.name)]);
+    assert!(images.stdout.is_empty(), "an image was built");
+    // Named, it is asked; here by the address of nobody on this machine.
+    project.edit("kubeconfig", "https://198.51.100.1:6443", "https://127.0.0.1:1");
+    project.stack(&["apply", "--allow-context", "prod*"]).expect_code(3).expect_stderr("127.0.0.1:1");
+}
+
 #[test]
 fn helm_that_is_not_there_is_missing() {
     let bed = Bed::get();

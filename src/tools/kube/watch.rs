@@ -90,6 +90,46 @@ impl Cluster {
         feeds.insert(key, Arc::downgrade(&feed));
         (feed, true)
     }
+
+    /// Follows one object until `found` has found in it what is waited for. It is asked on every change, and also while
+    /// there is no such object.
+    ///
+    /// # Errors
+    /// When the cluster refuses to tell of its changes; while it does not answer, it is waited for.
+    pub async fn until<T>(
+        &self,
+        kind: &Kind,
+        namespace: &str,
+        name: &str,
+        mut found: impl FnMut(Option<&Object>) -> Option<T>,
+    ) -> Result<T, KubeError> {
+        let namespace = if kind.namespaced { namespace } else { "" };
+        let key =
+            FeedKey { kind: kind.clone(), namespace: kind.namespaced.then(|| namespace.to_owned()), fields: None };
+        let now = self.get(kind, namespace, name).await?;
+        if let Some(found) = found(now.as_ref()) {
+            return Ok(found);
+        }
+        // A feed that others began may still be on its way to what was just read.
+        let reached = now.as_ref().map_or(0, version);
+        let (feed, _) = self.feed(key);
+        let mut changes = feed.changes();
+        loop {
+            changes.mark_unchanged();
+            if let Some(trouble) = feed.trouble().filter(|trouble| trouble.refused) {
+                let action = format!("watch {}", kind.plural);
+                return Err(KubeError::Forbidden { action, message: trouble.message });
+            }
+            if feed.is_synced()
+                && feed.has_reached(reached)
+                && let Some(found) = found(feed.object(namespace, name).as_deref())
+            {
+                return Ok(found);
+            }
+            // The feed is held here, so its sender is there.
+            let _ = changes.changed().await;
+        }
+    }
 }
 
 impl Feed {
@@ -111,6 +151,11 @@ impl Feed {
     /// All objects, by namespace and name.
     pub(super) fn objects(&self) -> Vec<Arc<Object>> {
         lock(&self.shared.state).objects.values().map(Arc::clone).collect()
+    }
+
+    /// One object.
+    fn object(&self, namespace: &str, name: &str) -> Option<Arc<Object>> {
+        lock(&self.shared.state).objects.get(&(namespace.to_owned(), name.to_owned())).map(Arc::clone)
     }
 
     /// Why it is behind, if it is.
