@@ -29,7 +29,7 @@ pub fn changes(before: &RecordedManifest, now: &Manifest) -> Vec<Change> {
             continue;
         }
         match before.inputs.get(&input.path()) {
-            Some(old) if *old == input.value => {}
+            Some(old) if input.value.is_recorded_as(old) => {}
             old => changes.push(change(input, old)),
         }
     }
@@ -58,7 +58,12 @@ fn change(input: &Input, old: Option<&Value>) -> Change {
         Group::Env => format!("env {name} {}", arrow()),
         Group::Setting | Group::Target | Group::Output => format!("{name} {}", arrow()),
     };
-    Change { input: input.path(), from: old.map(full), to: Some(full(&input.value)), shown }
+    Change {
+        input: input.path(),
+        from: old.map(|old| old.text().into_owned()),
+        to: Some(input.value.text().into_owned()),
+        shown,
+    }
 }
 
 fn gone((path, old): (&String, &Value)) -> Change {
@@ -68,14 +73,7 @@ fn gone((path, old): (&String, &Value)) -> Change {
         Some((group, name)) => format!("{group} {name} is gone"),
         None => format!("{path} is gone"),
     };
-    Change { input: path.clone(), from: Some(full(old)), to: None, shown }
-}
-
-fn full(value: &Value) -> String {
-    match value {
-        Value::Text(text) | Value::Digest(text) => text.clone(),
-        Value::Unknown { .. } => value.shown(),
-    }
+    Change { input: path.clone(), from: Some(old.text().into_owned()), to: None, shown }
 }
 
 /// Empty and blank-padded texts in quotes, since they can't be seen otherwise.

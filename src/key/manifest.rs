@@ -4,6 +4,7 @@
 //! So the explanation of a key can never disagree with the key. A manifest is also what a record keeps, which is why no
 //! value in it may be secret: secrets enter as [`SecretDigest`].
 
+use std::borrow::Cow;
 use std::fmt;
 
 use indexmap::IndexMap;
@@ -55,6 +56,14 @@ pub enum Value {
     Text(String),
     /// A digest, shown shortened.
     Digest(String),
+    /// A file, by its content; a record keeps the same as a digest in text. There may be a hundred thousand of them.
+    #[serde(skip)]
+    Content {
+        /// Whether it may be executed.
+        executable: bool,
+        /// The BLAKE3 digest of what is in it.
+        digest: [u8; 32],
+    },
     /// Not known yet: the output of a step that has not run.
     #[serde(skip)]
     Unknown {
@@ -67,9 +76,37 @@ impl Value {
     /// The value as a person reads it; digests shortened to 12 digits.
     pub fn shown(&self) -> String {
         match self {
-            Self::Text(text) => text.clone(),
             Self::Digest(digest) => short_digest(digest),
-            Self::Unknown { because } => format!("(known after {because})"),
+            Self::Content { .. } => short_digest(&self.text()),
+            Self::Text(_) | Self::Unknown { .. } => self.text().into_owned(),
+        }
+    }
+
+    /// The whole value.
+    pub fn text(&self) -> Cow<'_, str> {
+        match self {
+            Self::Text(text) | Self::Digest(text) => Cow::Borrowed(text),
+            Self::Content { executable, digest } => {
+                let kind = if *executable { "executable" } else { "file" };
+                Cow::Owned(format!("{kind} b3:{}", blake3::Hash::from_bytes(*digest).to_hex()))
+            }
+            Self::Unknown { because } => Cow::Owned(format!("(known after {because})")),
+        }
+    }
+
+    /// The value as a record keeps it.
+    fn recorded(&self) -> Self {
+        match self {
+            Self::Content { .. } => Self::Digest(self.text().into_owned()),
+            Self::Text(_) | Self::Digest(_) | Self::Unknown { .. } => self.clone(),
+        }
+    }
+
+    /// Whether a record that has this value means the same.
+    pub(super) fn is_recorded_as(&self, recorded: &Self) -> bool {
+        match (self, recorded) {
+            (Self::Content { .. }, Self::Digest(text)) => self.text() == *text,
+            _ => self == recorded,
         }
     }
 }
@@ -101,19 +138,25 @@ impl Input {
 }
 
 fn path(group: Group, name: &str) -> String {
-    let group = match group {
-        Group::Setting => "setting",
-        Group::Arg => "arg",
-        Group::Secret => "secret",
-        Group::Base => "base",
-        Group::Image => "image",
-        Group::Value => "value",
-        Group::File => "file",
-        Group::Target => "target",
-        Group::Output => "output",
-        Group::Env => "env",
-    };
-    format!("{group}.{name}")
+    format!("{}.{name}", group.as_str())
+}
+
+impl Group {
+    /// Its name in paths.
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Setting => "setting",
+            Self::Arg => "arg",
+            Self::Secret => "secret",
+            Self::Base => "base",
+            Self::Image => "image",
+            Self::Value => "value",
+            Self::File => "file",
+            Self::Target => "target",
+            Self::Output => "output",
+            Self::Env => "env",
+        }
+    }
 }
 
 /// A secret as it may stand in a manifest: equal for equal secrets, useless without the secret's neighbours.
@@ -235,7 +278,7 @@ impl Manifest {
     pub fn waits_for(&self) -> Option<&StepId> {
         self.inputs.iter().find_map(|input| match &input.value {
             Value::Unknown { because } => Some(because),
-            Value::Text(_) | Value::Digest(_) => None,
+            Value::Text(_) | Value::Digest(_) | Value::Content { .. } => None,
         })
     }
 
@@ -246,26 +289,34 @@ impl Manifest {
         let mut hasher = blake3::Hasher::new();
         // Large pieces are hashed several times faster than small ones.
         let mut buffer = Vec::with_capacity(2 * PIECE);
-        let mut add = |part: &[u8]| {
-            buffer.extend_from_slice(&(part.len() as u64).to_le_bytes());
-            buffer.extend_from_slice(part);
+        let mut add = |parts: &[&[u8]]| {
+            let length: usize = parts.iter().map(|part| part.len()).sum();
+            buffer.extend_from_slice(&(length as u64).to_le_bytes());
+            parts.iter().for_each(|part| buffer.extend_from_slice(part));
             if buffer.len() >= PIECE {
                 hasher.update(&buffer);
                 buffer.clear();
             }
         };
-        add(&VERSION.to_le_bytes());
-        add(self.kind.as_bytes());
+        add(&[&VERSION.to_le_bytes()]);
+        add(&[self.kind.as_bytes()]);
         for input in inputs {
-            add(input.path().as_bytes());
+            let path = [input.group.as_str().as_bytes(), b".", input.name.as_bytes()];
+            add(&path);
             match &input.value {
                 Value::Text(text) => {
-                    add(b"text");
-                    add(text.as_bytes());
+                    add(&[b"text"]);
+                    add(&[text.as_bytes()]);
                 }
                 Value::Digest(digest) => {
-                    add(b"digest");
-                    add(digest.as_bytes());
+                    add(&[b"digest"]);
+                    add(&[digest.as_bytes()]);
+                }
+                // The same as the text that a record keeps, without making it.
+                Value::Content { executable, digest } => {
+                    let kind: &[u8] = if *executable { b"executable b3:" } else { b"file b3:" };
+                    add(&[b"digest"]);
+                    add(&[kind, blake3::Hash::from_bytes(*digest).to_hex().as_bytes()]);
                 }
                 Value::Unknown { .. } => return None,
             }
@@ -277,7 +328,7 @@ impl Manifest {
     /// The form that records keep, or nothing while an input is unknown.
     pub fn recorded(&self) -> Option<RecordedManifest> {
         let key = self.key()?;
-        let inputs = self.inputs.iter().map(|input| (input.path(), input.value.clone())).collect();
+        let inputs = self.inputs.iter().map(|input| (input.path(), input.value.recorded())).collect();
         Some(RecordedManifest { version: VERSION, key, inputs })
     }
 }

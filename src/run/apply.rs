@@ -43,8 +43,15 @@ pub async fn apply(
     events.send(EventKind::RunStarted { stack: world.stack().name.value.clone(), steps: selected.steps().len() });
     let failing = if options.keep_going { Failing::KeepGoing } else { Failing::Fast };
     let input = for_apply(world, &selected, options.jobs, failing);
+    step::look_early(world, selected.steps());
     let applier = Arc::new(Applier { world: Arc::clone(world), selected, events: events.clone() });
     let mut failures = std::collections::BTreeMap::new();
+    // What has left the file is looked for meanwhile. That holds if the run turns out to change nothing.
+    let has_cluster = world.stack().cluster.is_some();
+    let early = options.prune.as_ref().filter(|_| has_cluster).map(|_| {
+        let world = Arc::clone(world);
+        AbortOnDrop(tokio::spawn(async move { step::leftovers_early(&world).await }))
+    });
     let mut report = run(input, Arc::clone(&applier), stops, |event| {
         if let ExecEvent::Finished { step, end: End::Failed { class, .. }, .. } = &event {
             failures.insert(applier.world.graph().id(applier.selected.step(*step)).to_string(), *class);
@@ -54,7 +61,15 @@ pub async fn apply(
     .await?;
     let all_well = report.summary.failed + report.summary.blocked + report.summary.cancelled == 0;
     if let Some(stops) = options.prune.filter(|_| all_well && report.summary.stopped.is_none()) {
-        let leftovers = step::leftovers(world).await.unwrap_or_else(|error| {
+        let known = match early {
+            Some(mut early) if report.summary.done == 0 => (&mut early.0).await.ok().and_then(Result::ok),
+            Some(_) | None => None,
+        };
+        let leftovers = match known {
+            Some(known) => Ok(known),
+            None => step::leftovers(world).await,
+        };
+        let leftovers = leftovers.unwrap_or_else(|error| {
             let message = format!("what has left the file can't be looked for: {}", error.reason);
             events.send(EventKind::Warning { step: None, message });
             Vec::new()
@@ -72,6 +87,15 @@ pub async fn apply(
     }
     events.send(run_finished(&report.summary, begun.elapsed()));
     Ok(RunResult { summary: report.summary, failures })
+}
+
+/// A look at the world that nobody needs any more once nobody waits for it.
+struct AbortOnDrop<T>(tokio::task::JoinHandle<T>);
+
+impl<T> Drop for AbortOnDrop<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 struct Applier {

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::{inspect, pending};
 use crate::graph::{StepId, StepIndex};
-use crate::key::Value;
 use crate::plan::{Action, Decision};
 use crate::step::{StepError, World};
 
@@ -55,14 +54,14 @@ pub async fn explain(world: &Arc<World>, step: StepIndex) -> Result<Explained, S
     }
     let inspection = inspect(world, step).await?;
     let manifest = inspection.manifest;
-    let full = |value: &Value| match value {
-        Value::Text(text) | Value::Digest(text) => text.clone(),
-        Value::Unknown { .. } => value.shown(),
-    };
     let inputs = manifest
         .inputs()
         .iter()
-        .map(|input| ExplainedInput { path: input.path(), shown: input.value.shown(), full: full(&input.value) })
+        .map(|input| ExplainedInput {
+            path: input.path(),
+            shown: input.value.shown(),
+            full: input.value.text().into_owned(),
+        })
         .collect();
     let notes = manifest.unknowable().iter().chain(manifest.notes()).cloned().collect();
     Ok(Explained {

@@ -50,7 +50,7 @@ pub async fn gc(world: &World) -> Result<Gc, StepError> {
     let (images, users) = tokio::try_join!(stored::images(world), stored::users(world))?;
     let (remove, keep) = decide(images, &users);
     let known: BTreeSet<_> = world.graph().steps().map(|(_, id)| id.to_string()).collect();
-    let forget = world.state().steps().filter(|step| !known.contains(*step)).map(str::to_owned).collect();
+    let forget = world.remembered().into_iter().filter(|step| !known.contains(step)).collect();
     Ok(Gc { stack: world.stack_name().to_owned(), remove, keep, forget, removed: false })
 }
 
@@ -62,7 +62,7 @@ pub async fn sweep(world: &World, gc: &mut Gc) -> Result<(), StepError> {
     for image in &mut gc.remove {
         image.error = stored::untag(world, &image.place, &image.name).await.err().map(|error| error.reason);
     }
-    world.state().forget(&gc.forget);
+    world.forget(&gc.forget);
     gc.removed = true;
     world.keep().map_err(|error| {
         let reason = format!("what is remembered can't be written to .stack/: {error}");

@@ -195,7 +195,7 @@ async fn read(
         }
     };
     for file in context.files() {
-        manifest.digest(Group::File, file.path, file.value);
+        manifest.push(Group::File, file.path, file.value);
     }
     manifest.digest(Group::File, &spec.dockerfile.text, files::digest_bytes(&dockerfile));
     let ignore = context.ignore.as_ref().map(|(path, bytes)| {

@@ -1,7 +1,7 @@
 //! `cluster`: it exists, runs, and answers. Nothing is recorded: the API server itself is asked.
 
 use super::output::{Known, Output};
-use super::{Finished, Inspection, Speaker, StepError, World};
+use super::{Finished, Inspection, Speaker, StepError, World, of_kube};
 use crate::config::{Cluster as Spec, Driver};
 use crate::error::Class;
 use crate::event::Stream;
@@ -50,7 +50,7 @@ pub(super) async fn inspect(world: &World) -> Result<Inspection, StepError> {
     manifest.text(Group::Target, "driver", spec.driver.value.as_str());
     manifest.text(Group::Target, "context", &spec.context);
     let answer = match world.cluster().await {
-        Ok(cluster) => describe(cluster).await,
+        Ok(cluster) => describe(world, cluster).await,
         Err(error) => Err(error),
     };
     let (effect, output) = match answer {
@@ -62,12 +62,11 @@ pub(super) async fn inspect(world: &World) -> Result<Inspection, StepError> {
     Ok(Inspection { decision, manifest, output, work: super::Work::Cluster(Work) })
 }
 
-async fn describe(cluster: &Cluster) -> Result<(String, Output), StepError> {
-    let of = |error: crate::tools::kube::KubeError| StepError::of(&error, error.class(), error.help());
-    let (uid, version, nodes) =
-        tokio::try_join!(cluster.identity(), cluster.server_version(), cluster.nodes()).map_err(of)?;
+async fn describe(world: &World, cluster: &Cluster) -> Result<(String, Output), StepError> {
+    let version = async { cluster.server_version().await.map_err(of_kube) };
+    let (uid, version, nodes) = tokio::try_join!(world.uid(), version, world.node_list())?;
     let ip = nodes.first().and_then(|node| node.internal_ip.clone());
-    Ok((version, Output::Cluster { uid, ip }))
+    Ok((version, Output::Cluster { uid: uid.to_owned(), ip }))
 }
 
 pub(super) async fn execute(
@@ -92,7 +91,7 @@ pub(super) async fn execute(
     let start = driver.start(&new, cancel, &mut |stream: Stream, line: &str| speaker.output(stream, line)).await;
     start.map_err(|error| StepError::of(&error, error.class(), error.help()))?;
     let cluster = world.cluster().await?;
-    let (version, output) = describe(cluster).await?;
+    let (version, output) = describe(world, cluster).await?;
     Ok(Finished { output, note: Some(format!("{} answers ({version})", title(spec))) })
 }
 

@@ -101,8 +101,8 @@ impl Facts<'_> {
         for input in manifest.inputs() {
             self.add(input.path().as_bytes());
             match &input.value {
-                Input::Text(text) | Input::Digest(text) => self.add(text.as_bytes()),
                 Input::Unknown { .. } => return None,
+                known => self.add(known.text().as_bytes()),
             }
         }
         Some(())

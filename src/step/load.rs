@@ -18,6 +18,7 @@ use crate::plan::{Effect, by_effect};
 use crate::process::{Cancel, CancelLevel};
 use crate::tools::docker::{DockerError, Engine, LoadProgress, LoadWay, Loaded, Wanted};
 use crate::tools::minikube::ClusterDriver;
+use crate::tools::node::Store;
 
 /// How often the progress of a load is told.
 const TELL_EVERY: Duration = Duration::from_millis(100);
@@ -61,7 +62,8 @@ pub(super) async fn inspect(world: &World, name: &str) -> Result<Inspection, Ste
             }
         }
     };
-    let decision = by_effect(&manifest, world.last_manifest(&step).as_ref(), &effect);
+    let last = if matches!(effect, Effect::Intact(_)) { None } else { world.last_manifest(&step) };
+    let decision = by_effect(&manifest, last.as_ref(), &effect);
     let work = super::Work::Load(Work { name: name.to_owned() });
     Ok(Inspection { decision, manifest, output: Known::Yes(Output::None), work })
 }
@@ -87,12 +89,16 @@ async fn observe(
             Ok(store) => store,
             Err(error) => return Some(error.reason.clone()),
         };
-        match store.held(&wanted).await {
-            Ok(Some(held)) if wanted.is(&held) => None,
-            Ok(Some(_)) => Some(format!("{reference} is another image on node {}", node.name)),
+        let held = async {
+            let Some(held) = store.held(&wanted).await? else { return Ok(None) };
+            wanted.is(&held).await.map(Some)
+        };
+        match held.await {
+            Ok(Some(true)) => None,
+            Ok(Some(false)) => Some(format!("{reference} is another image on node {}", node.name)),
             Ok(None) if was_there => Some(format!("image is gone from node {}", node.name)),
             Ok(None) => Some(format!("{reference} is not on node {}", node.name)),
-            Err(error) => Some(format!("node {} can't be asked: {error}", node.name)),
+            Err::<_, DockerError>(error) => Some(format!("node {} can't be asked: {error}", node.name)),
         }
     });
     let wrong: Vec<_> = join_all(asked).await.into_iter().flatten().collect();
@@ -171,6 +177,13 @@ impl Tool<'_> {
 }
 
 impl Bringing<'_> {
+    async fn is_in(&self, store: &Store) -> Result<bool, DockerError> {
+        match store.held(self.wanted).await? {
+            Some(held) => self.wanted.is(&held).await,
+            None => Ok(false),
+        }
+    }
+
     /// Brings the image to one node, unless it is there.
     async fn bring(&self, node: &NodeStore) -> Result<Option<Loaded>, StepError> {
         let named = |error: DockerError| {
@@ -178,8 +191,7 @@ impl Bringing<'_> {
             StepError { reason: format!("node {}: {}", node.name, error.reason), ..error }
         };
         let store = node.store.as_ref().map_err(Clone::clone)?;
-        let there = store.held(self.wanted).await.map_err(named)?;
-        if there.is_some_and(|held| self.wanted.is(&held)) {
+        if self.is_in(store).await.map_err(named)? {
             return Ok(None);
         }
         self.wanted.fits(&node.platform).map_err(named)?;
@@ -206,8 +218,7 @@ impl Bringing<'_> {
             Ok(loaded) => loaded,
             Err(error) if error.another_way_may_help() && self.tool.load(&self.wanted.reference).await => {
                 // Only the node itself knows.
-                let there = store.held(self.wanted).await.map_err(named)?;
-                if !there.is_some_and(|held| self.wanted.is(&held)) {
+                if !self.is_in(store).await.map_err(named)? {
                     return Err(named(error));
                 }
                 let (sent, layers) = (self.wanted.image.size, self.wanted.image.layers.len());

@@ -74,9 +74,7 @@ impl Nodes {
             .cluster
             .as_ref()
             .ok_or_else(|| StepError::new(Class::Internal, "an image is loaded without a cluster"))?;
-        let cluster = world.cluster().await?;
-        let of = |error: crate::tools::kube::KubeError| StepError::of(&error, error.class(), error.help());
-        let (nodes, uid) = tokio::try_join!(cluster.nodes(), cluster.identity()).map_err(of)?;
+        let (nodes, uid) = tokio::try_join!(world.node_list(), world.uid())?;
         let slot = format!("node docker of {}", spec.context);
         let known = world.state().tools.get(&slot).and_then(|json| serde_json::from_value(json.clone()).ok());
         let known = known.filter(|known: &Remembered| known.uid == uid).unwrap_or_default();
@@ -96,7 +94,7 @@ impl Nodes {
             });
             stores.push(NodeStore { name: node.name.clone(), platform: format!("linux/{}", node.architecture), store });
         }
-        let now = Remembered { uid, docker };
+        let now = Remembered { uid: uid.to_owned(), docker };
         if now != seeker.known
             && let Ok(json) = serde_json::to_value(&now)
         {

@@ -1,7 +1,6 @@
 //! What has to be there before the first step starts, so that nothing is half done for want of a tool.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 
 use super::{StepError, World, cluster, guard};
 use crate::config::Driver;
@@ -35,31 +34,4 @@ pub async fn preflight(world: &World, kinds: &HashSet<StepKind>) -> Result<(), S
         Ok(())
     };
     tokio::try_join!(docker, helm, cluster).map(|_: ((), (), ())| ())
-}
-
-/// Begins to connect to all that the steps will ask, while the first of them are at work. Whoever needs a connection waits
-/// for the one that is being made; one that fails is tried again, and told of, by whoever needs it.
-pub fn connect_early(world: &Arc<World>, kinds: &HashSet<StepKind>) {
-    let (builds, loads, cluster) =
-        [StepKind::Build, StepKind::Load, StepKind::Cluster].map(|kind| kinds.contains(&kind)).into();
-    let world = Arc::clone(world);
-    tokio::spawn(async move {
-        tokio::join!(
-            async {
-                if builds || loads {
-                    world.engine().await.ok();
-                }
-            },
-            async {
-                if cluster {
-                    world.cluster().await.ok();
-                }
-            },
-            async {
-                if loads {
-                    world.nodes().await.ok();
-                }
-            },
-        )
-    });
 }

@@ -70,6 +70,14 @@ pub async fn leftovers(world: &World) -> Result<Vec<Leftover>, StepError> {
     if world.stack().cluster.is_none() || !matches!(world.cluster_uid(), Known::Yes(_)) {
         return Ok(Vec::new());
     }
+    leftovers_early(world).await
+}
+
+/// The same, before anybody knows whether there is a cluster.
+///
+/// # Errors
+/// When there is none, or it can't be asked.
+pub async fn leftovers_early(world: &World) -> Result<Vec<Leftover>, StepError> {
     Ok(all(world).await?.into_iter().filter(|leftover| !leftover.kept).collect())
 }
 

@@ -41,7 +41,7 @@ pub(super) async fn inspect(world: &World, name: &str) -> Result<Inspection, Ste
     let manifest = inputs(world, spec);
     let effect = match waits_for(world, &step) {
         Some(because) => Effect::Unknown { because },
-        None => match look(world, spec).await? {
+        None => match look(world, name, spec).await? {
             Verdict::Passes(seen) => Effect::Intact(seen),
             Verdict::NotYet(why) | Verdict::Never(why) => Effect::wrong(why),
         },
@@ -69,10 +69,17 @@ fn inputs(world: &World, spec: &Spec) -> Manifest {
     manifest
 }
 
-async fn look(world: &World, spec: &Spec) -> Result<Verdict, StepError> {
+async fn look(world: &World, name: &str, spec: &Spec) -> Result<Verdict, StepError> {
     // A command may have effects of its own, so it is not run only to look.
     if let Check::Run { .. } = spec.check {
         return Ok(Verdict::NotYet("a command is run in every apply".to_owned()));
+    }
+    let seen = match world.early().check(name).await {
+        Some(seen) => Some(seen),
+        None => check::glance(world, spec).await?,
+    };
+    if let Some(verdict) = seen {
+        return Ok(verdict);
     }
     let deadline = Instant::now() + LOOK;
     match timeout_at(deadline, check::once(world, spec, &Cancel::never(), &mut |_, _| {})).await {

@@ -52,10 +52,7 @@ impl Sources {
         self.folders.extend(found);
         let files = manifest.inputs().iter().filter(|input| matches!(input.group, Group::File | Group::Secret));
         self.inputs.extend(files.map(|input| {
-            let value = match &input.value {
-                Value::Text(text) | Value::Digest(text) => text.clone(),
-                Value::Unknown { .. } => input.value.shown(),
-            };
+            let value = input.value.text().into_owned();
             (format!("{id} {}", input.path()), Seen { path: root.join(&input.name), value })
         }));
         Ok(())
@@ -89,7 +86,7 @@ pub(super) fn listed_folders(manifest: &Manifest, root: &Path, found: &mut Vec<P
     found.push(root.to_owned());
     let folders = manifest.inputs().iter().filter(|input| match &input.value {
         Value::Text(text) | Value::Digest(text) => text == "folder",
-        Value::Unknown { .. } => false,
+        Value::Content { .. } | Value::Unknown { .. } => false,
     });
     found.extend(folders.map(|input| root.join(&input.name)));
 }

@@ -14,18 +14,19 @@ use serde_json::Value as Json;
 use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
 
 use super::builds::{self, Builds};
+use super::early::Early;
 use super::output::{Known, Output, deploy_tag};
-use super::{StepError, nodes::Nodes, registry::Hosting};
+use super::{StepError, nodes::Nodes, of_kube, registry::Hosting};
 use crate::config::{ChartField, ImageField, LoadMode, OutputRef, Outputs, StackFile};
 use crate::error::Class;
 use crate::graph::{Graph, ImageFacts, StepId, StepIndex, StepKind};
 use crate::key::context::DigestCache;
 use crate::key::{Key, Manifest, RecordedManifest};
 use crate::process::Cancel;
-use crate::store::{Earlier, KeptManifest, Proven, State, Store, TaskLog};
+use crate::store::{Earlier, Manifests, Proven, State, Store, TaskLog};
 use crate::tools::docker::{Engine, has_host};
 use crate::tools::helm::Helm;
-use crate::tools::kube::{Cluster, Snapshot};
+use crate::tools::kube::{Cluster, Node, Snapshot};
 use crate::tools::redact::Redactor;
 
 /// What the environment of the process says, read once at the start.
@@ -88,6 +89,7 @@ pub struct World {
     builds: OnceCell<Builds>,
     /// What registries said of base images that the engine does not have.
     bases: tokio::sync::Mutex<BTreeMap<String, Option<String>>>,
+    manifests: Manifests,
     digests: DigestCache,
     tasks: TaskLog,
     proven: Proven,
@@ -96,6 +98,8 @@ pub struct World {
     outputs: Mutex<Vec<Option<Known<Output>>>>,
     engine: OnceCell<Engine>,
     cluster: OnceCell<Arc<Cluster>>,
+    uid: OnceCell<String>,
+    node_list: OnceCell<Vec<Node>>,
     nodes: OnceCell<Nodes>,
     registry: OnceCell<Hosting>,
     helm: OnceCell<Helm>,
@@ -103,6 +107,7 @@ pub struct World {
     renders: Semaphore,
     /// The cluster as it was read last, and when that began.
     snapshot: Mutex<Option<(Instant, Arc<Snapshot>)>>,
+    early: Early,
     /// Whether the cluster has been named to whoever reads along.
     announced: AtomicBool,
 }
@@ -119,7 +124,7 @@ impl World {
         options: Options,
     ) -> Self {
         let outputs = Mutex::new(vec![None; graph.len()]);
-        let Earlier { state, tasks, digests, proven, warnings: _ } = earlier;
+        let Earlier { state, is_state_ignored, manifests, tasks, digests, proven, warnings: _ } = earlier;
         let folder = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open(&stack.root, folder, Mode::empty()).ok();
         let redactor = Redactor::new(stack.secrets.iter().map(ExposeSecret::expose_secret));
@@ -132,10 +137,11 @@ impl World {
             options,
             redactor,
             state: Mutex::new(state),
-            learned: AtomicBool::new(false),
+            learned: AtomicBool::new(is_state_ignored),
             cache_failed: AtomicBool::new(false),
             builds: OnceCell::new(),
             bases: tokio::sync::Mutex::default(),
+            manifests,
             digests,
             tasks,
             proven,
@@ -143,11 +149,14 @@ impl World {
             outputs,
             engine: OnceCell::new(),
             cluster: OnceCell::new(),
+            uid: OnceCell::new(),
+            node_list: OnceCell::new(),
             nodes: OnceCell::new(),
             registry: OnceCell::new(),
             helm: OnceCell::new(),
             renders: Semaphore::new(RENDERS),
             snapshot: Mutex::new(None),
+            early: Early::default(),
             announced: AtomicBool::new(false),
         }
     }
@@ -246,8 +255,7 @@ impl World {
 
     /// The manifest with which a step last succeeded on this machine. Only worth reading to explain a difference.
     pub fn last_manifest(&self, step: &StepId) -> Option<RecordedManifest> {
-        let kept = self.state().manifests.get(&step.to_string()).cloned();
-        kept.and_then(|kept| kept.manifest())
+        self.manifests.get(&step.to_string())
     }
 
     /// The same for images as the cluster has it from other machines; asked once in a run.
@@ -257,7 +265,7 @@ impl World {
 
     /// The key of that manifest.
     pub fn last_key(&self, step: &StepId) -> Option<Key> {
-        self.state().manifests.get(&step.to_string()).map(|kept| kept.key.clone())
+        self.manifests.key(&step.to_string())
     }
 
     /// Keeps the manifest with which a step succeeded. Tasks have records of their own.
@@ -265,9 +273,23 @@ impl World {
         if step.kind() == StepKind::Task || manifest.key() == self.last_key(step) {
             return;
         }
-        if let Some(kept) = manifest.recorded().as_ref().and_then(KeptManifest::new) {
-            self.learn(|state| state.manifests.insert(step.to_string(), kept));
+        if let Some(recorded) = manifest.recorded() {
+            self.manifests.insert(&step.to_string(), &recorded);
         }
+    }
+
+    /// The steps of which anything is remembered.
+    pub fn remembered(&self) -> Vec<String> {
+        let mut steps: Vec<String> = self.state().steps().map(str::to_owned).chain(self.manifests.steps()).collect();
+        steps.sort();
+        steps.dedup();
+        steps
+    }
+
+    /// Forgets what is remembered of these steps.
+    pub fn forget(&self, steps: &[String]) {
+        self.learn(|state| state.forget(steps));
+        self.manifests.forget(steps);
     }
 
     /// The images that an image's Dockerfile builds on.
@@ -304,6 +326,7 @@ impl World {
             let state = self.state().clone();
             self.store.write_state(&state)?;
         }
+        self.manifests.save()?;
         self.tasks.tidy(|task| self.stack.tasks.contains_key(task))?;
         self.proven.save(self.stack.tasks.len())?;
         self.digests.save()
@@ -329,10 +352,22 @@ impl World {
     pub async fn cluster(&self) -> Result<&Arc<Cluster>, StepError> {
         let connect = || async {
             let cluster = self.connect_cluster().await?;
-            cluster.identity().await.map_err(|error| StepError::of(&error, error.class(), error.help()))?;
+            self.uid.get_or_try_init(|| cluster.identity()).await.map_err(of_kube)?;
             Ok(cluster)
         };
         self.cluster.get_or_try_init(connect).await
+    }
+
+    /// The uid of the cluster, which has to answer; asked once in a run.
+    pub(super) async fn uid(&self) -> Result<&str, StepError> {
+        let cluster = self.cluster().await?;
+        self.uid.get_or_try_init(|| cluster.identity()).await.map(String::as_str).map_err(of_kube)
+    }
+
+    /// The cluster's nodes; asked once in a run.
+    pub(super) async fn node_list(&self) -> Result<&[Node], StepError> {
+        let cluster = self.cluster().await?;
+        self.node_list.get_or_try_init(|| cluster.nodes()).await.map(Vec::as_slice).map_err(of_kube)
     }
 
     /// The cluster as it was read a moment ago, shared by all that look at the same time. Nothing that this run has done
@@ -358,8 +393,14 @@ impl World {
         self.renders.acquire().await.ok()
     }
 
+    /// What was looked at before its turn.
+    pub(super) fn early(&self) -> &Early {
+        &self.early
+    }
+
     /// Says that a step has changed something: what was read before may not hold any more.
     pub fn changed(&self) {
+        self.early.forget();
         *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 

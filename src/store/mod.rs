@@ -5,6 +5,7 @@
 //! version, is a miss with a warning.
 
 mod lock;
+mod manifests;
 mod proven;
 mod state;
 mod tasks;
@@ -15,8 +16,9 @@ use std::path::{Path, PathBuf};
 use crate::key::context::DigestCache;
 
 pub use lock::{Holder, Lock, LockError};
+pub use manifests::Manifests;
 pub use proven::{Proof, Proven};
-pub use state::{KeptManifest, LastOutcome, State};
+pub use state::{LastOutcome, State};
 pub use tasks::{TaskLog, TaskRecord, TaskView};
 
 /// The folder `.stack/` beside a stack file.
@@ -30,6 +32,10 @@ pub struct Store {
 pub struct Earlier {
     /// Hints.
     pub state: State,
+    /// Whether the hints that were there had to be ignored, and are to be written anew.
+    pub is_state_ignored: bool,
+    /// What steps were last done with.
+    pub manifests: Manifests,
     /// What tasks did.
     pub tasks: TaskLog,
     /// The digests of files.
@@ -44,11 +50,14 @@ impl Store {
     /// Reads everything that earlier runs left.
     pub fn read_earlier(&self) -> Earlier {
         let (state, about_state) = self.read_state();
+        let (manifests, about_manifests) = Manifests::open(self.path("manifests"));
         let (tasks, about_tasks) = TaskLog::open(self.path("tasks"));
         let (digests, about_digests) = DigestCache::open(self.path("digests"));
         let (proven, about_proven) = Proven::open(self.path("proven"));
-        let warnings = [about_state, about_tasks, about_digests, about_proven].into_iter().flatten().collect();
-        Earlier { state, tasks, digests, proven, warnings }
+        let is_state_ignored = about_state.is_some();
+        let warnings = [about_state, about_manifests, about_tasks, about_digests, about_proven];
+        let warnings = warnings.into_iter().flatten().collect();
+        Earlier { state, is_state_ignored, manifests, tasks, digests, proven, warnings }
     }
 
     /// The store beside the stack file in `root`. Nothing is created before it is written to.

@@ -6,21 +6,18 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::key::{Key, RecordedManifest};
-
 /// The version of the file's form.
 ///
 /// - 1: the first.
 /// - 2: only those outcomes that were not good.
 /// - 3: manifests with their keys beside them.
-const VERSION: u32 = 3;
+/// - 4: manifests have a file of their own.
+const VERSION: u32 = 4;
 
 /// Hints from earlier runs.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct State {
-    /// For each step, the manifest of the last time it succeeded here. Explains differences; decides nothing but tasks.
-    pub manifests: BTreeMap<String, KeptManifest>,
     /// For each step, how long it took when it last ran, in milliseconds.
     pub durations: BTreeMap<String, u64>,
     /// For each step that was not done or skipped in the last run that was to reach it, how it ended.
@@ -28,35 +25,6 @@ pub struct State {
     /// Answers of tools that hold until the tool changes, by a name that says what they depend on.
     pub tools: BTreeMap<String, serde_json::Value>,
 }
-
-/// A manifest of which most runs only need the key: the rest, which may be a hundred thousand files, stays text.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct KeptManifest {
-    /// Its key.
-    pub key: Key,
-    manifest: Box<serde_json::value::RawValue>,
-}
-
-impl KeptManifest {
-    /// Keeps a manifest; nothing if it can't be JSON.
-    pub fn new(manifest: &RecordedManifest) -> Option<Self> {
-        let text = serde_json::value::to_raw_value(manifest).ok()?;
-        Some(Self { key: manifest.key.clone(), manifest: text })
-    }
-
-    /// The manifest.
-    pub fn manifest(&self) -> Option<RecordedManifest> {
-        serde_json::from_str(self.manifest.get()).ok()
-    }
-}
-
-impl PartialEq for KeptManifest {
-    fn eq(&self, other: &Self) -> bool {
-        self.key == other.key && self.manifest.get() == other.manifest.get()
-    }
-}
-
-impl Eq for KeptManifest {}
 
 /// How a step ended that was not done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,20 +47,14 @@ struct Versioned<T> {
 impl State {
     /// The steps of which something is remembered.
     pub fn steps(&self) -> impl Iterator<Item = &str> {
-        let steps: std::collections::BTreeSet<_> = self
-            .manifests
-            .keys()
-            .chain(self.durations.keys())
-            .chain(self.outcomes.keys())
-            .map(String::as_str)
-            .collect();
+        let steps: std::collections::BTreeSet<_> =
+            self.durations.keys().chain(self.outcomes.keys()).map(String::as_str).collect();
         steps.into_iter()
     }
 
     /// Forgets these steps.
     pub fn forget(&mut self, steps: &[String]) {
         for step in steps {
-            self.manifests.remove(step);
             self.durations.remove(step);
             self.outcomes.remove(step);
         }
@@ -136,7 +98,7 @@ fn parse(bytes: &[u8]) -> Result<State, &'static str> {
     serde_json::from_str(file.content.get()).map_err(|_| DAMAGED)
 }
 
-fn ignored(path: &Path, why: &str) -> String {
+pub(super) fn ignored(path: &Path, why: &str) -> String {
     format!("{} is ignored: {why}. It is only a cache and will be written again.", path.display())
 }
 

@@ -92,7 +92,7 @@ fn ours(folder: &Path) -> BTreeSet<String> {
     let scope = Scope::Whole { reason: "a test".into() };
     let spec = ContextSpec { root: folder.to_owned(), dockerfile: folder.join("Dockerfile"), scope };
     let context = ContextReader::new(&DigestCache::in_memory()).read(&spec).unwrap();
-    context.files().filter(|file| file.value != "folder").map(|file| file.path.to_owned()).collect()
+    context.files().filter(|file| file.value.text() != "folder").map(|file| file.path.to_owned()).collect()
 }
 
 /// The files of an image that `docker build` made of everything it sees; nothing if there was nothing to copy.

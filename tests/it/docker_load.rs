@@ -248,6 +248,7 @@ async fn pretender(folder: &Path, answer: &'static str, status: u16) -> Engine {
         let load = request.method() == Method::POST && path.ends_with("/images/load");
         request.into_body().collect().await.unwrap();
         let (status, body) = match () {
+            () if path.ends_with("/_ping") => (200, "OK"),
             () if path.ends_with("/version") => (200, r#"{"ApiVersion":"1.41","Version":"0"}"#),
             () if path.ends_with("/info") => (200, "{}"),
             () if path.ends_with("/images/json") => (200, "[]"),

@@ -12,6 +12,7 @@ use super::error::ContextError;
 use super::ignore::Ignore;
 use super::narrow::Narrow;
 use super::walk::{FileStat, Walked, walk};
+use crate::key::Value;
 use crate::model::tree::{FileKind, FileTree};
 
 /// Files that a thread takes at a time.
@@ -73,7 +74,7 @@ pub struct InputFile<'a> {
     /// Where it is below the root.
     pub path: &'a str,
     /// What it is and what is in it: `file b3:…`, `executable b3:…`, `folder`, `link ../target`.
-    pub value: String,
+    pub value: Value,
 }
 
 impl<'a> ContextReader<'a> {
@@ -196,12 +197,10 @@ impl Context {
     /// Every file, folder and link with what stands for it in a key, in order.
     pub fn files(&self) -> impl Iterator<Item = InputFile<'_>> {
         self.tree.entries.iter().zip(&self.digests).map(|(entry, digest)| {
-            let hex = || blake3::Hash::from_bytes(*digest).to_hex();
             let value = match &entry.kind {
-                FileKind::File if entry.is_executable() => format!("executable b3:{}", hex()),
-                FileKind::File => format!("file b3:{}", hex()),
-                FileKind::Folder => "folder".to_owned(),
-                FileKind::Symlink { target } => format!("link {target}"),
+                FileKind::File => Value::Content { executable: entry.is_executable(), digest: *digest },
+                FileKind::Folder => Value::Digest("folder".to_owned()),
+                FileKind::Symlink { target } => Value::Digest(format!("link {target}")),
             };
             InputFile { path: &entry.path, value }
         })

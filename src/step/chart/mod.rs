@@ -18,7 +18,7 @@ use serde_json::Value as Json;
 use tokio::time::Instant;
 
 use self::inputs::HelmValues;
-use self::observe::{Seen, observe};
+use self::observe::Seen;
 use self::rollback::Failed;
 use super::output::{Known, Output};
 use super::{Finished, Inspection, Speaker, StepError, World, builds, of_helm, of_kube, stopped, values, watching};
@@ -38,6 +38,7 @@ pub use differences::ChartChanges;
 pub(super) use differences::differences;
 pub(super) use inputs::sources;
 pub(super) use install::session;
+pub(super) use observe::{Observed, observe};
 
 /// How long a namespace that is being deleted, a helm that is at the release, or a removal is waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -109,7 +110,10 @@ pub(super) async fn inspect(world: &World, name: &str) -> Result<Inspection, Ste
     let (manifest, values) = inputs::collect(world, name, spec).await?;
     let (seen, record) = match world.cluster_uid() {
         Known::After(because) => (Seen::nothing(Effect::Unknown { because }), None),
-        Known::Yes(_) => observe(world, name, spec).await?,
+        Known::Yes(_) => match world.early().chart(name).await {
+            Some(observed) => observed,
+            None => observe(world, name, spec).await?,
+        },
     };
     let last = record.as_ref().filter(|record| record.in_doubt.is_none()).and_then(Content::of);
     let last = last.map(|content| content.manifest);

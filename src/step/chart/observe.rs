@@ -12,7 +12,7 @@ use crate::tools::kube::{self, Snapshot};
 
 /// What was found of the release.
 #[derive(Debug)]
-pub(super) struct Seen {
+pub(in crate::step) struct Seen {
     pub(super) effect: Effect,
     /// The release as it is now.
     pub(super) release: Option<Release>,
@@ -26,8 +26,11 @@ impl Seen {
     }
 }
 
+/// A release and the record of how it was made.
+pub(in crate::step) type Observed = (Seen, Option<Record>);
+
 /// Looks at the record, the release and its objects.
-pub(super) async fn observe(world: &World, name: &str, spec: &Spec) -> Result<(Seen, Option<Record>), StepError> {
+pub(in crate::step) async fn observe(world: &World, name: &str, spec: &Spec) -> Result<Observed, StepError> {
     let snapshot = world.snapshot().await?;
     let id = record_id(world, name, &spec.namespace);
     let (record, release) =

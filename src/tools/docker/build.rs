@@ -178,7 +178,6 @@ impl Engine {
         build: &Build,
         mut on_event: impl FnMut(BuildEvent) + Send,
     ) -> Result<Built, DockerError> {
-        let prefix = self.api_prefix();
         let session_id = String::from(BuildRef::random());
         let mut headers = vec![
             ("X-Docker-Expose-Session-Uuid", session_id.clone()),
@@ -186,7 +185,7 @@ impl Engine {
             ("X-Docker-Expose-Session-Sharedkey", build.shared_key()),
         ];
         headers.extend(METHODS.map(|method| ("X-Docker-Expose-Session-Grpc-Method", method.to_owned())));
-        let session_connection = dial::upgrade(self.endpoint(), &format!("/{prefix}/session"), &headers).await?;
+        let session_connection = dial::upgrade(self.dialer(), "/session", &headers).await?;
         let mut control = ControlClient::new(self.buildkit().await?).max_decoding_message_size(LARGEST_MESSAGE);
 
         let told = Arc::new(Told::default());
@@ -253,8 +252,7 @@ impl Engine {
 
     /// A connection to BuildKit's services in the engine.
     pub(super) async fn buildkit(&self) -> Result<Channel, DockerError> {
-        let path = format!("/{}/grpc", self.api_prefix());
-        let connection = dial::upgrade(self.endpoint(), &path, &[]).await?;
+        let connection = dial::upgrade(self.dialer(), "/grpc", &[]).await?;
         let broken = |error: tonic::transport::Error| DockerError::Broken {
             endpoint: self.endpoint().clone(),
             doing: "asking for a build".to_owned(),

@@ -1,20 +1,28 @@
-//! Connections of our own to an engine, for the two endpoints that turn an HTTP request into a raw connection.
+//! Connections to an engine: a pool of them for bollard, and single ones for the two endpoints that turn an HTTP request
+//! into a raw connection, which bollard keeps to itself.
 //!
-//! Everything else goes through bollard, which keeps these upgraded connections to itself.
+//! bollard's own clients open a connection for each request. Over TLS with client certificates that costs both sides more
+//! than most requests do.
 
 use std::fs;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
+use bollard::errors::Error as BollardError;
+use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
 use hyper::header::{CONNECTION, HOST, UPGRADE};
 use hyper::upgrade::Upgraded;
-use hyper::{Request, StatusCode};
-use hyper_util::rt::TokioIo;
+use hyper::{Request, StatusCode, Uri};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::{Connected, Connection};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
@@ -25,15 +33,123 @@ use super::error::DockerError;
 trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
+/// A connection to an engine, whatever it goes over.
+pub(super) struct Stream(Box<dyn Duplex>);
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(context)
+    }
+}
+
+impl Connection for Stream {
+    fn connected(&self) -> Connected {
+        Connected::new()
+    }
+}
+
+/// Opens connections to one engine. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct Dialer {
+    endpoint: Arc<Endpoint>,
+    /// Shared, so that a later connection resumes the session of an earlier one.
+    tls: Option<Arc<rustls::ClientConfig>>,
+}
+
+impl Dialer {
+    /// Reads the certificates if there are to be any; nothing is connected yet.
+    pub(super) fn new(endpoint: Endpoint) -> Result<Self, DockerError> {
+        let tls = match &endpoint {
+            Endpoint::Tls { certificates, .. } => Some(Arc::new(tls_config(certificates)?)),
+            Endpoint::Unix(_) | Endpoint::Tcp { .. } => None,
+        };
+        Ok(Self { endpoint: Arc::new(endpoint), tls })
+    }
+
+    pub(super) fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    async fn connect(&self) -> Result<Stream, DockerError> {
+        let unreachable = |error: std::io::Error| DockerError::Unreachable {
+            endpoint: Endpoint::clone(&self.endpoint),
+            denied: error.kind() == std::io::ErrorKind::PermissionDenied,
+            reason: match (&*self.endpoint, error.kind()) {
+                (Endpoint::Unix(_), std::io::ErrorKind::NotFound) => "the socket does not exist".to_owned(),
+                _ => error.to_string(),
+            },
+        };
+        Ok(Stream(match &*self.endpoint {
+            Endpoint::Unix(path) => Box::new(UnixStream::connect(path).await.map_err(unreachable)?),
+            Endpoint::Tcp { host, port } | Endpoint::Tls { host, port, .. } => {
+                let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(unreachable)?;
+                stream.set_nodelay(true).map_err(unreachable)?;
+                match &self.tls {
+                    None => Box::new(stream),
+                    Some(config) => {
+                        let name = ServerName::try_from(host.clone()).map_err(|error| DockerError::Address {
+                            address: self.endpoint.to_string(),
+                            reason: error.to_string(),
+                        })?;
+                        let connecting = TlsConnector::from(Arc::clone(config)).connect(name, stream);
+                        Box::new(connecting.await.map_err(unreachable)?)
+                    }
+                }
+            }
+        }))
+    }
+
+    /// A client over connections that are used again. An answer to one request may take up to `seconds`.
+    pub(super) fn client(&self, seconds: u64) -> Result<Docker, BollardError> {
+        let client = Client::builder(TokioExecutor::new()).build(self.clone());
+        let transport = move |request: BollardRequest| {
+            let client = client.clone();
+            async move { client.request(request).await.map_err(BollardError::from) }
+        };
+        let address = format!("http://{}", self.endpoint.host_header());
+        Docker::connect_with_custom_transport(transport, Some(address), seconds, API_DEFAULT_VERSION)
+    }
+}
+
+impl tower::Service<Uri> for Dialer {
+    type Response = TokioIo<Stream>;
+    type Error = DockerError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Uri) -> Self::Future {
+        let dialer = self.clone();
+        Box::pin(async move { dialer.connect().await.map(TokioIo::new) })
+    }
+}
+
 /// Opens a connection that speaks HTTP/2 after an upgrade of a POST request to `path`.
-pub(super) async fn upgrade(
-    endpoint: &Endpoint,
-    path: &str,
-    headers: &[(&str, String)],
-) -> Result<Upgraded, DockerError> {
+pub(super) async fn upgrade(dialer: &Dialer, path: &str, headers: &[(&str, String)]) -> Result<Upgraded, DockerError> {
+    let endpoint = dialer.endpoint();
     let doing = || format!("opening {path}");
     let broken = |reason: String| DockerError::Broken { endpoint: endpoint.clone(), doing: doing(), reason };
-    let stream = connect(endpoint).await?;
+    let stream = dialer.connect().await?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(error.to_string()))?;
     // Ends by itself: with the upgrade, or when the request below is dropped.
@@ -53,31 +169,6 @@ pub(super) async fn upgrade(
         return Err(DockerError::Refused { doing: doing(), status: Some(status.as_u16()), message });
     }
     hyper::upgrade::on(response).await.map_err(|error| broken(error.to_string()))
-}
-
-async fn connect(endpoint: &Endpoint) -> Result<Box<dyn Duplex>, DockerError> {
-    let unreachable = |error: std::io::Error| DockerError::Unreachable {
-        endpoint: endpoint.clone(),
-        denied: error.kind() == std::io::ErrorKind::PermissionDenied,
-        reason: error.to_string(),
-    };
-    match endpoint {
-        Endpoint::Unix(path) => Ok(Box::new(UnixStream::connect(path).await.map_err(unreachable)?)),
-        Endpoint::Tcp { host, port } => Ok(Box::new(tcp(host, *port).await.map_err(unreachable)?)),
-        Endpoint::Tls { host, port, certificates } => {
-            let config = Arc::new(tls_config(certificates)?);
-            let name = ServerName::try_from(host.clone())
-                .map_err(|error| DockerError::Address { address: endpoint.to_string(), reason: error.to_string() })?;
-            let stream = tcp(host, *port).await.map_err(unreachable)?;
-            Ok(Box::new(TlsConnector::from(config).connect(name, stream).await.map_err(unreachable)?))
-        }
-    }
-}
-
-async fn tcp(host: &str, port: u16) -> std::io::Result<TcpStream> {
-    let stream = TcpStream::connect((host, port)).await?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
 }
 
 /// The engine's own authority only: an engine's certificate is never signed by a public one.

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use bollard::API_DEFAULT_VERSION;
 use bollard::Docker;
 use bollard::errors::Error as BollardError;
 use bollard::models::{ImageInspect, ImageSummary};
@@ -11,6 +10,7 @@ use bollard::query_parameters::{ListImagesOptions, RemoveImageOptions, TagImageO
 use jiff::Timestamp;
 use tokio::sync::OnceCell;
 
+use super::dial::Dialer;
 use super::endpoint::Endpoint;
 use super::error::DockerError;
 
@@ -26,7 +26,7 @@ pub struct Engine {
 #[derive(Debug)]
 struct Inner {
     docker: Docker,
-    endpoint: Endpoint,
+    dialer: Dialer,
     about: OnceCell<About>,
 }
 
@@ -101,11 +101,13 @@ pub struct ImageFilter {
 }
 
 impl Engine {
-    /// Connects to an engine and agrees on a version of the API.
+    /// Connects to an engine, which has to answer. There is no version of the API to agree on: requests that name none are
+    /// understood by every engine as its own.
     pub async fn connect(endpoint: Endpoint) -> Result<Self, DockerError> {
-        let docker = client(&endpoint)?;
-        let docker = docker.negotiate_version().await.map_err(|error| not_reached(&endpoint, &error))?;
-        Ok(Self { inner: Arc::new(Inner { docker, endpoint, about: OnceCell::new() }) })
+        let dialer = Dialer::new(endpoint)?;
+        let docker = dialer.client(ANSWER_WITHIN).map_err(|error| not_reached(dialer.endpoint(), &error))?;
+        docker.ping().await.map_err(|error| not_reached(dialer.endpoint(), &error))?;
+        Ok(Self { inner: Arc::new(Inner { docker, dialer, about: OnceCell::new() }) })
     }
 
     /// Connects to the engine that the `docker` command would use.
@@ -115,7 +117,7 @@ impl Engine {
 
     /// Where it listens.
     pub fn endpoint(&self) -> &Endpoint {
-        &self.inner.endpoint
+        self.inner.dialer.endpoint()
     }
 
     /// What it says of itself; asked once.
@@ -190,9 +192,8 @@ impl Engine {
         &self.inner.docker
     }
 
-    /// The version of the API that was agreed on, as it stands in paths: `v1.41`.
-    pub(super) fn api_prefix(&self) -> String {
-        format!("v{}", self.docker().client_version())
+    pub(super) fn dialer(&self) -> &Dialer {
+        &self.inner.dialer
     }
 
     pub(super) fn error(&self, doing: &str, error: BollardError) -> DockerError {
@@ -208,48 +209,19 @@ impl Engine {
     }
 }
 
-fn client(endpoint: &Endpoint) -> Result<Docker, DockerError> {
-    let version = API_DEFAULT_VERSION;
-    let made = match endpoint {
-        Endpoint::Unix(path) => Docker::connect_with_unix(&path.to_string_lossy(), ANSWER_WITHIN, version),
-        Endpoint::Tcp { .. } => Docker::connect_with_http(&endpoint.to_string(), ANSWER_WITHIN, version),
-        Endpoint::Tls { certificates, .. } => {
-            for file in ["ca.pem", "cert.pem", "key.pem"] {
-                let path = certificates.join(file);
-                if let Err(error) = std::fs::metadata(&path) {
-                    return Err(DockerError::Certificate { path, reason: error.to_string() });
-                }
-            }
-            Docker::connect_with_ssl(
-                &endpoint.to_string(),
-                &certificates.join("key.pem"),
-                &certificates.join("cert.pem"),
-                &certificates.join("ca.pem"),
-                ANSWER_WITHIN,
-                version,
-            )
-        }
-    };
-    made.map_err(|error| not_reached(endpoint, &error))
-}
-
 /// Any failure that is no answer of the engine means that the engine could not be spoken to.
 fn not_reached(endpoint: &Endpoint, error: &BollardError) -> DockerError {
     let mut reason = error.to_string();
-    let mut denied = false;
-    if let BollardError::SocketNotFoundError(_) = error {
-        reason = "the socket does not exist".to_owned();
-    }
     let mut cause = std::error::Error::source(error);
     while let Some(inner) = cause {
-        denied |= inner
-            .downcast_ref::<std::io::Error>()
-            .is_some_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied);
-        // The innermost cause is the one that says something: "No such file or directory".
+        // What the dialer has found out, or else the innermost cause: that is the one that says something.
+        if let Some(DockerError::Unreachable { reason, denied, .. }) = inner.downcast_ref() {
+            return DockerError::Unreachable { endpoint: endpoint.clone(), reason: reason.clone(), denied: *denied };
+        }
         reason = inner.to_string();
         cause = inner.source();
     }
-    DockerError::Unreachable { endpoint: endpoint.clone(), reason, denied }
+    DockerError::Unreachable { endpoint: endpoint.clone(), reason, denied: false }
 }
 
 fn image_info(image: ImageInspect) -> ImageInfo {

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bollard::query_parameters::ImportImageOptions;
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
+use tokio::sync::OnceCell;
 
 use super::archive::{Archive, Blob};
 use super::engine::{Engine, ImageFilter, ImageInfo, split_tag};
@@ -56,14 +57,16 @@ pub struct Loaded {
 }
 
 /// An image that a node is to have.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Wanted {
     /// The name that it is to have there.
     pub reference: String,
     /// The image on the host.
     pub image: ImageInfo,
-    /// The digest of its configuration, which is its ID but where a store numbers differently.
-    pub config: String,
+    /// The engine that has it.
+    host: Engine,
+    /// See [`config`](Self::config).
+    config: OnceCell<String>,
 }
 
 /// An image as a node has it.
@@ -71,8 +74,8 @@ pub struct Wanted {
 pub struct Held {
     /// Its ID in that store.
     pub id: String,
-    /// The digest of its configuration.
-    pub config: String,
+    /// The digest of its configuration; absent where the ID says enough.
+    pub config: Option<String>,
     /// The diff IDs of its layers, lowest first.
     pub layers: Vec<String>,
 }
@@ -80,8 +83,19 @@ pub struct Held {
 impl Wanted {
     /// Whether what a node has is this image: the same ID, or, where stores number differently, the same configuration
     /// and the same layers.
-    pub fn is(&self, held: &Held) -> bool {
-        held.layers == self.image.layers && (held.id == self.image.id || held.config == self.config)
+    ///
+    /// # Errors
+    /// When the engine that has it can't be asked for the configuration.
+    pub async fn is(&self, held: &Held) -> Result<bool, DockerError> {
+        Ok(held.layers == self.image.layers
+            && (held.id == self.image.id || held.config.as_deref() == Some(self.config().await?)))
+    }
+
+    /// The digest of its configuration: its ID, but in containerd's store, which numbers by manifests. Asked once, and only
+    /// if somebody needs it: an engine takes its time to tell which store it has.
+    pub(in crate::tools) async fn config(&self) -> Result<&str, DockerError> {
+        let digest = self.config.get_or_try_init(|| self.host.config_digest(&self.reference, &self.image.id)).await;
+        digest.map(String::as_str)
     }
 
     /// Refuses the image for a node of another platform, such as `linux/arm64`.
@@ -140,8 +154,7 @@ impl Engine {
             reference: reference.to_owned(),
             endpoint: self.endpoint().clone(),
         })?;
-        let config = self.config_digest(reference, &image.id).await?;
-        Ok(Wanted { reference: reference.to_owned(), image, config })
+        Ok(Wanted { reference: reference.to_owned(), image, host: self.clone(), config: OnceCell::new() })
     }
 
     /// The digest of an image's configuration: its ID, but in containerd's store, which numbers by manifests.
@@ -264,7 +277,7 @@ async fn send(
 /// Reads the image back: a store may say that all is well and have nothing, or something else.
 async fn prove(wanted: &Wanted, to: &impl Target, sent: u64) -> Result<u64, DockerError> {
     match to.held(wanted).await? {
-        Some(held) if wanted.is(&held) => Ok(sent),
+        Some(held) if wanted.is(&held).await? => Ok(sent),
         Some(held) => {
             let fault = LoadFault::Differs { expected: wanted.image.id.clone(), found: held.id };
             Err(failure(wanted, to, fault, sent))
@@ -285,8 +298,8 @@ impl Target for Engine {
     async fn held(&self, wanted: &Wanted) -> Result<Option<Held>, DockerError> {
         let Some(image) = self.image(&wanted.reference).await? else { return Ok(None) };
         let config = match image.id == wanted.image.id {
-            true => wanted.config.clone(),
-            false => self.config_digest(&wanted.reference, &image.id).await?,
+            true => None,
+            false => Some(self.config_digest(&wanted.reference, &image.id).await?),
         };
         Ok(Some(Held { id: image.id, config, layers: image.layers }))
     }

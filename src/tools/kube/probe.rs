@@ -1,4 +1,7 @@
 //! Reaching a Service from the host, whatever its type: through the API server's port-forward to one of its ready pods.
+//!
+//! Such a connection takes the node tens of milliseconds to make. Whoever only wants to see that all is still well can have
+//! the API server ask instead ([`Cluster::http_glance`]); what that says is believed only when it is good.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +27,9 @@ const BODY_LIMIT: usize = 1 << 20;
 
 /// How long a port that accepts a forwarded connection and closes it again may take to do so.
 const REFUSAL: Duration = Duration::from_millis(200);
+
+/// How long a glance may take. Whoever gets no answer looks properly.
+const GLANCE: Duration = Duration::from_millis(500);
 
 /// Why a Service could not be reached, or did not answer.
 #[derive(Debug, thiserror::Error)]
@@ -128,6 +134,18 @@ impl Cluster {
         };
         let no_answer = |reason| ProbeError::NoAnswer { pod: backend.pod.clone(), port: backend.port, reason };
         answer.map_err(no_answer)
+    }
+
+    /// The status with which a Service answers a GET request that the API server passes on, if that is a success. What is
+    /// none may be the API server's own word, or that of something between it and the pods, and is not told.
+    pub async fn http_glance(&self, to: &ServicePort, path: &str, tls: bool) -> Option<u16> {
+        let scheme = if tls { "https:" } else { "" };
+        let ServicePort { service, namespace, port } = to;
+        let path = path.trim_start_matches('/');
+        let path = format!("/api/v1/namespaces/{namespace}/services/{scheme}{service}:{port}/proxy/{path}");
+        let request = http::Request::get(path).body(kube::client::Body::empty()).ok()?;
+        let answer = tokio::time::timeout(GLANCE, self.client().send(request)).await.ok()?.ok()?;
+        Some(answer.status()).filter(http::StatusCode::is_success).map(|status| status.as_u16())
     }
 
     /// Connects to a port of a Service.

@@ -139,14 +139,15 @@ impl Target for Containerd {
         let name = full_name(&wanted.reference);
         let entries = self.list(&[format!("name=={name}")]).await?;
         let found = entries.into_iter().find(|entry| entry.name == name && entry.complete);
-        Ok(found.map(|entry| Held { id: entry.digest, config: entry.config, layers: entry.layers }))
+        Ok(found.map(|entry| Held { id: entry.digest, config: Some(entry.config), layers: entry.layers }))
     }
 
     async fn adopt(&self, wanted: &Wanted) -> Result<bool, DockerError> {
         // Kubernetes names images by the digests of their configurations, too.
         let family = of_repository(split_tag(&wanted.reference).0);
-        let entries = self.list(&[family, format!("name=={}", wanted.config)]).await?;
-        let same = |entry: &&Entry| entry.complete && entry.config == wanted.config;
+        let config = wanted.config().await?;
+        let entries = self.list(&[family, format!("name=={config}")]).await?;
+        let same = |entry: &&Entry| entry.complete && entry.config == config;
         let Some(entry) = entries.iter().find(same) else { return Ok(false) };
         let name = full_name(&wanted.reference);
         if entry.name != name {

@@ -87,16 +87,17 @@ impl Target for Podman {
     async fn held(&self, wanted: &Wanted) -> Result<Option<Held>, DockerError> {
         Ok(self.inspect(&full_name(&wanted.reference)).await?.map(|image| {
             let id = format!("sha256:{}", image.id);
-            Held { config: id.clone(), id, layers: image.root.layers }
+            Held { config: Some(id.clone()), id, layers: image.root.layers }
         }))
     }
 
     async fn adopt(&self, wanted: &Wanted) -> Result<bool, DockerError> {
-        if self.inspect(&wanted.config).await?.is_none() {
+        let config = wanted.config().await?;
+        if self.inspect(config).await?.is_none() {
             return Ok(false);
         }
         let name = full_name(&wanted.reference);
-        let tagged = self.shell.ask(&["podman", "tag", &wanted.config, &name]).await;
+        let tagged = self.shell.ask(&["podman", "tag", config, &name]).await;
         tagged.map(|_| true).map_err(|error| self.failed(&format!("tag an image as `{name}`"), error))
     }
 

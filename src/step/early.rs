@@ -1,0 +1,129 @@
+//! What is looked at before its turn, so that a run which has nothing to do does not wait for it then.
+//!
+//! A look tells how things were when it was made. It is as good as one that is made in its turn as long as this run has
+//! changed nothing: with the first change all that was seen early is forgotten.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::task::JoinHandle;
+
+use super::World;
+use super::chart::{self, Observed};
+use super::check::{self, Verdict};
+use crate::graph::{StepIndex, StepKind};
+
+/// Looks that were begun before their turn.
+#[derive(Debug)]
+pub(super) struct Early {
+    /// Nothing any more once something has changed.
+    looks: Mutex<Option<Looks>>,
+}
+
+/// By the names of what is looked at. A look that came to nothing has to be made again in its turn.
+#[derive(Debug, Default)]
+struct Looks {
+    checks: HashMap<String, JoinHandle<Option<Verdict>>>,
+    charts: HashMap<String, JoinHandle<Option<Observed>>>,
+}
+
+impl Default for Early {
+    fn default() -> Self {
+        Self { looks: Mutex::new(Some(Looks::default())) }
+    }
+}
+
+impl Early {
+    /// What was seen of a check.
+    pub(super) async fn check(&self, name: &str) -> Option<Verdict> {
+        let look = self.lock().as_mut()?.checks.remove(name)?;
+        self.of_now(look.await.ok()?)
+    }
+
+    /// What was seen of a chart's release.
+    pub(super) async fn chart(&self, name: &str) -> Option<Observed> {
+        let look = self.lock().as_mut()?.charts.remove(name)?;
+        self.of_now(look.await.ok()?)
+    }
+
+    /// What was seen, unless something has changed while it was waited for.
+    fn of_now<T>(&self, seen: Option<T>) -> Option<T> {
+        seen.filter(|_| self.lock().is_some())
+    }
+
+    /// Something has changed.
+    pub(super) fn forget(&self) {
+        let Some(Looks { checks, charts }) = self.lock().take() else { return };
+        checks.into_values().for_each(|look| look.abort());
+        charts.into_values().for_each(|look| look.abort());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Looks>> {
+        // A panic elsewhere can't have left half a look.
+        self.looks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Early {
+    fn drop(&mut self) {
+        self.forget();
+    }
+}
+
+/// Begins to connect to all that the steps will ask, while the first of them are at work. Whoever needs a connection waits
+/// for the one that is being made; one that fails is tried again, and told of, by whoever needs it.
+pub fn connect_early(world: &Arc<World>, kinds: &HashSet<StepKind>) {
+    let (builds, loads, cluster) =
+        [StepKind::Build, StepKind::Load, StepKind::Cluster].map(|kind| kinds.contains(&kind)).into();
+    let world = Arc::clone(world);
+    tokio::spawn(async move {
+        tokio::join!(
+            async {
+                if builds || loads {
+                    world.engine().await.ok();
+                }
+            },
+            async {
+                if cluster {
+                    world.cluster().await.ok();
+                }
+            },
+            async {
+                if loads {
+                    world.nodes().await.ok();
+                }
+            },
+        )
+    });
+}
+
+/// Begins to look at those of the steps that can be looked at early.
+pub fn look_early(world: &Arc<World>, steps: &[StepIndex]) {
+    let graph = world.graph();
+    let mut looks = world.early().lock();
+    let Some(looks) = looks.as_mut() else { return };
+    for id in steps.iter().map(|&step| graph.id(step)) {
+        let name = id.name().to_owned();
+        // A look keeps the world only while it has something to ask of it.
+        let world = Arc::downgrade(world);
+        match id.kind() {
+            StepKind::Ready => {
+                let asked = name.clone();
+                let look = async move {
+                    let world = world.upgrade()?;
+                    check::glance(&world, world.stack().ready.get(asked.as_str())?).await.ok()?
+                };
+                looks.checks.insert(name, tokio::spawn(look));
+            }
+            StepKind::Chart => {
+                let asked = name.clone();
+                let look = async move {
+                    let world = world.upgrade()?;
+                    chart::observe(&world, &asked, world.stack().charts.get(asked.as_str())?).await.ok()
+                };
+                looks.charts.insert(name, tokio::spawn(look));
+            }
+            StepKind::Cluster | StepKind::Build | StepKind::Load | StepKind::Task => {}
+        }
+    }
+}
