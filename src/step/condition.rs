@@ -77,7 +77,7 @@ impl<'a> Question<'a> {
             Ok(passes) => passes.map_err(of_kube),
             Err(_) => {
                 let reason = format!("not ready after {} s: {last}", limit.as_secs());
-                Err(StepError::new(Class::Environment, reason))
+                Err(StepError::new(Class::Input, reason))
             }
         }
     }

@@ -127,3 +127,35 @@ pub fn look_early(world: &Arc<World>, steps: &[StepIndex]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn begin(early: &Early, name: &str, look: impl Future<Output = Option<Verdict>> + Send + 'static) {
+        early.lock().as_mut().unwrap().checks.insert(name.to_owned(), tokio::spawn(look));
+    }
+
+    #[tokio::test]
+    async fn what_was_seen_counts_once_and_not_after_a_change() {
+        let early = Early::default();
+        let passes = || Verdict::Passes("it answers 200".to_owned());
+        for name in ["one", "two", "three"] {
+            begin(&early, name, async move { Some(passes()) });
+        }
+        assert_eq!(early.check("one").await, Some(passes()));
+        assert_eq!(early.check("one").await, None);
+        let (change, changed) = tokio::sync::oneshot::channel::<()>();
+        begin(&early, "slow", async move {
+            changed.await.ok();
+            Some(passes())
+        });
+        let waiting = early.check("slow");
+        let forgetting = async {
+            early.forget();
+            change.send(()).unwrap();
+        };
+        assert_eq!(tokio::join!(waiting, forgetting).0, None, "the change came while it was waited for");
+        assert_eq!(early.check("two").await, None);
+    }
+}

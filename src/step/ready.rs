@@ -102,6 +102,8 @@ pub(super) async fn execute(
     let limit = spec.options.timeout.unwrap_or(TIMEOUT);
     let deadline = Instant::now() + limit;
     let mut last = String::new();
+    // Something that answers, and not as it should, is a failure of what was deployed; no answer from the cluster is none.
+    let mut class = Class::Environment;
     loop {
         let mut told = |stream, line: &str| speaker.output(stream, line);
         let verdict = tokio::select! {
@@ -112,6 +114,7 @@ pub(super) async fn execute(
             Ok(Ok(Verdict::Passes(seen))) => return Ok(Finished { output: Output::None, note: Some(seen) }),
             Ok(Ok(Verdict::Never(why))) => return Err(StepError::new(Class::Input, why)),
             Ok(Ok(Verdict::NotYet(why))) => {
+                class = Class::Input;
                 if why != last {
                     speaker.progress(&why, None, None);
                     last = why;
@@ -119,6 +122,7 @@ pub(super) async fn execute(
             }
             // The cluster may be away for a moment; what is wrong with the question itself stays wrong.
             Ok(Err(error)) if error.class == Class::Transient || error.class == Class::Environment => {
+                class = Class::Environment;
                 last = error.reason;
             }
             Ok(Err(error)) => return Err(error),
@@ -126,7 +130,7 @@ pub(super) async fn execute(
         }
         if Instant::now() + spec.interval >= deadline {
             let reason = format!("not ready after {} s: {last}", limit.as_secs());
-            let error = StepError::new(Class::Environment, reason);
+            let error = StepError::new(class, reason);
             return Err(match check::diagnose(world, spec).await {
                 Some(diagnosis) => error.with_diagnosis(diagnosis),
                 None => error,
