@@ -49,7 +49,10 @@ pub(super) async fn deployed(world: &World) -> Builds {
     if world.stack().cluster.is_none() {
         return Builds::new();
     }
-    let ask = async { records::list_beside(world.cluster().await.ok()?, world.stack_name()).await.ok() };
+    let ask = async {
+        let cluster = if world.answered().await { world.cluster().await.ok()? } else { return None };
+        records::list_beside(cluster, world.stack_name()).await.ok()
+    };
     let told = tokio::time::timeout(PATIENCE, ask).await.ok().flatten().unwrap_or_default();
     told.into_iter().filter_map(|images| serde_json::from_value::<Builds>(images).ok()).flatten().collect()
 }

@@ -85,11 +85,11 @@ pub fn connect_early(world: &Arc<World>, kinds: &HashSet<StepKind>) {
             },
             async {
                 if cluster {
-                    world.cluster().await.ok();
+                    world.answered().await;
                 }
             },
             async {
-                if loads {
+                if loads && world.answered().await {
                     world.nodes().await.ok();
                 }
             },
@@ -111,6 +111,9 @@ pub fn look_early(world: &Arc<World>, steps: &[StepIndex]) {
                 let asked = name.clone();
                 let look = async move {
                     let world = world.upgrade()?;
+                    if !world.answered().await {
+                        return None;
+                    }
                     check::glance(&world, world.stack().ready.get(asked.as_str())?).await.ok()?
                 };
                 looks.checks.insert(name, tokio::spawn(look));
@@ -119,6 +122,9 @@ pub fn look_early(world: &Arc<World>, steps: &[StepIndex]) {
                 let asked = name.clone();
                 let look = async move {
                     let world = world.upgrade()?;
+                    if !world.answered().await {
+                        return None;
+                    }
                     chart::observe(&world, &asked, world.stack().charts.get(asked.as_str())?).await.ok()
                 };
                 looks.charts.insert(name, tokio::spawn(look));

@@ -2,6 +2,7 @@
 
 use super::output::Known;
 use super::{Speaker, StepError, World, of_kube, remove};
+use crate::error::Class;
 use crate::graph::{StepId, StepKind};
 use crate::process::Cancel;
 use crate::tools::kube::records::{self, Record, RecordId};
@@ -70,7 +71,7 @@ pub async fn leftovers(world: &World) -> Result<Vec<Leftover>, StepError> {
     if world.stack().cluster.is_none() || !matches!(world.cluster_uid(), Known::Yes(_)) {
         return Ok(Vec::new());
     }
-    leftovers_early(world).await
+    to_remove(world).await
 }
 
 /// The same, before anybody knows whether there is a cluster.
@@ -78,6 +79,13 @@ pub async fn leftovers(world: &World) -> Result<Vec<Leftover>, StepError> {
 /// # Errors
 /// When there is none, or it can't be asked.
 pub async fn leftovers_early(world: &World) -> Result<Vec<Leftover>, StepError> {
+    if !world.answered().await {
+        return Err(StepError::new(Class::Environment, "the cluster does not answer"));
+    }
+    to_remove(world).await
+}
+
+async fn to_remove(world: &World) -> Result<Vec<Leftover>, StepError> {
     Ok(all(world).await?.into_iter().filter(|leftover| !leftover.kept).collect())
 }
 

@@ -98,6 +98,7 @@ pub struct World {
     outputs: Mutex<Vec<Option<Known<Output>>>>,
     engine: OnceCell<Engine>,
     cluster: OnceCell<Arc<Cluster>>,
+    first_answer: OnceCell<bool>,
     uid: OnceCell<String>,
     node_list: OnceCell<Vec<Node>>,
     nodes: OnceCell<Nodes>,
@@ -149,6 +150,7 @@ impl World {
             outputs,
             engine: OnceCell::new(),
             cluster: OnceCell::new(),
+            first_answer: OnceCell::new(),
             uid: OnceCell::new(),
             node_list: OnceCell::new(),
             nodes: OnceCell::new(),
@@ -356,6 +358,12 @@ impl World {
             Ok(cluster)
         };
         self.cluster.get_or_try_init(connect).await
+    }
+
+    /// Whether the cluster answered when it was first tried. For those who come before their turn: a cluster that is not there
+    /// is not tried again by each of them.
+    pub(super) async fn answered(&self) -> bool {
+        *self.first_answer.get_or_init(|| async { self.cluster().await.is_ok() }).await
     }
 
     /// The uid of the cluster, which has to answer; asked once in a run.

@@ -1,5 +1,11 @@
 //! What is wrong is said before anything is done: the exit code, the place, what was meant, and no trace left behind.
 
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use crate::support::{Bed, Project, with_outcome};
 
 /// A stack that is right, to be made wrong.
@@ -147,6 +153,51 @@ fn a_cluster_that_does_not_answer_is_missing_and_nothing_is_built() {
 fn a_context_that_is_not_there_names_those_that_are() {
     let bed = Bed::get();
     project(STACK).stack(&["apply"]).expect_code(3).expect_stderr(&bed.profile);
+}
+
+/// Much is looked at before its turn; a cluster that is not there must not be tried by each of them.
+#[test]
+fn a_cluster_that_is_down_is_tried_as_often_with_many_charts_as_with_one() {
+    Bed::get();
+    let tried = |charts: usize| {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let count = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&count);
+        // Ends with the process of the test; it only takes and drops.
+        std::thread::spawn(move || {
+            for _ in listener.incoming() {
+                counter.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        let charts = (0..charts).map(|n| {
+            format!(
+                "[chart.c{n}]\npath = \"chart\"\n\
+                 [ready.c{n}]\nhttp = {{ service = \"c{n}\" }}\nneeds = [\"chart.c{n}\"]\n"
+            )
+        });
+        let cluster = "[stack]\nname = \"@name@\"\n[cluster]\ndriver = \"minikube\"\nprofile = \"down\"\n";
+        let mut project = project(&format!("{cluster}{}", charts.collect::<String>()));
+        project.write("chart/Chart.yaml", "apiVersion: v2\nname: c\nversion: 0.1.0\n");
+        project.write(
+            "kubeconfig",
+            &format!(
+                "apiVersion: v1\nkind: Config\nclusters: [{{name: c, cluster: {{server: 'https://{address}'}}}}]\n\
+                 contexts: [{{name: down, context: {{cluster: c, user: u}}}}]\nusers: [{{name: u, user: {{token: t}}}}]\n"
+            ),
+        );
+        project.write("bin/minikube", "#!/bin/sh\necho it does not start >&2\nexit 80\n");
+        fs::set_permissions(project.path().join("bin/minikube"), fs::Permissions::from_mode(0o755)).expect("a script");
+        let path = std::env::var("PATH").expect("PATH");
+        project.set_env("PATH", &format!("{}:{path}", project.path().join("bin").display()));
+        project.set_env("KUBECONFIG", project.path().join("kubeconfig").to_str().expect("UTF-8"));
+        let run = project.stack(&["apply", "--format", "json"]);
+        assert!(run.stdout.contains("it does not start"), "{}{}", run.stdout, run.stderr);
+        count.load(Ordering::SeqCst)
+    };
+    let one = tried(1);
+    assert!(one > 0, "nobody has tried");
+    assert_eq!(tried(12), one);
 }
 
 /// Nobody is asked at an address of documentation: the refusal comes first.
