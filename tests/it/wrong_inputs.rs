@@ -189,7 +189,7 @@ fn a_cluster_that_is_down_is_tried_as_often_with_many_charts_as_with_one() {
         project.write("bin/minikube", "#!/bin/sh\necho it does not start >&2\nexit 80\n");
         fs::set_permissions(project.path().join("bin/minikube"), fs::Permissions::from_mode(0o755)).expect("a script");
         let path = std::env::var("PATH").expect("PATH");
-        project.set_env("PATH", &format!("{}:{path}", project.path().join("bin").display()));
+        project.set_env("PATH", format!("{}:{path}", project.path().join("bin").display()));
         project.set_env("KUBECONFIG", project.path().join("kubeconfig").to_str().expect("UTF-8"));
         let run = project.stack(&["apply", "--format", "json"]);
         assert!(run.stdout.contains("it does not start"), "{}{}", run.stdout, run.stderr);
