@@ -97,7 +97,12 @@ async fn a_glance_believes_only_what_is_good() {
         let to = ServicePort { service: service.into(), namespace: space.name.clone(), port };
         space.cluster.http_glance(&to, path, false).await
     };
-    assert_eq!(glance("web", 80, "/health").await, Some(200));
+    // A busy machine may take longer than a glance does.
+    let mut seen = None;
+    for _ in 0..20 {
+        seen = seen.or(glance("web", 80, "/health").await);
+    }
+    assert_eq!(seen, Some(200));
     // The server's own word, and the API server's: what either means takes a proper look.
     assert_eq!(glance("web", 80, "/absent").await, None);
     assert_eq!(glance("web", 81, "/health").await, None);
