@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -62,9 +63,12 @@ async fn run_children(case: &Case, stop_after: Option<Duration>) -> (RunReport, 
     let begun = Instant::now();
     let runner = Children { case: case.clone(), log: log.clone(), starts: Arc::clone(&trace), begun };
     let (stop, stops) = exec::stop_channel();
+    let asked = Arc::new(AtomicBool::new(false));
     if let Some(after) = stop_after {
+        let asked = Arc::clone(&asked);
         tokio::spawn(async move {
             tokio::time::sleep(after).await;
+            asked.store(true, Ordering::SeqCst);
             let _ = stop.send(StopReason::Interrupt);
         });
     }
@@ -88,7 +92,13 @@ async fn run_children(case: &Case, stop_after: Option<Duration>) -> (RunReport, 
                 record(What::Retry { step, delay: delay.as_millis() as u64 });
             }
             ExecEvent::Finished { step, end, result, .. } => {
-                if matches!(end, End::Cancelled { reason: StopReason::Interrupt, .. }) && !told_stop {
+                // The run tells of a stop by what it does: it cancels, or it gives up a retry that it has announced.
+                let tries = started.iter().filter(|(other, _)| *other == step).count();
+                let gave_up = matches!(end, End::Failed { class: Class::Transient, .. })
+                    && tries <= usize::from(case.steps[step as usize].retries)
+                    && asked.load(Ordering::SeqCst);
+                let cancelled = matches!(end, End::Cancelled { reason: StopReason::Interrupt, .. });
+                if (cancelled || gave_up) && !told_stop {
                     told_stop = true;
                     record(What::Stop(StopReason::Interrupt));
                 }
