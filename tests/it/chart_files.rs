@@ -96,3 +96,14 @@ fn a_chart_has_the_files_that_helm_sees() {
         assert!(judged >= IGNORE_FILES.len() - 2, "{helm} refused too many: {judged} judged");
     }
 }
+
+#[test]
+fn our_own_charts_are_clean_under_both_majors() {
+    for helm in ["STACK_TESTBED_HELM3", "STACK_TESTBED_HELM4"] {
+        let helm = std::env::var(helm).expect("this test needs the test bed: run `make test`");
+        for chart in ["charts/todo-chatbot", "charts/todo-database"] {
+            let chart = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(chart);
+            succeed(Command::new(&helm).args(["lint", "--strict"]).arg(chart));
+        }
+    }
+}

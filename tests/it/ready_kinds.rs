@@ -72,6 +72,69 @@ fn every_kind_of_check_waits_until_it_passes() {
     assert_eq!(with_outcome(&again, "done"), ["ready:run"], "{again:?}");
 }
 
+/// What has no Deployment around it, and what has no pods at all.
+const KINDS: &str = r#"
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: ingress}
+spec: {defaultBackend: {service: {name: daemon, port: {number: 80}}}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: daemon}
+spec: {selector: {app: daemon}, ports: [{port: 80}]}
+---
+apiVersion: batch/v1beta1
+kind: CronJob
+metadata: {name: cron}
+spec:
+  schedule: "0 0 1 1 *"
+  jobTemplate: {spec: {template: {spec: {restartPolicy: Never, containers: [{name: m, image: "busybox:stable", imagePullPolicy: Never}]}}}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: pod}
+spec: {terminationGracePeriodSeconds: 0, containers: [{name: m, image: "busybox:stable", imagePullPolicy: Never, command: [busybox, sleep, "3600"]}]}
+---
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: daemon}
+spec:
+  selector: {matchLabels: {app: daemon}}
+  template: {metadata: {labels: {app: daemon}}, spec: {terminationGracePeriodSeconds: 0, containers: [{name: m, image: "busybox:stable", imagePullPolicy: Never, command: [busybox, sleep, "3600"]}]}}
+---
+apiVersion: apps/v1
+kind: ReplicaSet
+metadata: {name: replica}
+spec:
+  selector: {matchLabels: {app: replica}}
+  template: {metadata: {labels: {app: replica}}, spec: {terminationGracePeriodSeconds: 0, containers: [{name: m, image: "busybox:stable", imagePullPolicy: Never, command: [busybox, sleep, "3600"]}]}}
+---
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: stateful}
+spec:
+  selector: {matchLabels: {app: stateful}}
+  serviceName: daemon
+  template: {metadata: {labels: {app: stateful}}, spec: {terminationGracePeriodSeconds: 0, containers: [{name: m, image: "busybox:stable", imagePullPolicy: Never, command: [busybox, sleep, "3600"]}]}}
+"#;
+
+#[test]
+fn a_chart_of_every_kind_becomes_ready_and_rests() {
+    let bed = Bed::get();
+    let project = Project::on_the_bed("objects");
+    project.write("stack.toml", &file(&bed, "[chart.web]\npath = \"web\"\nworkloads = 5\n"));
+    project.write("web/Chart.yaml", "apiVersion: v2\nname: web\nversion: 0.1.0\n");
+    project.write("web/templates/all.yaml", KINDS);
+    let run = project.stack(&["apply", "--format", "json"]).expect_code(0);
+    for ready in ["DaemonSet daemon", "ReplicaSet replica", "StatefulSet stateful", "Pod pod"] {
+        let told =
+            run.stdout.lines().any(|line| line.contains(&format!("\"{ready}\"")) && line.contains("\"to\":\"Ready\""));
+        assert!(told, "{ready}: {}", run.stdout);
+    }
+    assert_eq!(with_outcome(&project.apply(), "skipped").len(), 2, "at rest");
+}
+
 /// A check is looked at before its turn. What was seen then is worth nothing once its chart has changed.
 #[test]
 fn what_passed_before_a_change_is_looked_at_again_after_it() {
