@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::Stop;
 use super::args::Apply;
-use super::open::{self, Opened, check_tools, covers_all, jobs, locked, stops};
+use super::open::{self, Opened, Reading, check_tools, covers_all, jobs, locked, stops};
 use super::settings::Settings;
 use crate::error::{Class, ExitCode};
 use crate::event::Events;
@@ -31,7 +31,7 @@ pub(super) struct How {
 
 pub(super) async fn run(settings: &Settings, args: &Apply) -> Result<ExitCode, Stop> {
     let stops = stops()?;
-    let mut opened = Opened::read(settings, false)?;
+    let mut opened = Opened::read(settings, Reading::Run)?;
     opened.use_cache(args.cache.as_deref(), args.cache_read_only);
     let selected = opened.select_from(settings, &args.steps, args.from_failed)?;
     let force: HashSet<_> = opened.forced(&args.force, &selected)?.into_iter().collect();
@@ -44,7 +44,9 @@ pub(super) async fn run(settings: &Settings, args: &Apply) -> Result<ExitCode, S
     };
     let (jobs, keep_going, wait) = (args.jobs, args.keep_going, args.wait);
     let how = How { jobs, keep_going, wait, everything: args.steps.steps.is_empty(), reports };
-    once(settings, &world, &selected, how, stops).await
+    let ended = once(settings, &world, &selected, how, stops).await;
+    world.leave();
+    ended
 }
 
 /// One apply, from the look at the tools to the last word.
@@ -57,7 +59,7 @@ pub(super) async fn once(
 ) -> Result<ExitCode, Stop> {
     check_tools(world, selected).await?;
     let lock = take_lock(settings, world, how.wait).await?;
-    world.tasks().refresh();
+    world.refresh();
 
     let (events, receiver) = Events::channel();
     let follower = tokio::spawn(follow(receiver, settings.console, settings.verbose, how.reports.are_wanted()));

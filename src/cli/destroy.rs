@@ -2,7 +2,7 @@
 
 use super::Stop;
 use super::args::Destroy;
-use super::open::{self, Opened, check_tools, locked, stops};
+use super::open::{self, Opened, Reading, check_tools, locked, stops};
 use super::settings::Settings;
 use crate::error::{Class, ExitCode, Failure};
 use crate::event::Events;
@@ -12,7 +12,7 @@ use crate::sched::StopReason;
 use crate::step::{Options, Removal, StepError, preview};
 
 pub(super) async fn run(settings: &Settings, args: &Destroy) -> Result<ExitCode, Stop> {
-    let opened = Opened::read(settings, true)?;
+    let opened = Opened::read(settings, Reading::Look)?;
     // What is needed goes after what needs it, so naming a step means that step and everything that stands on it.
     let mut steps = args.steps.clone();
     steps.downstream = !steps.no_deps;

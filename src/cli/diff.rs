@@ -2,7 +2,7 @@
 
 use super::Stop;
 use super::args::Diff;
-use super::open::{self, Opened};
+use super::open::{self, Opened, Reading};
 use super::settings::Settings;
 use crate::error::ExitCode;
 use crate::graph::StepKind;
@@ -10,7 +10,7 @@ use crate::run::{self, PlanOptions, Selected};
 use crate::step::Options;
 
 pub(super) async fn run(settings: &Settings, args: &Diff) -> Result<ExitCode, Stop> {
-    let opened = Opened::read(settings, true)?;
+    let opened = Opened::read(settings, Reading::Look)?;
     let selected = opened.select(&args.steps)?;
     let world = opened.world(settings, Options::default());
     // What charts need is looked at too: their values come from it.

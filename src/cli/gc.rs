@@ -2,7 +2,7 @@
 
 use super::Stop;
 use super::args::{Format, Gc, Steps};
-use super::open::{self, Opened, check_tools, locked};
+use super::open::{self, Opened, Reading, check_tools, locked};
 use super::settings::Settings;
 use crate::error::{Class, ExitCode, Failure};
 use crate::graph::{StepKind, StepSet};
@@ -11,7 +11,7 @@ use crate::run::{self, PlanOptions, Selected};
 use crate::step::{Options, StepError};
 
 pub(super) async fn run(settings: &Settings, args: &Gc) -> Result<ExitCode, Stop> {
-    let opened = Opened::read(settings, true)?;
+    let opened = Opened::read(settings, Reading::Look)?;
     let all = opened.select(&Steps::default())?;
     let world = opened.world(settings, Options::default());
     let of_images = |&step: &crate::graph::StepIndex| {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::Stop;
 use super::args::{Graph as Args, GraphFormat};
-use super::open::Opened;
+use super::open::{Opened, Reading};
 use super::settings::Settings;
 use crate::error::ExitCode;
 use crate::graph::{self, Drawing, Look, StepIndex, StepSet, Tint};
@@ -13,7 +13,7 @@ use crate::run::{self, PlanOptions, Selected};
 use crate::step::Options;
 
 pub(super) fn run(settings: &Settings, args: &Args) -> Result<ExitCode, Stop> {
-    let opened = Opened::read(settings, true)?;
+    let opened = Opened::read(settings, Reading::Look)?;
     let selected = opened.select(&args.steps)?;
     if args.plan {
         return super::asynchronous(planned(settings, args, opened, selected));

@@ -4,7 +4,7 @@ use tokio::sync::mpsc;
 
 use super::Stop;
 use super::args::Logs;
-use super::open::{self, Opened, stops};
+use super::open::{self, Opened, Reading, stops};
 use super::settings::Settings;
 use crate::error::ExitCode;
 use crate::process::CancelSource;
@@ -15,7 +15,7 @@ use crate::tools::kube::{LogLine, LogOptions};
 
 pub(super) async fn run(settings: &Settings, args: &Logs) -> Result<ExitCode, Stop> {
     let mut stops = stops()?;
-    let world = Opened::read(settings, true)?.world(settings, Options::default());
+    let world = Opened::read(settings, Reading::Look)?.world(settings, Options::default());
     let options = LogOptions {
         follow: args.follow,
         since: args.since,

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::io::{BufRead, IsTerminal};
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::sync::mpsc::{self, Receiver};
 
 use super::Stop;
 use super::args::Steps;
@@ -13,23 +13,34 @@ use crate::config::{self, Cache, CacheMode, LoadOptions, StackFile};
 use crate::error::{Class, ExitCode, Failure};
 use crate::exec::{Stops, watch_signals};
 use crate::graph::{Graph, ImageFacts, SelectError, Selection, StepId, StepIndex, StepKind, StepSet};
-use crate::step::{Options, StepError, World, connect_early, preflight};
+use crate::step::{EarlyFacts, Options, StepError, World, connect_early, preflight};
 use crate::store::{Earlier, LockError, Store};
 
 /// A stack file and its graph.
 #[derive(Debug)]
 pub(super) struct Opened {
-    pub(super) stack: StackFile,
+    pub(super) stack: Arc<StackFile>,
     pub(super) graph: Graph,
     facts: ImageFacts,
     /// What earlier runs left is read while the stack file is: for ten thousand steps both take time.
-    earlier: JoinHandle<Earlier>,
+    earlier: Receiver<Earlier>,
+    early_facts: Arc<EarlyFacts>,
+}
+
+/// What a stack file is read for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// To look and change nothing by it: a variable that has no value is no error.
+    Look,
+    /// To be right.
+    Check,
+    /// To be right, and then to walk all of its steps.
+    Run,
 }
 
 impl Opened {
-    /// Finds and reads the stack file. With `lenient`, a variable that has no value is no error: for commands that look
-    /// and change nothing by it.
-    pub(super) fn read(settings: &Settings, lenient: bool) -> Result<Self, Stop> {
+    /// Finds and reads the stack file.
+    pub(super) fn read(settings: &Settings, reading: Reading) -> Result<Self, Stop> {
         let usage = |message: String, help: Option<&str>| {
             let failure = Failure::new(ExitCode::Usage, message);
             Stop::from(match help {
@@ -49,26 +60,46 @@ impl Opened {
             vars.push((name.to_owned(), value.to_owned()));
         }
         let env = |name: &str| settings.environment.get(name);
-        let options = LoadOptions { profiles: settings.profiles.clone(), vars, env: &env, lenient };
+        let options =
+            LoadOptions { profiles: settings.profiles.clone(), vars, env: &env, lenient: reading == Reading::Look };
         let store = Store::beside(path.parent().unwrap_or(&here));
-        let earlier = std::thread::spawn(move || store.read_earlier());
+        let early_facts = Arc::new(EarlyFacts::default());
+        let (tell, earlier) = mpsc::channel();
+        let (ask, asked) = mpsc::channel::<Arc<StackFile>>();
+        std::thread::spawn({
+            let early_facts = Arc::clone(&early_facts);
+            move || {
+                let earlier = store.read_earlier();
+                let log = Arc::clone(&earlier.tasks);
+                // Who stopped at a wrong stack file needs neither.
+                if tell.send(earlier).is_ok()
+                    && let Ok(stack) = asked.recv()
+                {
+                    early_facts.look(&stack, &log);
+                }
+            }
+        });
         let path = path.strip_prefix(&here).unwrap_or(&path);
-        let stack = config::load(path, &options)?;
+        let stack = Arc::new(config::load(path, &options)?);
+        if reading == Reading::Run && EarlyFacts::are_worth_it(&stack) {
+            // It has no other reason to be gone than a panic, after which nobody needs it.
+            let _ = ask.send(Arc::clone(&stack));
+        }
         let facts = config::image_facts(&stack);
         let graph = Graph::build(&stack, &facts)?;
         for warning in &stack.warnings {
             settings.console.warning(warning.message());
         }
-        Ok(Self { stack, graph, facts, earlier })
+        Ok(Self { stack, graph, facts, earlier, early_facts })
     }
 
     /// Takes the cache from the command line instead of the stack file.
     pub(super) fn use_cache(&mut self, registry: Option<&str>, read_only: bool) {
         if let Some(registry) = registry {
-            let cache = self.stack.cache.get_or_insert_with(Cache::default);
+            let cache = Arc::make_mut(&mut self.stack).cache.get_or_insert_with(Cache::default);
             cache.registry = registry.to_owned();
         }
-        if let (Some(cache), true) = (&mut self.stack.cache, read_only) {
+        if read_only && let Some(cache) = &mut Arc::make_mut(&mut self.stack).cache {
             cache.mode = CacheMode::ReadOnly;
         }
     }
@@ -115,12 +146,13 @@ impl Opened {
 
     /// The world in which these steps live. Nothing is connected yet.
     pub(super) fn world(self, settings: &Settings, options: Options) -> Arc<World> {
-        let Self { stack, graph, facts, earlier } = self;
+        let Self { stack, graph, facts, earlier, early_facts } = self;
         let store = Store::beside(&stack.root);
         // A thread that panicked has told nothing.
-        let earlier = earlier.join().unwrap_or_else(|_| store.read_earlier());
+        let earlier = earlier.recv().unwrap_or_else(|_| store.read_earlier());
         earlier.warnings.iter().for_each(|warning| settings.console.warning(warning));
-        Arc::new(World::new(stack, graph, facts, store, earlier, settings.environment.clone(), options))
+        let world = World::new(stack, graph, facts, store, earlier, settings.environment.clone(), options);
+        Arc::new(world.seen_early(early_facts))
     }
 }
 

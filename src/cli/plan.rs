@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::Stop;
 use super::args::{Apply, Plan, Steps};
-use super::open::{self, Opened};
+use super::open::{self, Opened, Reading};
 use super::settings::Settings;
 use crate::error::ExitCode;
 use crate::run::{self, PlanOptions, Selected};
@@ -27,7 +27,7 @@ async fn plan(
     exit_code: bool,
     diff: bool,
 ) -> Result<ExitCode, Stop> {
-    let opened = Opened::read(settings, false)?;
+    let opened = Opened::read(settings, Reading::Run)?;
     let selected = opened.select_from(settings, steps, from_failed)?;
     let force: HashSet<_> = opened.forced(force, &selected)?.into_iter().collect();
     let world = opened.world(settings, Options { force, ..Options::default() });

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Stop;
 use super::args::{Format, Status};
-use super::open::{self, Opened, stops};
+use super::open::{self, Opened, Reading, stops};
 use super::settings::Settings;
 use crate::error::{Class, ExitCode};
 use crate::exec::Stops;
@@ -50,7 +50,7 @@ async fn watch(settings: &Settings, format: Format, mut stops: Stops) -> Result<
 }
 
 async fn look(settings: &Settings) -> Result<run::Status, Stop> {
-    let world = Opened::read(settings, true)?.world(settings, Options::default());
+    let world = Opened::read(settings, Reading::Look)?.world(settings, Options::default());
     run::status(&world).await.map_err(|error| open::missing(&error))
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::Stop;
 use super::apply::{self, How};
 use super::args::Watch;
-use super::open::{self, Opened, stops};
+use super::open::{self, Opened, Reading, stops};
 use super::settings::Settings;
 use crate::error::ExitCode;
 use crate::exec::{Stops, stop_channel};
@@ -25,7 +25,7 @@ pub(super) async fn run(settings: &Settings, args: &Watch) -> Result<ExitCode, S
     let mut changes = Changes::new().map_err(|error| missing(&error))?;
     let mut applied = None;
     // The first file has to be right; later ones may be wrong for a while, since somebody is at them.
-    let mut opened = Opened::read(settings, false).map(Some)?;
+    let mut opened = Opened::read(settings, Reading::Run).map(Some)?;
     loop {
         if let Some(opened) = opened.take() {
             let selected = opened.select(&args.steps)?;
@@ -54,7 +54,7 @@ pub(super) async fn run(settings: &Settings, args: &Watch) -> Result<ExitCode, S
 
 /// Reads the stack file anew. One that is wrong is told once; what is watched stays what it was.
 fn again(settings: &Settings, applied: &mut Option<BTreeMap<String, Seen>>) -> Option<Opened> {
-    match Opened::read(settings, false) {
+    match Opened::read(settings, Reading::Run) {
         Ok(opened) => Some(opened),
         Err(stop) => {
             if applied.take().is_some() {

@@ -4,14 +4,14 @@ use serde_json::json;
 
 use super::Stop;
 use super::args::{Format, Why};
-use super::open::{self, Opened};
+use super::open::{self, Opened, Reading};
 use super::settings::Settings;
 use crate::error::{ExitCode, Failure};
 use crate::run;
 use crate::step::Options;
 
 pub(super) async fn run(settings: &Settings, args: &Why) -> Result<ExitCode, Stop> {
-    let opened = Opened::read(settings, false)?;
+    let opened = Opened::read(settings, Reading::Check)?;
     let found = opened.graph.matching(&args.step).map_err(|error| open::unknown_step(&error))?;
     let step = match found.as_slice() {
         [step] => *step,

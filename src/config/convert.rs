@@ -47,7 +47,7 @@ pub(super) fn named<'n, 't, T>(
     read: impl Fn(&str, &Reader<'n, 't>, Span) -> Option<T>,
 ) -> Named<T> {
     let entries = root.get(key).map_or(&[][..], Node::entries);
-    let mut things = Named::with_capacity(entries.len());
+    let mut things = Named::with_capacity_and_hasher(entries.len(), Default::default());
     for entry in entries {
         if let Some(thing) = read(&entry.key, &root.other(&entry.node, shape), entry.key_span) {
             things.insert(Arc::from(entry.key.as_ref()), thing);

@@ -3,6 +3,7 @@
 //! [`find()`] says which file, [`load`] reads it. What comes out is a [`StackFile`]: typed, defaults filled in, each
 //! value with its place, and every reference either put in or kept as an [`OutputRef`] that a run resolves.
 
+mod beside;
 mod check;
 mod context;
 mod convert;
@@ -11,6 +12,7 @@ mod error;
 mod facts;
 mod files;
 mod find;
+mod halves;
 mod keys;
 mod model;
 mod names;
@@ -32,6 +34,7 @@ use indexmap::IndexMap;
 use miette::NamedSource;
 use toml::de::{DeTable, DeValue};
 
+use beside::beside;
 use check::Mode;
 use context::Context;
 use convert::Facts;
@@ -110,7 +113,9 @@ fn read(
     let source: Source = Arc::new(NamedSource::new(shown, text.to_owned()));
     let root = path.parent().unwrap_or(Path::new("/"));
     let mut context = Context { text, source: Arc::clone(&source), root, syntax_errors: false, errors: Vec::new() };
-    let mut file = tree::parse(&mut context);
+    let second = halves::second(text);
+    let mut file =
+        second.as_deref().and_then(|second| halves::parse(text, second)).unwrap_or_else(|| tree::parse(&mut context));
     if context.syntax_errors {
         return Err(ConfigErrors::new(shown, context.errors));
     }
@@ -121,27 +126,61 @@ fn read(
     let vars = vars::evaluate(&raw_vars, &file, stack.as_deref(), options, &mut context);
     let cluster_names = cluster_names(&file, &vars, stack.as_deref(), options, &context);
     let tree = convert_tree(&file, raw_vars, &vars, stack.as_deref(), &cluster_names, options, &mut context);
-    check::check(&tree, &shape::Shape::Table(&keys::ROOT), None, Mode::Whole, &mut context);
-
     let names = names::Names::new(&file);
+    let whole = Whole {
+        tree: &tree,
+        names: &names,
+        vars: &vars,
+        stack: stack.as_deref(),
+        cluster: &cluster_names,
+        has_cluster: file.contains_key("cluster"),
+    };
+    let (checked, model) = beside(
+        text,
+        || {
+            let mut own = Context { text, source: Arc::clone(&source), root, syntax_errors: false, errors: Vec::new() };
+            check::check(&tree, &shape::Shape::Table(&keys::ROOT), None, Mode::Whole, &mut own);
+            own.errors
+        },
+        || model(&whole, path, &source, options),
+    );
+    context.errors.extend(checked);
     semantics::check_needs(&tree, &names, &mut context);
+    semantics::check(&model, &file, &tree, &mut context);
+    files::check(&model, look_at_files, &mut context);
+    if context.errors.is_empty() { Ok(model) } else { Err(ConfigErrors::new(shown, context.errors)) }
+}
+
+/// A file with its references put in.
+struct Whole<'w> {
+    tree: &'w Node<'w>,
+    names: &'w names::Names<'w>,
+    vars: &'w IndexMap<String, Constant>,
+    stack: Option<&'w str>,
+    cluster: &'w ClusterNames,
+    has_cluster: bool,
+}
+
+/// The file as the model. What is wrong in it is left out: it is found, and reported, by the check.
+fn model(whole: &Whole<'_>, path: &Path, source: &Source, options: &LoadOptions<'_>) -> StackFile {
+    let root = path.parent().unwrap_or(Path::new("/"));
     let home = (options.env)("HOME");
-    let root_reader = Reader::new(&tree, &keys::ROOT, root, home.as_deref());
+    let root_reader = Reader::new(whole.tree, &keys::ROOT, root, home.as_deref());
     let stack_reader = root_reader.get("stack").map(|node| root_reader.other(node, &keys::STACK));
     let flag = |key: &str, default: bool| stack_reader.as_ref().map_or(default, |stack| stack.bool(key));
     let facts = Facts {
-        stack: stack.as_deref().unwrap_or("stack"),
-        cluster: &cluster_names,
-        has_cluster: file.contains_key("cluster"),
-        namespace: cluster_names.namespace.as_deref().unwrap_or("default"),
+        stack: whole.stack.unwrap_or("stack"),
+        cluster: whole.cluster,
+        has_cluster: whole.has_cluster,
+        namespace: whole.cluster.namespace.as_deref().unwrap_or("default"),
         prune: flag("prune", true),
-        names: &names,
+        names: whole.names,
     };
     let table = |key: &str, shape| root_reader.get(key).map(|node| (root_reader.other(node, shape), node.span));
-    let model = StackFile {
+    StackFile {
         path: path.to_owned(),
         root: root.to_owned(),
-        source,
+        source: Arc::clone(source),
         profiles: options.profiles.clone(),
         name: stack_reader.as_ref().and_then(|stack| stack.text("name")).unwrap_or_default(),
         allow_outside: flag("allow-outside", false),
@@ -162,7 +201,8 @@ fn read(
             |(reader, _)| convert::limits(&reader),
         ),
         cache: table("cache", &keys::CACHE).and_then(|(reader, _)| convert::cache(&reader)),
-        secrets: vars
+        secrets: whole
+            .vars
             .values()
             .filter_map(|value| match value {
                 Constant::Secret(secret) => Some(secret.clone()),
@@ -170,10 +210,7 @@ fn read(
             })
             .collect(),
         warnings: Vec::new(),
-    };
-    semantics::check(&model, &file, &tree, &mut context);
-    files::check(&model, look_at_files, &mut context);
-    if context.errors.is_empty() { Ok(model) } else { Err(ConfigErrors::new(shown, context.errors)) }
+    }
 }
 
 /// A table without keys: where a table is not in the file, its defaults hold.

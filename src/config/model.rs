@@ -13,7 +13,7 @@ use super::template::{Template, Value};
 use crate::graph::StepId;
 
 /// Things by name, in the order of the file.
-pub type Named<T> = IndexMap<Arc<str>, T>;
+pub type Named<T> = IndexMap<Arc<str>, T, foldhash::fast::RandomState>;
 
 /// A whole stack file.
 #[derive(Debug, Clone)]

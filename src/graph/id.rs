@@ -80,6 +80,11 @@ impl fmt::Display for StepId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.kind {
             StepKind::Cluster => f.pad(self.kind.as_str()),
+            kind if f.width().is_none() && f.precision().is_none() => {
+                f.write_str(kind.as_str())?;
+                f.write_str(":")?;
+                f.write_str(&self.name)
+            }
             kind => f.pad(&format!("{kind}:{}", self.name)),
         }
     }

@@ -9,9 +9,9 @@ mod id;
 mod render;
 mod select;
 
-use std::collections::HashMap;
 use std::collections::VecDeque;
 
+use foldhash::{HashMap, HashMapExt};
 use petgraph::graph::DiGraph;
 
 pub use build::ImageFacts;

@@ -58,7 +58,12 @@ pub async fn follow(mut events: UnboundedReceiver<Event>, console: Console, verb
         View::Plain(Plain::new(console, verbose))
     };
     let mut together = Vec::new();
-    while events.recv_many(&mut together, TOGETHER).await > 0 {
+    loop {
+        let count = events.recv_many(&mut together, TOGETHER).await;
+        if count == 0 {
+            return seen;
+        }
+        let is_over = together.iter().any(|event| matches!(event.kind, EventKind::RunFinished { .. }));
         for event in together.drain(..) {
             seen.note(&event);
             if keep {
@@ -77,9 +82,10 @@ pub async fn follow(mut events: UnboundedReceiver<Event>, console: Console, verb
         }
         view.flush();
         // Whoever sends need not wake us for each event by itself, and nobody sees that a line comes this much later.
-        tokio::time::sleep(PAUSE).await;
+        if count < TOGETHER && !is_over {
+            tokio::time::sleep(PAUSE).await;
+        }
     }
-    seen
 }
 
 impl View {

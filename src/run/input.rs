@@ -1,5 +1,6 @@
 //! The selected steps as the scheduler wants them.
 
+use std::fmt::Write;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -99,6 +100,7 @@ pub(super) fn for_apply(world: &World, selected: &Selected, jobs: Option<NonZero
     let mut pools = vec![NonZeroU32::MAX, own(limits.builds), own(limits.loads), own(limits.charts), own(limits.tasks)];
     pools.extend(limits.pools.values().map(|&count| own(Some(count))));
     let state = world.state();
+    let mut text = String::new();
     let steps = selected
         .steps()
         .iter()
@@ -106,13 +108,18 @@ pub(super) fn for_apply(world: &World, selected: &Selected, jobs: Option<NonZero
             let id = world.graph().id(step);
             let options = options(world, step);
             let millis = |duration: Duration| u32::try_from(duration.as_millis()).unwrap_or(u32::MAX);
-            let seen = state.durations.get(&id.to_string()).map(|&millis| u32::try_from(millis).unwrap_or(u32::MAX));
+            text.clear();
+            // Writing to a string does not fail.
+            let _ = write!(text, "{id}");
+            let seen = state.durations.get(text.as_str()).map(|&millis| u32::try_from(millis).unwrap_or(u32::MAX));
             StepSpec {
                 pool: pool(world, step),
                 retries: options.map_or(0, |options| u16::try_from(options.retries).unwrap_or(u16::MAX)),
                 backoff_ms: options.map_or(0, |options| millis(options.backoff)),
                 estimate_ms: seen.unwrap_or_else(|| usual(id.kind())),
-                deadline_ms: deadline(world, step).and_then(|limit| NonZeroU32::new(millis(limit))),
+                deadline_ms: options
+                    .and_then(|options| deadline(id.kind(), options))
+                    .and_then(|limit| NonZeroU32::new(millis(limit))),
             }
         })
         .collect();
@@ -168,11 +175,10 @@ fn default_jobs(configured: Option<u32>) -> NonZeroU32 {
 
 /// When a step is stopped from outside. What waits for the cluster keeps its own time, since it has to say what was in the
 /// way, and may have to go back: it is stopped only when it does not come to an end by itself.
-fn deadline(world: &World, step: StepIndex) -> Option<Duration> {
+fn deadline(kind: StepKind, options: &StepOptions) -> Option<Duration> {
     const TO_EXPLAIN: Duration = Duration::from_secs(60);
-    let limit = options(world, step)?.timeout?;
-    let id = world.graph().id(step);
-    Some(match id.kind() {
+    let limit = options.timeout?;
+    Some(match kind {
         StepKind::Chart | StepKind::Ready => 2 * limit + TO_EXPLAIN,
         StepKind::Cluster | StepKind::Build | StepKind::Load | StepKind::Task => limit,
     })
@@ -180,7 +186,7 @@ fn deadline(world: &World, step: StepIndex) -> Option<Duration> {
 
 fn pool(world: &World, step: StepIndex) -> u16 {
     let id = world.graph().id(step);
-    let own = (id.kind() == StepKind::Task)
+    let own = (id.kind() == StepKind::Task && !world.stack().limits.pools.is_empty())
         .then(|| world.stack().tasks.get(id.name()).and_then(|task| task.pool.as_ref()))
         .flatten()
         .and_then(|name| world.stack().limits.pools.get_index_of(name))

@@ -5,14 +5,15 @@
 //! not plain (a secret, an output of another step in the command) leaves no facts, and the task is looked at as usual.
 
 use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, statat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, statat};
 
 use super::World;
 use super::task::add_needs;
 use crate::config::{Run, Task as Spec, Value};
 use crate::graph::StepIndex;
-use crate::key::context::FileStat;
+use crate::key::context::{DigestCache, FileStat};
 use crate::key::patterns::{Patterns, is_plain};
 use crate::key::{Manifest, Value as Input};
 use crate::store::{Proof, TaskView};
@@ -20,44 +21,103 @@ use crate::store::{Proof, TaskView};
 /// The version of the recipe.
 ///
 /// - 1: the first.
-const VERSION: u32 = 1;
+/// - 2: what the needs put out comes last, by itself.
+const VERSION: u32 = 2;
 
-struct Facts<'w> {
-    world: &'w World,
-    /// The folder that paths are relative to: the system walks from there and not from the root.
-    root: &'w OwnedFd,
-    /// Whether every file's digest has to be known.
-    settled: bool,
-    hasher: blake3::Hasher,
+/// The files beside a stack file, as the system describes them.
+#[derive(Debug)]
+pub(super) struct Files {
+    root: PathBuf,
+    /// The same folder, opened: the system walks from there and not from the root of everything.
+    folder: OwnedFd,
 }
 
-/// The facts about a task that ran before. With `settled`, only if the digest of every file in them is known.
-pub(super) fn facts(world: &World, step: StepIndex, spec: &Spec, last: &TaskView<'_>, settled: bool) -> Option<Proof> {
-    let root = world.root_folder()?;
-    let mut facts = Facts { world, root, settled, hasher: blake3::Hasher::new() };
-    facts.add(&VERSION.to_le_bytes());
-    // A task's key may be another one in another version of the program.
-    facts.add(env!("CARGO_PKG_VERSION").as_bytes());
-    facts.spec(spec)?;
-    facts.needs(step)?;
-    facts.inputs(spec)?;
-    facts.add(last.key.as_bytes());
-    facts.add(last.effect.as_bytes());
-    for (path, digest) in &last.outputs {
-        facts.add(*digest);
-        if !facts.file(path)? {
-            return None;
+impl Files {
+    /// The files in this folder. Nothing if it can't be opened.
+    pub(super) fn of(root: &Path) -> Option<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Some(Self { root: root.to_owned(), folder: rustix::fs::open(root, flags, Mode::empty()).ok()? })
+    }
+
+    /// Looks at a task that ran before. Nothing if there are no facts about it, or what it printed was not kept.
+    pub(super) fn see(&self, spec: &Spec, last: &TaskView<'_>) -> Option<Seen> {
+        let stdout = last.stdout?.to_owned();
+        Some(Seen { own: self.own_facts(spec, last, None)?, stdout, outputs: last.outputs.len() })
+    }
+
+    /// The facts about a task that ran before, except for what its needs put out: these can be taken before its turn. With
+    /// `settled`, only if these digests know every file in them.
+    pub(super) fn own_facts(&self, spec: &Spec, last: &TaskView<'_>, settled: Option<&DigestCache>) -> Option<Proof> {
+        let mut facts = Facts { files: self, settled, bytes: Vec::with_capacity(512) };
+        facts.add(&VERSION.to_le_bytes());
+        // A task's key may be another one in another version of the program.
+        facts.add(env!("CARGO_PKG_VERSION").as_bytes());
+        facts.spec(spec)?;
+        facts.inputs(spec)?;
+        facts.add(last.key.as_bytes());
+        facts.add(last.effect.as_bytes());
+        for (path, digest) in &last.outputs {
+            facts.add(*digest);
+            if !facts.file(path)? {
+                return None;
+            }
+        }
+        Some(proof(&facts.bytes))
+    }
+}
+
+struct Facts<'f> {
+    files: &'f Files,
+    /// These have to know the digest of every file.
+    settled: Option<&'f DigestCache>,
+    /// Hashed as a whole: a few hundred bytes, of which most parts are shorter than a block of the hash.
+    bytes: Vec<u8>,
+}
+
+/// A task that ran before, looked at without its needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Seen {
+    /// The facts about itself.
+    pub(super) own: Proof,
+    /// What it printed.
+    pub(super) stdout: String,
+    /// How many files it made.
+    pub(super) outputs: usize,
+}
+
+/// All facts about a task, made of its own and what the steps that it needs put out, as its key has it.
+pub(super) fn facts(world: &World, step: StepIndex, own: Proof) -> Option<Proof> {
+    if world.graph().needs(step).is_empty() {
+        return Some(own);
+    }
+    let mut manifest = Manifest::new("task");
+    add_needs(world, step, &mut manifest);
+    let mut bytes = own.to_vec();
+    for input in manifest.inputs() {
+        add(&mut bytes, input.path().as_bytes());
+        match &input.value {
+            Input::Unknown { .. } => return None,
+            known => add(&mut bytes, known.text().as_bytes()),
         }
     }
+    Some(proof(&bytes))
+}
+
+fn proof(bytes: &[u8]) -> Proof {
     let mut proof = [0; 16];
-    proof.copy_from_slice(&facts.hasher.finalize().as_bytes()[..16]);
-    Some(proof)
+    proof.copy_from_slice(&blake3::hash(bytes).as_bytes()[..16]);
+    proof
+}
+
+/// Adds a part, so that no two rows of parts are the same bytes.
+fn add(bytes: &mut Vec<u8>, part: &[u8]) {
+    bytes.extend_from_slice(&(part.len() as u32).to_le_bytes());
+    bytes.extend_from_slice(part);
 }
 
 impl Facts<'_> {
     fn add(&mut self, part: &[u8]) {
-        self.hasher.update(&(part.len() as u32).to_le_bytes());
-        self.hasher.update(part);
+        add(&mut self.bytes, part);
     }
 
     /// What the stack file says.
@@ -91,30 +151,13 @@ impl Facts<'_> {
         Some(())
     }
 
-    /// What the steps that it needs put out, as its key has it.
-    fn needs(&mut self, step: StepIndex) -> Option<()> {
-        if self.world.graph().needs(step).is_empty() {
-            return Some(());
-        }
-        let mut manifest = Manifest::new("task");
-        add_needs(self.world, step, &mut manifest);
-        for input in manifest.inputs() {
-            self.add(input.path().as_bytes());
-            match &input.value {
-                Input::Unknown { .. } => return None,
-                known => self.add(known.text().as_bytes()),
-            }
-        }
-        Some(())
-    }
-
     /// The files that it depends on.
     fn inputs(&mut self, spec: &Spec) -> Option<()> {
         if spec.inputs.iter().all(|pattern| is_plain(&pattern.value)) {
             return spec.inputs.iter().try_for_each(|file| self.file(&file.value).map(drop));
         }
         let patterns = Patterns::new(spec.inputs.iter().map(|pattern| &*pattern.value)).ok()?;
-        for file in patterns.find(&self.world.stack().root).ok()?.files {
+        for file in patterns.find(&self.files.root).ok()?.files {
             self.add(file.path.as_bytes());
             self.stat(&file.stat)?;
         }
@@ -124,7 +167,7 @@ impl Facts<'_> {
     /// A file by its path. False if it is not there; nothing if it is no file.
     fn file(&mut self, path: &str) -> Option<bool> {
         self.add(path.as_bytes());
-        match statat(self.root, path, AtFlags::empty()) {
+        match statat(&self.files.folder, path, AtFlags::empty()) {
             Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile => {
                 self.stat(&FileStat::of_raw(&stat)).map(|()| true)
             }
@@ -138,12 +181,12 @@ impl Facts<'_> {
     }
 
     fn stat(&mut self, stat: &FileStat) -> Option<()> {
-        if self.settled && self.world.digests().get(stat).is_none() {
+        if self.settled.is_some_and(|digests| digests.get(stat).is_none()) {
             return None;
         }
         let FileStat { device, inode, size, modified_ns, changed_ns } = *stat;
         for number in [device, inode, size, modified_ns.cast_unsigned(), changed_ns.cast_unsigned()] {
-            self.hasher.update(&number.to_le_bytes());
+            self.bytes.extend_from_slice(&number.to_le_bytes());
         }
         Some(())
     }

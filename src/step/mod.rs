@@ -12,6 +12,7 @@ mod check;
 mod cluster;
 mod condition;
 mod early;
+mod early_facts;
 mod facts;
 mod guard;
 mod load;
@@ -35,6 +36,7 @@ use std::fmt;
 
 pub use chart::ChartChanges;
 pub use early::{connect_early, look_early};
+pub use early_facts::EarlyFacts;
 pub use guard::announce;
 pub use output::{Known, Output, deploy_tag};
 pub use preflight::preflight;

@@ -10,7 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use secrecy::ExposeSecret;
 use tokio::task::block_in_place;
 
-use super::facts::facts;
+use super::facts::{Seen, facts};
 use super::output::{Known, Output};
 use super::ready::text;
 use super::{Finished, Inspection, Speaker, StepError, World, stopped, values};
@@ -22,7 +22,7 @@ use crate::key::patterns::{Matches, Patterns, PatternsError};
 use crate::key::{Group, Manifest};
 use crate::plan::{Action, Decision, Effect, by_record};
 use crate::process::{self, Cancel, Command, ProcessError};
-use crate::store::TaskRecord;
+use crate::store::{TaskRecord, TaskView};
 
 /// The most of a command's output that others can refer to.
 const KEPT: usize = 1 << 20;
@@ -85,17 +85,19 @@ pub(super) fn sources(
 /// See [`super::skip_at_once`].
 pub(super) fn skip_at_once(world: &World, step: StepIndex, name: &str) -> Option<(String, Output)> {
     let needs = world.graph().needs(step);
-    if needs.iter().any(|&need| world.output_of(need).is_none()) {
+    if needs.iter().any(|&need| !world.has_output(need)) {
         return None;
     }
-    let spec = spec(world, name).ok().filter(|spec| spec.cache)?;
-    let known = world.tasks().view(name, |last| {
-        let proof = facts(world, step, spec, last, false)?;
-        let stdout = last.stdout?.to_owned();
-        world.proven().contains(&proof).then(|| (intact(last.outputs.len()), Output::Task { stdout }))
-    });
-    if let Some(known) = known? {
-        return Some(known);
+    let (place, _, spec) = world.stack().tasks.get_full(name).filter(|(.., spec)| spec.cache)?;
+    let seen = match world.early_facts().of(place) {
+        Some(seen) => seen.cloned(),
+        // What has no record has to run.
+        None => world.tasks().view(name, |last| world.files()?.see(spec, last))?,
+    };
+    if let Some(Seen { own, stdout, outputs }) = seen
+        && facts(world, step, own).is_some_and(|proof| world.proven().contains(&proof))
+    {
+        return Some((intact(outputs), Output::Task { stdout }));
     }
     // Errors are for `inspect` to tell.
     let inspection = proving(world, step, name, || look(world, step, name, Reading::OnlyKnown)).ok()??;
@@ -115,7 +117,10 @@ fn proving(
 ) -> Result<Option<Inspection>, StepError> {
     let proof = |settled: bool| {
         let spec = world.stack().tasks.get(name)?;
-        world.tasks().view(name, |last| last.stdout.and_then(|_| facts(world, step, spec, last, settled)))?
+        let digests = settled.then(|| world.digests());
+        let own = |last: &TaskView<'_>| last.stdout.and_then(|_| world.files()?.own_facts(spec, last, digests));
+        let own = world.tasks().view(name, own)??;
+        facts(world, step, own)
     };
     let before = proof(false);
     let found = look()?;

@@ -3,18 +3,18 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
-use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{Mode, OFlags};
 use secrecy::ExposeSecret;
 use serde_json::Value as Json;
 use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
 
 use super::builds::{self, Builds};
 use super::early::Early;
+use super::early_facts::EarlyFacts;
+use super::facts::Files;
 use super::output::{Known, Output, deploy_tag};
 use super::{StepError, nodes::Nodes, of_kube, registry::Hosting};
 use crate::config::{ChartField, ImageField, LoadMode, OutputRef, Outputs, StackFile};
@@ -74,7 +74,7 @@ pub struct Options {
 /// What all steps of a run share.
 #[derive(Debug)]
 pub struct World {
-    stack: StackFile,
+    stack: Arc<StackFile>,
     graph: Graph,
     facts: ImageFacts,
     store: Store,
@@ -91,10 +91,9 @@ pub struct World {
     bases: tokio::sync::Mutex<BTreeMap<String, Option<String>>>,
     manifests: Manifests,
     digests: DigestCache,
-    tasks: TaskLog,
+    tasks: Arc<TaskLog>,
     proven: Proven,
-    /// The folder of the stack file.
-    root: Option<OwnedFd>,
+    files: Option<Files>,
     outputs: Mutex<Vec<Option<Known<Output>>>>,
     engine: OnceCell<Engine>,
     cluster: OnceCell<Arc<Cluster>>,
@@ -109,6 +108,7 @@ pub struct World {
     /// The cluster as it was read last, and when that began.
     snapshot: Mutex<Option<(Instant, Arc<Snapshot>)>>,
     early: Early,
+    early_facts: Arc<EarlyFacts>,
     /// Whether the cluster has been named to whoever reads along.
     announced: AtomicBool,
 }
@@ -116,7 +116,7 @@ pub struct World {
 impl World {
     /// The world of a run over `graph`.
     pub fn new(
-        stack: StackFile,
+        stack: Arc<StackFile>,
         graph: Graph,
         facts: ImageFacts,
         store: Store,
@@ -126,8 +126,7 @@ impl World {
     ) -> Self {
         let outputs = Mutex::new(vec![None; graph.len()]);
         let Earlier { state, is_state_ignored, manifests, tasks, digests, proven, warnings: _ } = earlier;
-        let folder = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = rustix::fs::open(&stack.root, folder, Mode::empty()).ok();
+        let files = Files::of(&stack.root);
         let redactor = Redactor::new(stack.secrets.iter().map(ExposeSecret::expose_secret));
         Self {
             stack,
@@ -146,7 +145,7 @@ impl World {
             digests,
             tasks,
             proven,
-            root,
+            files,
             outputs,
             engine: OnceCell::new(),
             cluster: OnceCell::new(),
@@ -159,8 +158,15 @@ impl World {
             renders: Semaphore::new(RENDERS),
             snapshot: Mutex::new(None),
             early: Early::default(),
+            early_facts: Arc::default(),
             announced: AtomicBool::new(false),
         }
+    }
+
+    /// Takes over what is being seen of its tasks already.
+    #[must_use]
+    pub fn seen_early(self, early_facts: Arc<EarlyFacts>) -> Self {
+        Self { early_facts, ..self }
     }
 
     /// The stack file.
@@ -314,9 +320,16 @@ impl World {
         &self.proven
     }
 
-    /// The folder of the stack file, opened. Nothing if that failed.
-    pub(super) fn root_folder(&self) -> Option<&OwnedFd> {
-        self.root.as_ref()
+    /// The files beside the stack file. Nothing if its folder can't be opened.
+    pub(super) fn files(&self) -> Option<&Files> {
+        self.files.as_ref()
+    }
+
+    /// Takes in what others did before this run got the lock.
+    pub fn refresh(&self) {
+        if self.tasks.refresh() {
+            self.early_facts.forget();
+        }
     }
 
     /// Keeps what was learned for the next run. Losing it costs time, nothing else.
@@ -406,9 +419,25 @@ impl World {
         &self.early
     }
 
+    /// The facts about tasks that were taken before their turn.
+    pub(super) fn early_facts(&self) -> &EarlyFacts {
+        &self.early_facts
+    }
+
+    /// Takes leave at the end of the program: what is only memory is left to the system, which takes it back at once. To
+    /// free the million small values of ten thousand steps one by one would take longer than to look at the steps.
+    pub fn leave(self: Arc<Self>) {
+        if let Some(Self { stack, graph, facts, state, manifests, digests, tasks, proven, outputs, .. }) =
+            Arc::into_inner(self)
+        {
+            std::mem::forget((stack, graph, facts, state, manifests, digests, tasks, proven, outputs));
+        }
+    }
+
     /// Says that a step has changed something: what was read before may not hold any more.
     pub fn changed(&self) {
         self.early.forget();
+        self.early_facts.forget();
         *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
@@ -495,6 +524,11 @@ impl World {
     /// What a step puts out, once it has been inspected or carried out.
     pub fn output_of(&self, step: StepIndex) -> Option<Known<Output>> {
         self.lock_outputs().get(step.index()).cloned().flatten()
+    }
+
+    /// Whether a step has been inspected or carried out.
+    pub(super) fn has_output(&self, step: StepIndex) -> bool {
+        self.lock_outputs().get(step.index()).is_some_and(Option::is_some)
     }
 
     /// What the step of a kind and name puts out; not known while it has not been reached.

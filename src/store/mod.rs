@@ -12,6 +12,7 @@ mod tasks;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::key::context::DigestCache;
 
@@ -37,7 +38,7 @@ pub struct Earlier {
     /// What steps were last done with.
     pub manifests: Manifests,
     /// What tasks did.
-    pub tasks: TaskLog,
+    pub tasks: Arc<TaskLog>,
     /// The digests of files.
     pub digests: DigestCache,
     /// What was found to be right.
@@ -57,6 +58,7 @@ impl Store {
         let is_state_ignored = about_state.is_some();
         let warnings = [about_state, about_manifests, about_tasks, about_digests, about_proven];
         let warnings = warnings.into_iter().flatten().collect();
+        let tasks = Arc::new(tasks);
         Earlier { state, is_state_ignored, manifests, tasks, digests, proven, warnings }
     }
 

@@ -4,12 +4,13 @@
 //! the facts that it followed from; whoever meets the same facts again need not go that way. The set is a cache and
 //! nothing else: a hash that is not in it costs time.
 
-use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
+
+use foldhash::{HashMap, HashSet};
 
 /// A hash of facts.
 pub type Proof = [u8; 16];
@@ -26,10 +27,8 @@ const CHECKSUM: usize = 32;
 #[derive(Debug)]
 pub struct Proven {
     path: PathBuf,
-    /// Sorted.
-    known: Vec<Proof>,
-    /// Which of the known were met in this run, one bit each.
-    met: Vec<AtomicU64>,
+    /// Each with whether it was met in this run.
+    known: HashMap<Proof, AtomicBool>,
     fresh: Mutex<HashSet<Proof>>,
 }
 
@@ -47,18 +46,18 @@ impl Proven {
             Err(error) => (Vec::new(), Some(error.to_string())),
         };
         let warning = warning.map(|why| format!("{} is ignored: {why}. It is only a cache.", path.display()));
-        let met = (0..known.len().div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
-        (Self { path, known, met, fresh: Mutex::default() }, warning)
+        let known = known.into_iter().map(|proof| (proof, AtomicBool::new(false))).collect();
+        (Self { path, known, fresh: Mutex::default() }, warning)
     }
 
     /// Whether these facts are known to be right.
     pub fn contains(&self, proof: &Proof) -> bool {
-        match self.known.binary_search(proof) {
-            Ok(at) => {
-                self.met[at / 64].fetch_or(1 << (at % 64), Ordering::Relaxed);
+        match self.known.get(proof) {
+            Some(met) => {
+                met.store(true, Ordering::Relaxed);
                 true
             }
-            Err(_) => self.lock().contains(proof),
+            None => self.lock().contains(proof),
         }
     }
 
@@ -77,8 +76,8 @@ impl Proven {
             return Ok(());
         }
         let crowded = self.known.len() + fresh.len() > most.saturating_mul(2);
-        let met = |at: usize| self.met[at / 64].load(Ordering::Relaxed) & 1 << (at % 64) != 0;
-        let kept = self.known.iter().enumerate().filter(|(at, _)| !crowded || met(*at)).map(|(_, proof)| *proof);
+        let kept =
+            self.known.iter().filter(|(_, met)| !crowded || met.load(Ordering::Relaxed)).map(|(proof, _)| *proof);
         let mut all: Vec<Proof> = kept.chain(fresh.drain()).collect();
         all.sort_unstable();
         all.dedup();

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use foldhash::HashMap;
+use serde::{Deserialize, Serialize, Serializer};
 
 /// The version of the file's form.
 ///
@@ -19,7 +20,8 @@ const VERSION: u32 = 4;
 #[serde(default)]
 pub struct State {
     /// For each step, how long it took when it last ran, in milliseconds.
-    pub durations: BTreeMap<String, u64>,
+    #[serde(serialize_with = "in_order")]
+    pub durations: HashMap<String, u64>,
     /// For each step that was not done or skipped in the last run that was to reach it, how it ended.
     pub outcomes: BTreeMap<String, LastOutcome>,
     /// Answers of tools that hold until the tool changes, by a name that says what they depend on.
@@ -87,15 +89,25 @@ fn parse(bytes: &[u8]) -> Result<State, &'static str> {
     struct Version {
         version: u32,
     }
-    let Version { version } = serde_json::from_slice(bytes).map_err(|_| DAMAGED)?;
+    let file: Result<Versioned<&serde_json::value::RawValue>, _> = serde_json::from_slice(bytes);
+    let version = match &file {
+        Ok(file) => file.version,
+        // Another version's file may have another form.
+        Err(_) => serde_json::from_slice(bytes).map(|Version { version }| version).map_err(|_| DAMAGED)?,
+    };
     if version != VERSION {
         return Err("it was written by another version of stack");
     }
-    let file: Versioned<Box<serde_json::value::RawValue>> = serde_json::from_slice(bytes).map_err(|_| DAMAGED)?;
+    let file = file.map_err(|_| DAMAGED)?;
     if blake3::hash(file.content.get().as_bytes()).to_hex().as_str() != file.checksum {
         return Err(DAMAGED);
     }
     serde_json::from_str(file.content.get()).map_err(|_| DAMAGED)
+}
+
+/// Equal hints make equal files.
+fn in_order<S: Serializer>(durations: &HashMap<String, u64>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(durations.iter().collect::<BTreeMap<_, _>>())
 }
 
 pub(super) fn ignored(path: &Path, why: &str) -> String {
@@ -109,7 +121,7 @@ mod tests {
     fn written() -> (tempfile::TempDir, std::path::PathBuf, State) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.json");
-        let state = State { durations: BTreeMap::from([("build:a".to_owned(), 1200)]), ..State::default() };
+        let state = State { durations: [("build:a".to_owned(), 1200)].into_iter().collect(), ..State::default() };
         state.write(&path).unwrap();
         (folder, path, state)
     }

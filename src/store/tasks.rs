@@ -5,12 +5,13 @@
 //! leaves a task that runs again. A torn or damaged frame ends the file. At the end of a run that changed much, the
 //! frames that count are written anew.
 
-use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use foldhash::HashMap;
 
 use crate::key::RecordedManifest;
 use crate::key::context::{Digest, FileStat};
@@ -20,10 +21,11 @@ const MAGIC: &[u8; 8] = b"stacktsk";
 ///
 /// - 1: the first.
 /// - 2: what a task printed is left out where it holds a secret.
-const VERSION: u32 = 2;
+/// - 3: CRC-32 instead of a digest: a frame can be torn, not forged.
+const VERSION: u32 = 3;
 const HEADER: usize = 8 + 4;
 /// Length and checksum.
-const FRAME: usize = 4 + 8;
+const FRAME: usize = 4 + 4;
 
 /// What a task was made from and what it made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -145,12 +147,15 @@ impl TaskLog {
         }
     }
 
-    /// Reads the file again if it has changed since: whoever held the lock until now may have written to it.
-    pub fn refresh(&self) {
+    /// Reads the file again if it has changed since: whoever held the lock until now may have written to it. Says whether
+    /// it has.
+    pub fn refresh(&self) -> bool {
         let mut state = self.lock();
-        if state.read_as != stat(&self.path) {
+        let has_changed = state.read_as != stat(&self.path);
+        if has_changed {
             *state = State::open(&self.path).0;
         }
+        has_changed
     }
 
     /// What a task did when it last succeeded, without a copy of it.
@@ -201,6 +206,10 @@ impl TaskLog {
     /// When the file can't be written; the old one stays.
     pub fn tidy(&self, exists: impl Fn(&str) -> bool) -> io::Result<()> {
         let mut state = self.lock();
+        if state.file.is_none() && !state.broken {
+            // Nothing was written, so it is as tidy as the last run left it.
+            return Ok(());
+        }
         let gone = state.records.keys().filter(|task| !exists(task)).count();
         if state.stale + gone <= state.records.len().max(64) && !state.broken {
             return Ok(());
@@ -318,10 +327,8 @@ fn header() -> Vec<u8> {
     [MAGIC.as_slice(), &VERSION.to_le_bytes()].concat()
 }
 
-fn checksum(payload: &[u8]) -> [u8; 8] {
-    let mut sum = [0; 8];
-    sum.copy_from_slice(&blake3::hash(payload).as_bytes()[..8]);
-    sum
+fn checksum(payload: &[u8]) -> [u8; 4] {
+    crc32fast::hash(payload).to_le_bytes()
 }
 
 fn frame(payload: &[u8], into: &mut Vec<u8>) {
