@@ -17,7 +17,7 @@ use crate::model::quantity::bytes;
 use crate::plan::{Effect, by_effect};
 use crate::process::{Cancel, CancelLevel};
 use crate::tools::docker::{DockerError, Engine, LoadProgress, LoadWay, Loaded, Wanted};
-use crate::tools::minikube::ClusterDriver;
+use crate::tools::driver::ClusterDriver;
 use crate::tools::node::Store;
 
 /// How often the progress of a load is told.
