@@ -108,6 +108,8 @@ pub struct World {
     renders: Semaphore,
     /// The cluster as it was read last, and when that began.
     snapshot: Mutex<Option<(Instant, Arc<Snapshot>)>>,
+    /// The place of who has the cluster's own tool bring an image: k3d's helper is one container with one name.
+    pub(super) tool: Semaphore,
     early: Early,
     /// Whether the cluster has been named to whoever reads along.
     announced: AtomicBool,
@@ -158,6 +160,7 @@ impl World {
             helm: OnceCell::new(),
             renders: Semaphore::new(RENDERS),
             snapshot: Mutex::new(None),
+            tool: Semaphore::new(1),
             early: Early::default(),
             announced: AtomicBool::new(false),
         }
