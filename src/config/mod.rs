@@ -7,6 +7,7 @@ mod beside;
 mod check;
 mod context;
 mod convert;
+mod drivers;
 mod duplicate;
 mod error;
 mod facts;
@@ -119,7 +120,7 @@ fn read(
     if context.syntax_errors {
         return Err(ConfigErrors::new(shown, context.errors));
     }
-    choose_profiles(&mut file, options, &mut context);
+    let overlaid = choose_profiles(&mut file, options, &mut context);
 
     let stack = literal(&file, "stack", "name").map(str::to_owned);
     let raw_vars = vars::raw(&file, &mut context);
@@ -147,6 +148,7 @@ fn read(
     context.errors.extend(checked);
     semantics::check_needs(&tree, &names, &mut context);
     semantics::check(&model, &file, &tree, &mut context);
+    drivers::check(&model, &tree, &overlaid, &mut context);
     files::check(&model, look_at_files, &mut context);
     if context.errors.is_empty() { Ok(model) } else { Err(ConfigErrors::new(shown, context.errors)) }
 }
@@ -217,7 +219,12 @@ fn model(whole: &Whole<'_>, path: &Path, source: &Source, options: &LoadOptions<
 static NOTHING: Node<'static> = Node { kind: NodeKind::Table(Vec::new()), span: Span::NONE };
 
 /// Takes the chosen profiles out of the file and merges them over it.
-fn choose_profiles<'t>(file: &mut DeTable<'t>, options: &LoadOptions<'_>, context: &mut Context<'t>) {
+fn choose_profiles<'t>(
+    file: &mut DeTable<'t>,
+    options: &LoadOptions<'_>,
+    context: &mut Context<'t>,
+) -> drivers::Overlaid {
+    let mut overlaid = drivers::Overlaid::default();
     for name in &options.profiles {
         let profiles = file.get_mut("profile").and_then(|profiles| match profiles.get_mut() {
             DeValue::Table(profiles) => Some(profiles),
@@ -234,6 +241,7 @@ fn choose_profiles<'t>(file: &mut DeTable<'t>, options: &LoadOptions<'_>, contex
                 if let Some((key, _)) = profile.remove_entry("profile") {
                     context.report(check::profile_within_profile(key.span().into()));
                 }
+                overlaid.add(&profile);
                 tree::merge(file, &profile);
             }
             Some(_) | None => {
@@ -245,6 +253,7 @@ fn choose_profiles<'t>(file: &mut DeTable<'t>, options: &LoadOptions<'_>, contex
             }
         }
     }
+    overlaid
 }
 
 /// A string of the file that holds no reference.

@@ -1,5 +1,10 @@
 //! `cluster`: it exists, runs, and answers. Nothing is recorded: the API server itself is asked.
 
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::time::sleep;
+
 use super::output::{Known, Output};
 use super::{Finished, Inspection, Speaker, StepError, World, of_kube};
 use crate::config::{Cluster as Spec, Driver};
@@ -8,9 +13,16 @@ use crate::event::Stream;
 use crate::graph::StepId;
 use crate::key::{Group, Manifest};
 use crate::plan::{Effect, by_effect};
-use crate::process::Cancel;
+use crate::process::{Cancel, CancelLevel};
+use crate::tools::driver::{ClusterDriver, DriverError, Kind, NewCluster};
 use crate::tools::kube::Cluster;
-use crate::tools::minikube::{ClusterDriver, Kind, NewCluster};
+
+/// How long a cluster may take to answer once its tool has started it: `docker start`, which is how kind's clusters are
+/// started, does not wait, and a control plane takes its time.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(180);
+
+/// How often it is asked meanwhile.
+const ASK_EVERY: Duration = Duration::from_millis(250);
 
 /// What `inspect` leaves to `execute`.
 #[derive(Debug)]
@@ -31,7 +43,8 @@ pub(super) fn driver(spec: &Spec) -> Result<ClusterDriver, StepError> {
             return Err(StepError::new(Class::Input, reason));
         }
     };
-    Ok(ClusterDriver { kind, name: spec.name.clone() })
+    let kubeconfig = spec.kubeconfig.as_ref().map(|path| path.absolute.clone());
+    Ok(ClusterDriver { kind, name: spec.name.clone(), kubeconfig })
 }
 
 /// `minikube profile todo`: how the cluster is called towards people.
@@ -89,10 +102,41 @@ pub(super) async fn execute(
         args: spec.start_args.clone(),
     };
     let start = driver.start(&new, cancel, &mut |stream: Stream, line: &str| speaker.output(stream, line)).await;
-    start.map_err(|error| StepError::of(&error, error.class(), error.help()))?;
-    let cluster = world.cluster().await?;
+    start.map_err(of_driver)?;
+    let cluster = started(world, &driver, speaker, cancel).await?;
     let (version, output) = describe(world, cluster).await?;
     Ok(Finished { output, note: Some(format!("{} answers ({version})", title(spec))) })
+}
+
+/// The cluster, as soon as it answers. A kubeconfig that has no context for it gets one.
+async fn started<'w>(
+    world: &'w World,
+    driver: &ClusterDriver,
+    speaker: &Speaker,
+    cancel: &Cancel,
+) -> Result<&'w Arc<Cluster>, StepError> {
+    let begun = Instant::now();
+    if world.connect_cluster().await.is_err() {
+        let written = driver.write_context(cancel, &mut |stream, line| speaker.output(stream, line)).await;
+        written.map_err(of_driver)?;
+        world.connect_cluster().await?;
+    }
+    loop {
+        match world.cluster().await {
+            Ok(cluster) => return Ok(cluster),
+            Err(error) if matches!(error.class, Class::Input | Class::Internal) => return Err(error),
+            Err(error) if begun.elapsed() > ANSWERS_WITHIN => return Err(error),
+            Err(error) => tracing::debug!(%error, "the cluster was started and does not answer yet"),
+        }
+        tokio::select! {
+            () = sleep(ASK_EVERY) => {}
+            _ = cancel.raised(CancelLevel::Terminate) => return Err(super::stopped()),
+        }
+    }
+}
+
+fn of_driver(error: DriverError) -> StepError {
+    StepError::of(&error, error.class(), error.help())
 }
 
 /// Deletes the cluster; says what went.
@@ -100,6 +144,6 @@ pub(super) async fn delete(world: &World, speaker: &Speaker, cancel: &Cancel) ->
     let spec = spec(world)?;
     let driver = driver(spec)?;
     let delete = driver.delete(cancel, &mut |stream: Stream, line: &str| speaker.output(stream, line)).await;
-    delete.map_err(|error| StepError::of(&error, error.class(), error.help()))?;
+    delete.map_err(of_driver)?;
     Ok(title(spec))
 }

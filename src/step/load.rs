@@ -1,9 +1,10 @@
 //! `load:NAME`: every node has the image, under the name that is deployed. Nothing is recorded: the nodes are asked.
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, Semaphore};
 
 use super::nodes::NodeStore;
 use super::output::{Known, Output, deploy_tag};
@@ -17,7 +18,7 @@ use crate::model::quantity::bytes;
 use crate::plan::{Effect, by_effect};
 use crate::process::{Cancel, CancelLevel};
 use crate::tools::docker::{DockerError, Engine, LoadProgress, LoadWay, Loaded, Wanted};
-use crate::tools::minikube::ClusterDriver;
+use crate::tools::driver::ClusterDriver;
 use crate::tools::node::Store;
 
 /// How often the progress of a load is told.
@@ -128,7 +129,7 @@ pub(super) async fn execute(
         let (wanted, nodes) = tokio::try_join!(wanted(world, mode, &repository, &id), world.nodes())?;
         let tool = world.stack().cluster.as_ref().and_then(|spec| super::cluster::driver(spec).ok());
         let host = world.builder(mode).await?;
-        let tool = Tool { driver: tool, ran: OnceCell::new(), cancel };
+        let tool = Tool { driver: tool, ran: OnceCell::new(), turn: &world.tool, cancel };
         let bringing = Bringing { host, wanted: &wanted, way, speaker, tool };
         // Every node comes to its own end: what one has got it need not get again.
         let ended = join_all(nodes.stores.iter().map(|node| bringing.bring(node))).await;
@@ -160,19 +161,42 @@ struct Tool<'w> {
     /// Absent for a cluster that is only known by its context.
     driver: Option<ClusterDriver>,
     /// It serves all nodes at once.
-    ran: OnceCell<bool>,
+    ran: OnceCell<Tried>,
+    /// It serves one image at a time.
+    turn: &'w Semaphore,
     cancel: &'w Cancel,
 }
 
+/// What the last resort came to, by its own account.
+struct Tried {
+    /// The command.
+    command: String,
+    /// Why it failed, if it says so.
+    failed: Option<String>,
+}
+
 impl Tool<'_> {
-    /// Whether it says that it has brought the image.
-    async fn load(&self, reference: &str) -> bool {
-        let Some(driver) = &self.driver else { return false };
+    /// Has it bring an image, unless it has been asked before.
+    async fn load(&self, reference: &str) -> Option<&Tried> {
+        let driver = self.driver.as_ref()?;
         let run = async || {
+            let turn = self.turn.acquire().await;
             let loaded = driver.load_image(reference, self.cancel).await;
-            loaded.inspect_err(|error| tracing::debug!(%error, "the last resort did not help")).is_ok()
+            drop(turn);
+            Tried { command: driver.load_command(reference), failed: loaded.err().map(|error| error.to_string()) }
         };
-        *self.ran.get_or_init(run).await
+        Some(self.ran.get_or_init(run).await)
+    }
+}
+
+impl fmt::Display for Tried {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.failed {
+            Some(failed) => write!(f, "the last resort failed, too: {failed}"),
+            None => {
+                write!(f, "the last resort, `{}`, said nothing of a failure and did not bring it either", self.command)
+            }
+        }
     }
 }
 
@@ -216,10 +240,13 @@ impl Bringing<'_> {
         };
         let loaded = match store.load(self.host, self.wanted, self.way, tell).await {
             Ok(loaded) => loaded,
-            Err(error) if error.another_way_may_help() && self.tool.load(&self.wanted.reference).await => {
-                // Only the node itself knows.
+            Err(error) if error.another_way_may_help() => {
+                let Some(tried) = self.tool.load(&self.wanted.reference).await else { return Err(named(error)) };
+                // Only the node itself knows, whatever the tool says of all of them.
                 if !self.is_in(store).await.map_err(named)? {
-                    return Err(named(error));
+                    let error = named(error);
+                    let lines: Vec<_> = error.diagnosis.iter().cloned().chain([tried.to_string()]).collect();
+                    return Err(error.with_diagnosis(lines.join("\n")));
                 }
                 let (sent, layers) = (self.wanted.image.size, self.wanted.image.layers.len());
                 let why_whole = Some(format!("the cluster's own tool brought it: {error}"));
@@ -238,11 +265,18 @@ impl Bringing<'_> {
 fn together(errors: impl Iterator<Item = StepError>) -> Option<StepError> {
     errors.reduce(|all, error| {
         let lasting = all.class != Class::Transient;
-        let diagnosis: Vec<_> = all.diagnosis.into_iter().chain(error.diagnosis).collect();
+        // What is true of all nodes is said once.
+        let mut diagnosis: Vec<_> = all.diagnosis.iter().flat_map(|text| text.lines()).collect();
+        for line in error.diagnosis.iter().flat_map(|text| text.lines()) {
+            if !diagnosis.contains(&line) {
+                diagnosis.push(line);
+            }
+        }
+        let diagnosis = diagnosis.join("\n");
         StepError {
             class: if lasting { all.class } else { error.class },
             reason: format!("{}; {}", all.reason, error.reason),
-            diagnosis: (!diagnosis.is_empty()).then(|| diagnosis.join("\n")),
+            diagnosis: (!diagnosis.is_empty()).then_some(diagnosis),
         }
     })
 }

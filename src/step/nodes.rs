@@ -12,8 +12,8 @@ use crate::config::{Cluster as Spec, Driver};
 use crate::error::Class;
 use crate::process::Cancel;
 use crate::tools::docker::{DockerError, Endpoint, Engine};
+use crate::tools::driver::NodeDocker;
 use crate::tools::kube::Node;
-use crate::tools::minikube::NodeDocker;
 use crate::tools::node::{Containerd, NodeShell, Podman, Store, Tunnel};
 
 /// How long a node's engine may take to answer for the first time.

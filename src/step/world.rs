@@ -107,6 +107,8 @@ pub struct World {
     renders: Semaphore,
     /// The cluster as it was read last, and when that began.
     snapshot: Mutex<Option<(Instant, Arc<Snapshot>)>>,
+    /// The place of who has the cluster's own tool bring an image: k3d's helper is one container with one name.
+    pub(super) tool: Semaphore,
     early: Early,
     early_facts: Arc<EarlyFacts>,
     /// Whether the cluster has been named to whoever reads along.
@@ -157,6 +159,7 @@ impl World {
             helm: OnceCell::new(),
             renders: Semaphore::new(RENDERS),
             snapshot: Mutex::new(None),
+            tool: Semaphore::new(1),
             early: Early::default(),
             early_facts: Arc::default(),
             announced: AtomicBool::new(false),

@@ -2,8 +2,8 @@
 
 pub mod changes;
 pub mod docker;
+pub mod driver;
 pub mod helm;
 pub mod kube;
-pub mod minikube;
 pub mod node;
 pub mod redact;

@@ -33,6 +33,8 @@ type Answer = UnsyncBoxBody<Bytes, std::io::Error>;
 pub(crate) enum Fault {
     /// Adds these to the list that the answer is.
     Extend(Vec<serde_json::Value>),
+    /// Makes these the items of the list that the answer is.
+    Replace(Vec<serde_json::Value>),
     /// Answers with this status itself.
     Status(u16),
     /// Answers a watch as an API server does that has forgotten the version.
@@ -120,7 +122,7 @@ async fn answer(
         Ok(response)
     };
     let mut cut = None;
-    let mut extend = Vec::new();
+    let (mut extend, mut replace) = (Vec::new(), None);
     match fault {
         None => {}
         Some(Fault::Status(code)) => {
@@ -139,6 +141,7 @@ async fn answer(
         Some(Fault::Late(time)) => tokio::time::sleep(time).await,
         Some(Fault::Cut(after)) => cut = Some(after),
         Some(Fault::Extend(items)) => extend = items,
+        Some(Fault::Replace(items)) => replace = Some(items),
     }
     let (parts, body) = request.into_parts();
     let bytes = body.collect().await.map_err(std::io::Error::other)?.to_bytes();
@@ -151,10 +154,12 @@ async fn answer(
     let onwards = onwards.body(kube::client::Body::from(bytes.to_vec())).unwrap();
     let response = client.send(onwards).await.map_err(std::io::Error::other)?;
     let (parts, body) = response.into_parts();
-    if !extend.is_empty() {
+    if !extend.is_empty() || replace.is_some() {
         let bytes = body.collect().await.map_err(std::io::Error::other)?.to_bytes();
         let mut list: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
-        list["items"].as_array_mut().unwrap().extend(extend);
+        let listed = list["items"].as_array_mut().unwrap();
+        *listed = replace.unwrap_or_else(|| std::mem::take(listed));
+        listed.extend(extend);
         return text(parts.status.as_u16(), list.to_string());
     }
     let body = match cut {

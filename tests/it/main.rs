@@ -43,6 +43,10 @@ mod gc;
 #[cfg(test)]
 mod incremental;
 #[cfg(test)]
+mod kind_and_k3d;
+#[cfg(test)]
+mod local_cluster;
+#[cfg(test)]
 mod node_support;
 #[cfg(test)]
 mod nodes;

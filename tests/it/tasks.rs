@@ -464,3 +464,55 @@ fn a_second_apply_stops_and_names_the_first_or_waits_for_it() {
     assert!(waiting.wait().unwrap().success());
     assert_eq!(lines(&project, "log"), 1, "the second found nothing to do");
 }
+
+/// So many tasks that a second thread looks at them before their turn.
+fn crowd(extra: &str) -> Project {
+    let project = Project::empty("tasks");
+    let tasks: String = (0..100).map(|i| format!("[task.t{i}]\nrun = \"true\"\ninputs = [\"in\"]\n")).collect();
+    project.write("stack.toml", &format!("[stack]\nname = \"@name@\"\n{tasks}{extra}"));
+    for file in ["in", "seed", "go"] {
+        project.write(file, "1");
+    }
+    // Proofs are written as soon as no file is so new that it could change unseen.
+    let proven = project.path().join(".stack/proven");
+    let start = Instant::now();
+    while !proven.exists() || !done(&project).is_empty() {
+        done(&project);
+        assert!(start.elapsed() < Duration::from_secs(20), "nothing is ever proven");
+    }
+    project
+}
+
+#[test]
+fn what_was_seen_early_does_not_outlive_a_change_of_this_run() {
+    let project = crowd(
+        "[task.make]\nrun = \"cp seed made\"\ninputs = [\"seed\"]\n\
+         [task.use]\nrun = \"cp made used\"\ninputs = [\"made\"]\noutputs = [\"used\"]\nneeds = [\"task.make\"]\n",
+    );
+    project.write("seed", "2");
+    assert_eq!(done(&project), ["task:make", "task:use"]);
+    assert_eq!(fs::read_to_string(project.path().join("used")).unwrap(), "2");
+    assert_eq!(done(&project), NONE);
+    project.write("in", "2");
+    assert_eq!(done(&project).len(), 100);
+}
+
+#[test]
+fn what_was_seen_early_does_not_outlive_a_run_that_was_waited_for() {
+    let project = crowd(
+        "[task.make]\nrun = \"echo ready; while ! test -e go; do sleep 0.02; done; cp seed made\"\ninputs = [\"seed\"]\n\
+         [task.use]\nrun = \"cp made used\"\ninputs = [\"made\"]\noutputs = [\"used\"]\n",
+    );
+    let go = project.path().join("go");
+    fs::remove_file(&go).unwrap();
+    project.write("seed", "2");
+    let first = Running::until(&project, "ready");
+    let mut second = project.command(&["apply", "--wait"]).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let mut said = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(second.stderr.take().unwrap()), &mut said).unwrap();
+    assert!(said.contains("waiting for it"), "{said}");
+    project.write("go", "");
+    assert_eq!(first.end().0, Some(0));
+    assert!(second.wait().unwrap().success());
+    assert_eq!(fs::read_to_string(project.path().join("used")).unwrap(), "2");
+}

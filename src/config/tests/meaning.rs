@@ -152,6 +152,25 @@ fn profiles_are_merged_deeply_and_the_last_one_wins() {
     assert_eq!(args(&["two", "one"]).0, json!({ "A": 2, "B": 2 }));
 }
 
+/// A profile can name another driver, and take nothing away.
+#[test]
+fn what_is_left_over_from_another_driver_is_no_mistake() {
+    let text = format!(
+        "{HEAD}[cluster]\ndriver = \"minikube\"\ncpus = 2\naddons = [\"ingress\"]\nnodes = 2\n\
+         [profile.kind.cluster]\ndriver = \"kind\"\n[profile.more.cluster]\ncpus = 4\n"
+    );
+    let with = |profiles: &[&str]| {
+        let profiles = profiles.iter().map(|name| (*name).to_owned()).collect();
+        load_with(&text, &LoadOptions { profiles, ..LoadOptions::new(&no_env) })
+    };
+    let cluster = with(&["kind"]).unwrap().cluster.unwrap();
+    assert_eq!((cluster.driver.value, cluster.nodes), (Driver::Kind, 2));
+    assert!(with(&["more", "kind"]).is_ok(), "what stands below the driver is left over, wherever it stands");
+    let errors = with(&["kind", "more"]).unwrap_err();
+    assert_eq!(errors.errors().len(), 1);
+    assert!(errors.errors()[0].message().contains("`cpus`"), "{errors}");
+}
+
 #[test]
 fn clusters_have_their_contexts_by_the_rule_of_their_driver() {
     for (cluster, name, context) in [

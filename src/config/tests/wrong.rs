@@ -123,6 +123,26 @@ fn a_context_without_its_name() {
 }
 
 #[test]
+fn what_kind_and_k3d_have_not() {
+    let of = |driver: &str, rest: &str| {
+        said_of(&format!("[stack]\nname = \"todo\"\n\n[cluster]\ndriver = \"{driver}\"\n{rest}"))
+    };
+    let minikubes = "node-driver = \"docker\"\ncontainer-runtime = \"docker\"\ncpus = 2\nmemory = \"4g\"\ndisk = \"20g\"\naddons = [\"ingress\"]\n";
+    insta::assert_snapshot!("kind_is_not_minikube", of("kind", minikubes));
+    insta::assert_snapshot!("k3d_is_not_minikube", of("k3d", "profile = \"my_cluster\"\nmemory = \"4g\"\n"));
+    insta::assert_snapshot!(
+        "kind_with_two_answers",
+        of(
+            "kind",
+            "nodes = 2\nprofile = \"Todo\"\nstart-args = [\"--config=k.yaml\"]\n\n[image.api]\ncontext = \"api\"\nload = \"direct\"\n"
+        )
+    );
+    let long = "a-name-that-is-far-too-long-for-k3d";
+    let text = format!("[stack]\nname = \"{long}\"\n\n[cluster]\ndriver = \"k3d\"\n");
+    insta::assert_snapshot!("k3d_with_a_long_name", said_of(&text));
+}
+
+#[test]
 fn the_wrong_version() {
     insta::assert_snapshot!(said_of(
         "[stack]\nname = \"todo\"\nrequires = \">=99\"\n[profile.a.stack]\nrequires = \"new\"\n"

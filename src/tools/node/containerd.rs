@@ -27,6 +27,9 @@ ctr -n k8s.io images check "$@" | while read -r name type digest state rest; do
 done
 "#;
 
+/// How names begin that `ctr images import --digests` makes up: `import-2026-11-23@sha256:…`.
+const BY_IMPORT: &str = "import-";
+
 /// The image store of a node that runs containerd.
 #[derive(Debug, Clone)]
 pub struct Containerd {
@@ -92,8 +95,29 @@ impl Containerd {
         Ok(entries)
     }
 
-    /// Removes a name.
+    /// Removes a name, and with the last one of its repository the names that nobody gave: Kubernetes' part of containerd
+    /// adds the digest of the configuration, and an import may add one of its own. As long as these are there, nothing is
+    /// freed.
     pub(super) async fn untag(&self, name: &str) -> Result<(), DockerError> {
+        let entries = self.list(&[format!("name=={name}")]).await?;
+        self.remove(name).await?;
+        let Some(config) = entries.into_iter().find(|entry| entry.name == name).map(|entry| entry.config) else {
+            return Ok(());
+        };
+        let given = |name: &str| name != config && !name.starts_with(BY_IMPORT);
+        let filters = [of_repository(split_tag(name).0), format!("name=={config}"), format!("name~=^{BY_IMPORT}")];
+        let mut same = self.list(&filters).await?;
+        same.retain(|entry| entry.config == config);
+        if same.iter().any(|entry| given(&entry.name)) {
+            return Ok(());
+        }
+        for entry in &same {
+            self.remove(&entry.name).await?;
+        }
+        Ok(())
+    }
+
+    async fn remove(&self, name: &str) -> Result<(), DockerError> {
         let removed = self.shell.ask(&["ctr", "-n", "k8s.io", "images", "rm", name]).await;
         removed.map(|_| ()).map_err(|error| self.failed(&format!("remove the image `{name}`"), error))
     }
