@@ -1,16 +1,19 @@
 //! Two halves of the work on a large file, done at the same time.
 
-/// Smaller files are not worth a thread.
+/// A smaller text is not worth a thread.
 const LARGE: usize = 64 << 10;
+
+/// Nor are fewer tables.
+const MANY: usize = 1000;
 
 /// Whether the work on this text is worth a thread.
 pub(super) fn is_large(text: &str) -> bool {
     text.len() >= LARGE
 }
 
-/// Does both; `other` on a thread of its own if the text is large.
-pub(super) fn beside<A: Send, B>(text: &str, other: impl FnOnce() -> A + Send, own: impl FnOnce() -> B) -> (A, B) {
-    if !is_large(text) {
+/// Does both; `other` on a thread of its own if that is worth it.
+pub(super) fn beside<A: Send, B>(is_worth: bool, other: impl FnOnce() -> A + Send, own: impl FnOnce() -> B) -> (A, B) {
+    if !is_worth {
         return (other(), own());
     }
     std::thread::scope(|scope| {
@@ -21,4 +24,38 @@ pub(super) fn beside<A: Send, B>(text: &str, other: impl FnOnce() -> A + Send, o
             Err(panic) => std::panic::resume_unwind(panic),
         }
     })
+}
+
+/// What becomes of each item, in their order; `own` does the first half of many, or all of few, `other` the rest.
+pub(super) fn each<'i, T: Sync, R: Send>(
+    items: &'i [T],
+    other: impl FnMut(&'i T) -> R + Send,
+    own: impl FnMut(&'i T) -> R,
+) -> Vec<R> {
+    let middle = if items.len() < MANY { items.len() } else { items.len() / 2 };
+    let (first, second) = items.split_at(middle);
+    let (second, mut all) = beside(
+        !second.is_empty(),
+        || second.iter().map(other).collect::<Vec<_>>(),
+        || first.iter().map(own).collect::<Vec<_>>(),
+    );
+    all.extend(second);
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_done_by_two_has_the_order_of_one() {
+        for count in [0, 1, MANY - 1, MANY, 3 * MANY + 1] {
+            let items: Vec<usize> = (0..count).collect();
+            let here = std::thread::current().id();
+            let elsewhere = |item: &usize| (*item, std::thread::current().id() != here);
+            let done = each(&items, elsewhere, elsewhere);
+            assert!(done.iter().map(|(item, _)| *item).eq(items), "{count}");
+            assert_eq!(done.last().is_some_and(|(_, elsewhere)| *elsewhere), count >= MANY, "{count}");
+        }
+    }
 }

@@ -1,7 +1,5 @@
 //! What every part of the reading of one file shares: its text, and the errors found so far.
 
-use std::path::Path;
-
 use super::error::{ConfigError, Source};
 
 /// The reading of one file.
@@ -10,8 +8,6 @@ pub(super) struct Context<'t> {
     pub text: &'t str,
     /// The same, as the errors carry it.
     pub source: Source,
-    /// The folder of the file.
-    pub root: &'t Path,
     /// There are errors of syntax: what follows from the tree may be nonsense.
     pub syntax_errors: bool,
     /// All errors so far.
@@ -23,6 +19,11 @@ pub(super) struct Context<'t> {
 const SUGGESTED: usize = 200;
 
 impl Context<'_> {
+    /// Another reading of the same file, by somebody else.
+    pub fn another(&self) -> Self {
+        Self { errors: Vec::new(), source: Source::clone(&self.source), ..*self }
+    }
+
     /// It is still worth while to look for what was meant.
     pub fn suggests(&self) -> bool {
         self.errors.len() < SUGGESTED

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::beside::each;
 use super::keys;
 use super::model::{
     BuildSecret, Cache, CacheMode, Chart, ChartSource, Check, Cluster, ConditionCheck, ConditionField, Driver,
@@ -14,7 +15,7 @@ use super::read::{self, Reader};
 use super::reference::ClusterNames;
 use super::span::{Span, Spanned};
 use super::template::Template;
-use super::tree::{Node, NodeKind};
+use super::tree::{Entry, Node, NodeKind};
 
 pub(super) const DRIVERS: [(&str, Driver); 4] =
     [("minikube", Driver::Minikube), ("kind", Driver::Kind), ("k3d", Driver::K3d), ("context", Driver::Context)];
@@ -44,15 +45,18 @@ pub(super) fn named<'n, 't, T>(
     root: &Reader<'n, 't>,
     key: &str,
     shape: &'static super::shape::TableShape,
-    read: impl Fn(&str, &Reader<'n, 't>, Span) -> Option<T>,
-) -> Named<T> {
+    read: impl Fn(&str, &Reader<'n, 't>, Span) -> Option<T> + Sync,
+) -> Named<T>
+where
+    T: Send,
+{
     let entries = root.get(key).map_or(&[][..], Node::entries);
     let mut things = Named::with_capacity_and_hasher(entries.len(), Default::default());
-    for entry in entries {
-        if let Some(thing) = read(&entry.key, &root.other(&entry.node, shape), entry.key_span) {
-            things.insert(Arc::from(entry.key.as_ref()), thing);
-        }
-    }
+    let convert = |entry: &'n Entry<'t>| {
+        let thing = read(&entry.key, &root.other(&entry.node, shape), entry.key_span)?;
+        Some((Arc::from(entry.key.as_ref()), thing))
+    };
+    things.extend(each(entries, convert, convert).into_iter().flatten());
     things
 }
 

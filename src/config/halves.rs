@@ -33,7 +33,7 @@ fn from(text: &str, cut: usize) -> String {
 pub(super) fn parse<'t>(text: &'t str, second: &'t str) -> Option<DeTable<'t>> {
     // The first line of the second half stands in place of the first half.
     let cut = second.find('\n')? + 1;
-    let (second, first) = beside(text, || whole(second), || whole(&text[..cut]));
+    let (second, first) = beside(true, || whole(second), || whole(&text[..cut]));
     let (mut table, second) = (first?, second?);
     let headers: Vec<&str> = text[cut..].lines().map(str::trim_start).filter(|line| line.starts_with('[')).collect();
     // A table that was opened before any header, or that one half names by itself, may be closed for the other.

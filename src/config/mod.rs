@@ -35,7 +35,7 @@ use indexmap::IndexMap;
 use miette::NamedSource;
 use toml::de::{DeTable, DeValue};
 
-use beside::beside;
+use beside::{beside, is_large};
 use check::Mode;
 use context::Context;
 use convert::Facts;
@@ -57,7 +57,7 @@ pub use template::{
 pub use units::{parse_duration, parse_size};
 
 /// Looks up a variable of the environment.
-pub type EnvLookup<'e> = &'e dyn Fn(&str) -> Option<String>;
+pub type EnvLookup<'e> = &'e (dyn Fn(&str) -> Option<String> + Sync);
 
 /// What the reading of a file depends on beside the file.
 #[derive(Clone)]
@@ -112,8 +112,7 @@ fn read(
     look_at_files: bool,
 ) -> Result<StackFile, ConfigErrors> {
     let source: Source = Arc::new(NamedSource::new(shown, text.to_owned()));
-    let root = path.parent().unwrap_or(Path::new("/"));
-    let mut context = Context { text, source: Arc::clone(&source), root, syntax_errors: false, errors: Vec::new() };
+    let mut context = Context { text, source: Arc::clone(&source), syntax_errors: false, errors: Vec::new() };
     let second = halves::second(text);
     let mut file =
         second.as_deref().and_then(|second| halves::parse(text, second)).unwrap_or_else(|| tree::parse(&mut context));
@@ -137,9 +136,9 @@ fn read(
         has_cluster: file.contains_key("cluster"),
     };
     let (checked, model) = beside(
-        text,
+        is_large(text),
         || {
-            let mut own = Context { text, source: Arc::clone(&source), root, syntax_errors: false, errors: Vec::new() };
+            let mut own = context.another();
             check::check(&tree, &shape::Shape::Table(&keys::ROOT), None, Mode::Whole, &mut own);
             own.errors
         },
@@ -274,13 +273,7 @@ fn cluster_names<'t>(
         return ClusterNames::default();
     };
     // Its errors are found again, and reported, when the table is read as a whole.
-    let mut scratch = Context {
-        text: context.text,
-        source: Arc::clone(&context.source),
-        root: context.root,
-        syntax_errors: false,
-        errors: Vec::new(),
-    };
+    let mut scratch = context.another();
     let scope = Scope { env: options.env, lenient: options.lenient, vars, stack, cluster: None, file, outputs: false };
     // Nothing: not there. Nothing in something: there, and wrong.
     let mut text = |key: &str| {

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use toml::de::{DeTable, DeValue};
 
+use super::beside::each;
 use super::context::Context;
 use super::error::ConfigError;
 use super::reference::Scope;
@@ -154,14 +155,17 @@ pub(super) fn entries<'t>(
     scope: Option<&Scope<'_, 't>>,
     context: &mut Context<'t>,
 ) -> Vec<Entry<'t>> {
-    table
-        .iter()
-        .map(|(key, value)| Entry {
-            key: borrowed(key.get_ref()),
-            key_span: key.span().into(),
-            node: node(value.get_ref(), value.span().into(), scope, context),
-        })
-        .collect()
+    let items: Vec<_> = table.iter().collect();
+    let entry = |(key, value): &(&toml::Spanned<Cow<'t, str>>, &toml::Spanned<DeValue<'t>>),
+                 context: &mut Context<'t>| Entry {
+        key: borrowed(key.get_ref()),
+        key_span: key.span().into(),
+        node: node(value.get_ref(), value.span().into(), scope, context),
+    };
+    let mut second = context.another();
+    let entries = each(&items, |item| entry(item, &mut second), |item| entry(item, context));
+    context.errors.extend(second.errors);
+    entries
 }
 
 /// Text of the file is borrowed from it, unless escapes had to be undone.

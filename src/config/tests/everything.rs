@@ -209,7 +209,6 @@ fn every_key_is_used() {
     let mut context = Context {
         text: EVERYTHING,
         source: Arc::new(NamedSource::new("x", String::new())),
-        root: Path::new("/work"),
         syntax_errors: false,
         errors: Vec::new(),
     };
