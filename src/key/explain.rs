@@ -30,10 +30,10 @@ pub fn changes(before: &RecordedManifest, now: &Manifest) -> Vec<Change> {
         }
         match before.inputs.get(&input.path()) {
             Some(old) if input.value.is_recorded_as(old) => {}
-            old => changes.push(change(input, old)),
+            old => changes.push(change(&input, old)),
         }
     }
-    let known: std::collections::HashSet<String> = now.inputs().iter().map(Input::path).collect();
+    let known: std::collections::HashSet<String> = now.inputs().map(|input| input.path()).collect();
     changes.extend(before.inputs.iter().filter(|(path, _)| !known.contains(path.as_str())).map(gone));
     changes
 }

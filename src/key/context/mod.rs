@@ -8,6 +8,7 @@ mod cache;
 mod dockerfile;
 mod error;
 mod ignore;
+mod names;
 mod narrow;
 mod read;
 mod walk;
