@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 
 use indexmap::IndexMap;
 use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::graph::StepId;
 use crate::model::tree::{FileEntry, FileKind, FileTree};
@@ -364,6 +364,29 @@ impl Manifest {
         let inputs = self.inputs().map(|input| (input.path(), input.value.recorded())).collect();
         Some(RecordedManifest { version: VERSION, key, inputs })
     }
+
+    /// The same to be written, without being made; or nothing while an input is unknown.
+    pub fn record(&self) -> Option<Record<'_>> {
+        Some(Record { version: VERSION, key: self.key()?, inputs: Inputs(self) })
+    }
+}
+
+/// A manifest as it is written to a record. It is read as a [`RecordedManifest`].
+#[derive(Debug, Serialize)]
+pub struct Record<'a> {
+    version: u32,
+    /// The key.
+    pub key: Key,
+    inputs: Inputs<'a>,
+}
+
+#[derive(Debug)]
+struct Inputs<'a>(&'a Manifest);
+
+impl Serialize for Inputs<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.inputs().map(|input| (input.path(), input.value.recorded())))
+    }
 }
 
 /// What makes a key of inputs in their order. Every part is preceded by its length.
@@ -596,5 +619,10 @@ mod tests {
         let recorded = manifest.recorded().unwrap();
         let text = serde_json::to_string(&recorded).unwrap();
         assert_eq!(serde_json::from_str::<RecordedManifest>(&text).unwrap(), recorded);
+        assert_eq!(serde_json::to_string(&manifest.record().unwrap()).unwrap(), text);
+        // Of two inputs with one name the last one counts, whichever way it is recorded.
+        manifest.text(Group::File, "b c", "again");
+        let text = serde_json::to_string(&manifest.record().unwrap()).unwrap();
+        assert_eq!(serde_json::from_str::<RecordedManifest>(&text).ok(), manifest.recorded());
     }
 }

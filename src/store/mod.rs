@@ -10,7 +10,8 @@ mod proven;
 mod state;
 mod tasks;
 
-use std::io;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use crate::key::context::DigestCache;
@@ -141,10 +142,17 @@ const TEMPORARY: &str = ".tmp-";
 
 /// Writes a file that only its owner can read: to a temporary file in the same folder, then renamed.
 fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    use std::io::Write;
+    replace_with(path, |file| file.write_all(content))
+}
+
+/// The same with a file that is written piece by piece.
+fn replace_with(path: &Path, write: impl FnOnce(&mut BufWriter<&mut File>) -> io::Result<()>) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let mut file = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(folder)?;
-    file.write_all(content)?;
+    let mut writer = BufWriter::new(file.as_file_mut());
+    write(&mut writer)?;
+    writer.flush()?;
+    drop(writer);
     file.persist(path).map_err(|error| error.error)?;
     Ok(())
 }
