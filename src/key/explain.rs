@@ -24,17 +24,22 @@ pub struct Change {
 /// may turn out to be equal.
 pub fn changes(before: &RecordedManifest, now: &Manifest) -> Vec<Change> {
     let mut changes = Vec::new();
+    // Which of the earlier ones are still there.
+    let mut stays = vec![false; before.inputs.len()];
     for input in now.inputs() {
+        let old = before.inputs.get_full(&input.path());
+        if let Some((at, ..)) = old {
+            stays[at] = true;
+        }
         if matches!(input.value, Value::Unknown { .. }) {
             continue;
         }
-        match before.inputs.get(&input.path()) {
+        match old.map(|(_, _, value)| value) {
             Some(old) if input.value.is_recorded_as(old) => {}
-            old => changes.push(change(input, old)),
+            old => changes.push(change(&input, old)),
         }
     }
-    let known: std::collections::HashSet<String> = now.inputs().iter().map(Input::path).collect();
-    changes.extend(before.inputs.iter().filter(|(path, _)| !known.contains(path.as_str())).map(gone));
+    changes.extend(before.inputs.iter().zip(&stays).filter(|(_, stays)| !**stays).map(|(input, _)| gone(input)));
     changes
 }
 

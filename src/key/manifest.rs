@@ -6,12 +6,14 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::{Arc, OnceLock};
 
 use indexmap::IndexMap;
 use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::graph::StepId;
+use crate::model::tree::{FileEntry, FileKind, FileTree};
 
 /// The version of the key's recipe. Every step runs again when it changes, so it changes only when the old keys could
 /// be wrong.
@@ -73,6 +75,18 @@ pub enum Value {
 }
 
 impl Value {
+    /// What stands for a file, folder or link of a tree: `file b3:…`, `executable b3:…`, `folder`, `link ../target`.
+    pub fn of_entry(entry: &FileEntry<'_>) -> Self {
+        match entry.kind {
+            FileKind::File => {
+                let digest = entry.digest.copied().unwrap_or_default();
+                Self::Content { executable: entry.is_executable(), digest }
+            }
+            FileKind::Folder => Self::Digest("folder".to_owned()),
+            FileKind::Symlink { target } => Self::Digest(format!("link {target}")),
+        }
+    }
+
     /// The value as a person reads it; digests shortened to 12 digits.
     pub fn shown(&self) -> String {
         match self {
@@ -131,6 +145,11 @@ pub struct Input {
 }
 
 impl Input {
+    /// The input that a file, folder or link of a tree is.
+    fn of_entry(entry: &FileEntry<'_>) -> Self {
+        Self { group: Group::File, name: entry.path(), value: Value::of_entry(entry) }
+    }
+
     /// The name under which the input stands in records and JSON: `arg.PYTHON_VERSION`, `file.app/main.py`.
     pub fn path(&self) -> String {
         path(self.group, &self.name)
@@ -208,20 +227,32 @@ impl fmt::Display for Key {
 }
 
 /// All that a step depends on.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Manifest {
     kind: &'static str,
     inputs: Vec<Input>,
+    tree: Option<Tree>,
     /// Why the key can't say everything, such as a remote file without a checksum. One sentence each.
     unknowable: Vec<String>,
     /// Remarks for `why`, which are no inputs.
     notes: Vec<String>,
+    /// Made when somebody first asks for it.
+    key: OnceLock<Option<Key>>,
+}
+
+/// The files of a build's context. There may be a hundred thousand of them, which stay as they were walked: each is made
+/// an [`Input`] only for whoever looks at it by itself.
+#[derive(Debug, Clone)]
+struct Tree {
+    files: Arc<FileTree>,
+    /// How many inputs were added before them.
+    position: usize,
 }
 
 impl Manifest {
     /// An empty manifest for a step of this kind.
     pub fn new(kind: &'static str) -> Self {
-        Self { kind, inputs: Vec::new(), unknowable: Vec::new(), notes: Vec::new() }
+        Self { kind, inputs: Vec::new(), tree: None, unknowable: Vec::new(), notes: Vec::new(), key: OnceLock::new() }
     }
 
     /// Adds an input whose text may be shown.
@@ -246,7 +277,14 @@ impl Manifest {
 
     /// Adds an input.
     pub fn push(&mut self, group: Group, name: impl Into<String>, value: Value) {
+        self.key.take();
         self.inputs.push(Input { group, name: name.into(), value });
+    }
+
+    /// Adds everything in a tree, each as a file. There is one tree; a second takes the place of the first.
+    pub fn tree(&mut self, files: Arc<FileTree>) {
+        self.key.take();
+        self.tree = Some(Tree { files, position: self.inputs.len() });
     }
 
     /// Says that something which matters can't be known.
@@ -270,8 +308,18 @@ impl Manifest {
     }
 
     /// The inputs, in the order in which they were added.
-    pub fn inputs(&self) -> &[Input] {
-        &self.inputs
+    pub fn inputs(&self) -> impl Iterator<Item = Cow<'_, Input>> {
+        let (before, after) = self.inputs.split_at(self.tree.as_ref().map_or(0, |tree| tree.position));
+        let files = self.files(FileTree::iter).map(|entry| Cow::Owned(Input::of_entry(&entry)));
+        before.iter().map(Cow::Borrowed).chain(files).chain(after.iter().map(Cow::Borrowed))
+    }
+
+    /// The inputs that are a file, folder or link of the tree, in an order of the tree's.
+    fn files<'a, I: Iterator<Item = FileEntry<'a>>>(
+        &'a self,
+        order: impl FnOnce(&'a FileTree) -> I,
+    ) -> impl Iterator<Item = FileEntry<'a>> {
+        self.tree.as_ref().map(|tree| order(&tree.files)).into_iter().flatten()
     }
 
     /// The first step whose output is still missing, if any is.
@@ -284,53 +332,143 @@ impl Manifest {
 
     /// The key, or nothing while an input is unknown. It does not depend on the order of the inputs.
     pub fn key(&self) -> Option<Key> {
-        let mut inputs: Vec<_> = self.inputs.iter().collect();
-        inputs.sort_by(|a, b| (a.group, &a.name).cmp(&(b.group, &b.name)));
-        let mut hasher = blake3::Hasher::new();
-        // Large pieces are hashed several times faster than small ones.
-        let mut buffer = Vec::with_capacity(2 * PIECE);
-        let mut add = |parts: &[&[u8]]| {
-            let length: usize = parts.iter().map(|part| part.len()).sum();
-            buffer.extend_from_slice(&(length as u64).to_le_bytes());
-            parts.iter().for_each(|part| buffer.extend_from_slice(part));
-            if buffer.len() >= PIECE {
-                hasher.update(&buffer);
-                buffer.clear();
+        self.key.get_or_init(|| self.make_key()).clone()
+    }
+
+    fn make_key(&self) -> Option<Key> {
+        let mut inputs: Vec<(usize, &Input)> = self.inputs.iter().enumerate().collect();
+        inputs.sort_by(|(_, a), (_, b)| (a.group, &a.name).cmp(&(b.group, &b.name)));
+        let mut inputs = inputs.into_iter().peekable();
+        let mut hasher = KeyHasher::new(self.kind);
+        let mut path = String::new();
+        for entry in self.files(FileTree::by_path) {
+            path.clear();
+            entry.write_path(&mut path);
+            // Of two with the same name, the one that was added first comes first.
+            let position = self.tree.as_ref().map_or(0, |tree| tree.position);
+            let comes_before = |(at, input): &(usize, &Input)| {
+                (input.group, input.name.as_str()).cmp(&(Group::File, &path)).then(at.cmp(&position)).is_lt()
+            };
+            while let Some((_, input)) = inputs.next_if(comes_before) {
+                hasher.input(input)?;
             }
-        };
-        add(&[&VERSION.to_le_bytes()]);
-        add(&[self.kind.as_bytes()]);
-        for input in inputs {
-            let path = [input.group.as_str().as_bytes(), b".", input.name.as_bytes()];
-            add(&path);
-            match &input.value {
-                Value::Text(text) => {
-                    add(&[b"text"]);
-                    add(&[text.as_bytes()]);
-                }
-                Value::Digest(digest) => {
-                    add(&[b"digest"]);
-                    add(&[digest.as_bytes()]);
-                }
-                // The same as the text that a record keeps, without making it.
-                Value::Content { executable, digest } => {
-                    let kind: &[u8] = if *executable { b"executable b3:" } else { b"file b3:" };
-                    add(&[b"digest"]);
-                    add(&[kind, blake3::Hash::from_bytes(*digest).to_hex().as_bytes()]);
-                }
-                Value::Unknown { .. } => return None,
-            }
+            hasher.entry(&path, &entry);
         }
-        hasher.update(&buffer);
-        Some(Key(hasher.finalize().to_hex().to_string()))
+        inputs.try_for_each(|(_, input)| hasher.input(input))?;
+        Some(hasher.finish())
     }
 
     /// The form that records keep, or nothing while an input is unknown.
     pub fn recorded(&self) -> Option<RecordedManifest> {
         let key = self.key()?;
-        let inputs = self.inputs.iter().map(|input| (input.path(), input.value.recorded())).collect();
+        let inputs = self.inputs().map(|input| (input.path(), input.value.recorded())).collect();
         Some(RecordedManifest { version: VERSION, key, inputs })
     }
+
+    /// The same to be written, without being made; or nothing while an input is unknown.
+    pub fn record(&self) -> Option<Record<'_>> {
+        Some(Record { version: VERSION, key: self.key()?, inputs: Inputs(self) })
+    }
+}
+
+/// A manifest as it is written to a record. It is read as a [`RecordedManifest`].
+#[derive(Debug, Serialize)]
+pub struct Record<'a> {
+    version: u32,
+    /// The key.
+    pub key: Key,
+    inputs: Inputs<'a>,
+}
+
+#[derive(Debug)]
+struct Inputs<'a>(&'a Manifest);
+
+impl Serialize for Inputs<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.inputs().map(|input| (input.path(), input.value.recorded())))
+    }
+}
+
+/// What makes a key of inputs in their order. Every part is preceded by its length.
+struct KeyHasher {
+    hasher: blake3::Hasher,
+    /// Large pieces are hashed several times faster than small ones.
+    buffer: Vec<u8>,
+}
+
+impl KeyHasher {
+    fn new(kind: &str) -> Self {
+        let mut hasher = Self { hasher: blake3::Hasher::new(), buffer: Vec::with_capacity(2 * PIECE) };
+        hasher.add(&[&VERSION.to_le_bytes()]);
+        hasher.add(&[kind.as_bytes()]);
+        hasher
+    }
+
+    /// Adds one part, which is told in pieces.
+    fn add(&mut self, pieces: &[&[u8]]) {
+        let length: usize = pieces.iter().map(|piece| piece.len()).sum();
+        self.buffer.extend_from_slice(&(length as u64).to_le_bytes());
+        pieces.iter().for_each(|piece| self.buffer.extend_from_slice(piece));
+        if self.buffer.len() >= PIECE {
+            self.hasher.update(&self.buffer);
+            self.buffer.clear();
+        }
+    }
+
+    fn name(&mut self, group: Group, name: &str) {
+        self.add(&[group.as_str().as_bytes(), b".", name.as_bytes()]);
+    }
+
+    /// Nothing if it is unknown.
+    fn input(&mut self, input: &Input) -> Option<()> {
+        self.name(input.group, &input.name);
+        match &input.value {
+            Value::Text(text) => {
+                self.add(&[b"text"]);
+                self.add(&[text.as_bytes()]);
+            }
+            Value::Digest(digest) => self.digest(&[digest.as_bytes()]),
+            Value::Content { executable, digest } => self.content(*executable, digest),
+            Value::Unknown { .. } => return None,
+        }
+        Some(())
+    }
+
+    /// The same as for [`Input::of_entry`], without making it.
+    fn entry(&mut self, path: &str, entry: &FileEntry<'_>) {
+        self.name(Group::File, path);
+        match entry.kind {
+            FileKind::File => self.content(entry.is_executable(), &entry.digest.copied().unwrap_or_default()),
+            FileKind::Folder => self.digest(&[b"folder"]),
+            FileKind::Symlink { target } => self.digest(&[b"link ", target.as_bytes()]),
+        }
+    }
+
+    fn digest(&mut self, pieces: &[&[u8]]) {
+        self.add(&[b"digest"]);
+        self.add(pieces);
+    }
+
+    /// The same as for the text that a record keeps, without making it.
+    fn content(&mut self, executable: bool, digest: &[u8; 32]) {
+        let kind: &[u8] = if executable { b"executable b3:" } else { b"file b3:" };
+        self.digest(&[kind, &hex(digest)]);
+    }
+
+    fn finish(mut self) -> Key {
+        self.hasher.update(&self.buffer);
+        Key(self.hasher.finalize().to_hex().to_string())
+    }
+}
+
+/// A digest in hexadecimal digits. Written so that all of them are made at once: there are a hundred thousand digests.
+fn hex(digest: &[u8; 32]) -> [u8; 64] {
+    let digit = |nibble: u8| nibble + if nibble < 10 { b'0' } else { b'a' - 10 };
+    let mut hex = [0; 64];
+    for (pair, byte) in hex.as_chunks_mut::<2>().0.iter_mut().zip(digest) {
+        *pair = [digit(byte >> 4), digit(byte & 15)];
+    }
+    hex
 }
 
 /// A manifest as records keep it: what the last applied state was made from.
@@ -354,6 +492,7 @@ impl RecordedManifest {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::tree::About;
 
     fn manifest(inputs: &[(Group, &str, &str)]) -> Manifest {
         let mut manifest = Manifest::new("build");
@@ -383,6 +522,77 @@ mod tests {
         assert_ne!(Manifest::new("build").key(), Manifest::new("chart").key());
     }
 
+    /// A tree's files have to make the same key as if each had been added by itself, wherever they stand and whatever
+    /// else has their names.
+    #[test]
+    fn a_tree_counts_as_its_files_do() {
+        let about = |mode, digest: u8| About { mode, size: 1, modified_ns: 2, digest: Some([digest; 32]) };
+        let entries = [
+            ("a", FileKind::Folder, about(0o755, 0)),
+            ("a/b", FileKind::File, about(0o644, 1)),
+            ("a/run", FileKind::File, about(0o755, 2)),
+            ("a-c", FileKind::File, about(0o644, 3)),
+            ("link", FileKind::Symlink { target: "a/b" }, about(0o777, 0)),
+            ("z", FileKind::File, about(0o644, 4)),
+        ];
+        let tree = Arc::new(FileTree::of("/", entries).unwrap());
+        let others = [
+            (Group::Arg, "z"),
+            (Group::File, "a/b"),
+            (Group::File, "a"),
+            (Group::Setting, "s"),
+            (Group::File, "zz"),
+            (Group::Target, "t"),
+            (Group::File, "a-c"),
+        ];
+        for position in 0..=others.len() {
+            let (mut whole, mut single) = (Manifest::new("build"), Manifest::new("build"));
+            for (at, (group, name)) in others.iter().enumerate() {
+                if at == position {
+                    whole.tree(Arc::clone(&tree));
+                    tree.iter().for_each(|entry| single.push(Group::File, entry.path(), Value::of_entry(&entry)));
+                }
+                whole.text(*group, *name, "value");
+                single.text(*group, *name, "value");
+            }
+            if position == others.len() {
+                whole.tree(Arc::clone(&tree));
+                tree.iter().for_each(|entry| single.push(Group::File, entry.path(), Value::of_entry(&entry)));
+            }
+            assert_eq!(whole.inputs().collect::<Vec<_>>(), single.inputs().collect::<Vec<_>>());
+            assert_eq!(whole.key(), single.key(), "after {position} inputs");
+            assert_eq!(whole.recorded(), single.recorded());
+        }
+    }
+
+    /// Keys stand in the tags of images that were built long ago.
+    #[test]
+    fn the_recipe_is_what_it_was() {
+        let mut manifest = manifest(&[(Group::Arg, "A", "1")]);
+        let about = About { mode: 0o755, size: 1, modified_ns: 2, digest: Some([9; 32]) };
+        let entries = [("app", FileKind::Folder, about), ("app/run", FileKind::File, about)];
+        manifest.tree(Arc::new(FileTree::of("/", entries).unwrap()));
+        assert_eq!(manifest.key().unwrap().short(), "09d977d1d8305eb7");
+    }
+
+    #[test]
+    fn hexadecimal_digits_are_those_of_the_record() {
+        for first in [0, 77, 128, 224] {
+            let digest = std::array::from_fn(|at| first + at as u8);
+            assert_eq!(hex(&digest), *blake3::Hash::from_bytes(digest).to_hex().as_bytes());
+        }
+    }
+
+    #[test]
+    fn a_key_is_made_anew_when_something_is_added() {
+        let mut manifest = manifest(&[(Group::Arg, "A", "1")]);
+        let before = manifest.key();
+        manifest.text(Group::Arg, "B", "2");
+        let then = manifest.key();
+        manifest.tree(Arc::new(FileTree::of("/", [("a", FileKind::Folder, About::default())]).unwrap()));
+        assert!(before != then && then != manifest.key() && before != manifest.key());
+    }
+
     #[test]
     fn an_unknown_input_leaves_no_key() {
         let mut manifest = manifest(&[(Group::Arg, "A", "1")]);
@@ -409,5 +619,10 @@ mod tests {
         let recorded = manifest.recorded().unwrap();
         let text = serde_json::to_string(&recorded).unwrap();
         assert_eq!(serde_json::from_str::<RecordedManifest>(&text).unwrap(), recorded);
+        assert_eq!(serde_json::to_string(&manifest.record().unwrap()).unwrap(), text);
+        // Of two inputs with one name the last one counts, whichever way it is recorded.
+        manifest.text(Group::File, "b c", "again");
+        let text = serde_json::to_string(&manifest.record().unwrap()).unwrap();
+        assert_eq!(serde_json::from_str::<RecordedManifest>(&text).ok(), manifest.recorded());
     }
 }

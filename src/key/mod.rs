@@ -8,4 +8,4 @@ mod manifest;
 pub mod patterns;
 
 pub use explain::{Change, changes};
-pub use manifest::{Group, Input, Key, Manifest, RecordedManifest, SecretDigest, Value};
+pub use manifest::{Group, Input, Key, Manifest, Record, RecordedManifest, SecretDigest, Value};

@@ -56,7 +56,6 @@ pub async fn explain(world: &Arc<World>, step: StepIndex) -> Result<Explained, S
     let manifest = inspection.manifest;
     let inputs = manifest
         .inputs()
-        .iter()
         .map(|input| ExplainedInput {
             path: input.path(),
             shown: input.value.shown(),

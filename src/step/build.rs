@@ -6,6 +6,7 @@
 //! is thereby noticed. The tags are given only after the inputs were read a second time and found unchanged.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use secrecy::ExposeSecret;
 use tokio::task::block_in_place;
@@ -84,7 +85,6 @@ pub(super) async fn inspect(world: &World, name: &str) -> Result<Inspection, Ste
     let is_intact = matches!(effect, Effect::Intact(_));
     let last = if is_intact { None } else { builds::last(world, name).await };
     let decision = by_effect(&manifest, last.as_ref(), &effect);
-    // A hundred thousand files are not copied for nothing.
     let build = build.filter(|_| !is_intact || world.is_forced_step(&step));
     let inputs = build.map(|build| Inputs { manifest: manifest.clone(), build });
     let work = Work { name: name.to_owned(), inputs };
@@ -194,9 +194,7 @@ async fn read(
             Some(sources)
         }
     };
-    for file in context.files() {
-        manifest.push(Group::File, file.path, file.value);
-    }
+    manifest.tree(Arc::clone(&context.tree));
     manifest.digest(Group::File, &spec.dockerfile.text, files::digest_bytes(&dockerfile));
     let ignore = context.ignore.as_ref().map(|(path, bytes)| {
         let shown = path.strip_prefix(&world.stack().root).unwrap_or(path).display().to_string();
@@ -410,15 +408,15 @@ async fn fetched(
 /// The first input that differs. A base image that the build itself has fetched is no change.
 fn difference(before: &Manifest, now: &Manifest) -> Option<String> {
     let fetched = |group, value: &InputValue| group == Group::Base && *value == InputValue::Text(ABSENT.to_owned());
-    let mut before_inputs = before.inputs().iter();
-    let mut now_inputs = now.inputs().iter();
+    let mut before_inputs = before.inputs();
+    let mut now_inputs = now.inputs();
     loop {
         match (before_inputs.next(), now_inputs.next()) {
             (None, None) => return None,
             (Some(one), Some(other)) if one == other => {}
             (Some(one), Some(other)) if one.name == other.name && fetched(one.group, &one.value) => {}
-            (Some(one), Some(other)) => return Some(one.name.clone().min(other.name.clone())),
-            (Some(one), None) | (None, Some(one)) => return Some(one.name.clone()),
+            (Some(one), Some(other)) => return Some(one.into_owned().name.min(other.into_owned().name)),
+            (Some(one), None) | (None, Some(one)) => return Some(one.into_owned().name),
         }
     }
 }

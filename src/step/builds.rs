@@ -20,18 +20,18 @@ pub(super) type Builds = HashMap<String, RecordedManifest>;
 /// What the images were built from that a chart's manifest names, and the images that these are built on: as it is kept
 /// beside the chart's record.
 pub(super) fn of_images_in(world: &World, chart: &Manifest) -> Json {
-    let named = chart.inputs().iter().filter(|input| input.group == Group::Image);
-    let mut open: Vec<&str> = named.map(|input| input.name.as_str()).collect();
+    let named = chart.inputs().filter(|input| input.group == Group::Image);
+    let mut open: Vec<String> = named.map(|input| input.name.clone()).collect();
     let mut built = serde_json::Map::new();
     while let Some(image) = open.pop() {
-        let manifest = world.last_manifest(&StepId::new(StepKind::Build, image));
-        if built.contains_key(image) {
+        let manifest = world.last_manifest(&StepId::new(StepKind::Build, &*image));
+        if built.contains_key(&image) {
             continue;
         }
+        open.extend(world.bases(&image).iter().cloned());
         if let Some(manifest) = manifest.and_then(|manifest| serde_json::to_value(manifest).ok()) {
-            built.insert(image.to_owned(), manifest);
+            built.insert(image, manifest);
         }
-        open.extend(world.bases(image).iter().map(String::as_str));
     }
     Json::Object(built)
 }

@@ -50,7 +50,7 @@ impl Sources {
             StepKind::Task => tokio::task::block_in_place(|| task::sources(world, step, id.name(), &mut found))?,
         };
         self.folders.extend(found);
-        let files = manifest.inputs().iter().filter(|input| matches!(input.group, Group::File | Group::Secret));
+        let files = manifest.inputs().filter(|input| matches!(input.group, Group::File | Group::Secret));
         self.inputs.extend(files.map(|input| {
             let value = input.value.text().into_owned();
             (format!("{id} {}", input.path()), Seen { path: root.join(&input.name), value })
@@ -84,7 +84,7 @@ impl Sources {
 /// The folders of a manifest's own tree: those that it lists below `root`, and `root`.
 pub(super) fn listed_folders(manifest: &Manifest, root: &Path, found: &mut Vec<PathBuf>) {
     found.push(root.to_owned());
-    let folders = manifest.inputs().iter().filter(|input| match &input.value {
+    let folders = manifest.inputs().filter(|input| match &input.value {
         Value::Text(text) | Value::Digest(text) => text == "folder",
         Value::Content { .. } | Value::Unknown { .. } => false,
     });

@@ -284,9 +284,7 @@ impl World {
         if step.kind() == StepKind::Task || manifest.key() == self.last_key(step) {
             return;
         }
-        if let Some(recorded) = manifest.recorded() {
-            self.manifests.insert(&step.to_string(), &recorded);
-        }
+        self.manifests.insert(&step.to_string(), manifest);
     }
 
     /// The steps of which anything is remembered.

@@ -12,7 +12,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Seek};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::state::ignored;
-use crate::key::{Key, RecordedManifest};
+use crate::key::{Key, Manifest, RecordedManifest};
 
 /// The version of the file's form.
 ///
@@ -84,12 +84,14 @@ impl Manifests {
         serde_json::from_str(text.get()).ok()
     }
 
-    /// Keeps a step's manifest in the place of an earlier one. One that can't be JSON is not kept.
-    pub fn insert(&self, step: &str, manifest: &RecordedManifest) {
-        let Ok(text) = serde_json::value::to_raw_value(manifest) else { return };
+    /// Keeps a step's manifest in the place of an earlier one. One with an unknown input is not kept.
+    pub fn insert(&self, step: &str, manifest: &Manifest) {
+        let Some(record) = manifest.record() else { return };
+        // It is always JSON.
+        let Ok(text) = serde_json::value::to_raw_value(&record) else { return };
         let mut kept = self.lock();
         kept.texts(&self.path).insert(step.to_owned(), text);
-        kept.keys.insert(step.to_owned(), manifest.key.clone());
+        kept.keys.insert(step.to_owned(), record.key);
         kept.changed = true;
     }
 
@@ -119,14 +121,19 @@ impl Manifests {
             return Ok(());
         }
         let keys = serde_json::value::to_raw_value(&kept.keys)?;
-        let body = serde_json::to_vec(kept.texts(&self.path))?;
+        let texts = kept.texts(&self.path);
         let mut hasher = blake3::Hasher::new();
-        hasher.update(keys.get().as_bytes()).update(&body);
+        hasher.update(keys.get().as_bytes());
+        let mut body = BufWriter::with_capacity(PIECE, &mut hasher);
+        serde_json::to_writer(&mut body, texts)?;
+        body.flush()?;
+        drop(body);
         let head = Head { version: VERSION, checksum: hasher.finalize().to_hex().to_string(), keys };
-        let mut bytes = serde_json::to_vec(&head)?;
-        bytes.push(b'\n');
-        bytes.extend(body);
-        super::replace(&self.path, &bytes)?;
+        super::replace_with(&self.path, |file| {
+            serde_json::to_writer(&mut *file, &head)?;
+            file.write_all(b"\n")?;
+            Ok(serde_json::to_writer(file, texts)?)
+        })?;
         kept.changed = false;
         Ok(())
     }
@@ -178,8 +185,10 @@ fn read_keys(path: &Path) -> io::Result<BTreeMap<String, Key>> {
 }
 
 fn read_texts(path: &Path) -> io::Result<BTreeMap<String, Box<RawValue>>> {
-    let (file, _) = first_line(path)?;
-    Ok(serde_json::from_reader(file)?)
+    let (mut file, _) = first_line(path)?;
+    let mut body = Vec::new();
+    file.read_to_end(&mut body)?;
+    Ok(serde_json::from_slice(&body)?)
 }
 
 /// The file after its first line, and that line.
@@ -195,12 +204,12 @@ fn first_line(path: &Path) -> io::Result<(File, Vec<u8>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::key::{Group, Manifest};
+    use crate::key::Group;
 
-    fn manifest(value: &str) -> RecordedManifest {
+    fn manifest(value: &str) -> Manifest {
         let mut manifest = Manifest::new("build");
         manifest.text(Group::Arg, "COLOUR", value);
-        manifest.recorded().unwrap()
+        manifest
     }
 
     fn written() -> (tempfile::TempDir, PathBuf) {
@@ -219,15 +228,15 @@ mod tests {
         let (_folder, path) = written();
         let (manifests, warning) = Manifests::open(&path);
         assert_eq!(warning, None);
-        assert_eq!(manifests.key("build:a"), Some(manifest("red").key));
-        assert_eq!(manifests.get("build:b"), Some(manifest("blue")));
+        assert_eq!(manifests.key("build:a"), manifest("red").key());
+        assert_eq!(manifests.get("build:b"), manifest("blue").recorded());
         assert_eq!(manifests.get("build:c"), None);
         manifests.insert("build:a", &manifest("green"));
         manifests.forget(&["build:b".to_owned()]);
         manifests.save().unwrap();
         let (manifests, _) = Manifests::open(&path);
         assert_eq!(manifests.steps(), ["build:a"]);
-        assert_eq!(manifests.get("build:a"), Some(manifest("green")));
+        assert_eq!(manifests.get("build:a"), manifest("green").recorded());
     }
 
     #[test]
@@ -244,8 +253,8 @@ mod tests {
             bad[position] ^= 0x20;
             std::fs::write(&path, &bad).unwrap();
             let (manifests, warning) = Manifests::open(&path);
-            let is_same =
-                manifests.get("build:a") == Some(manifest("red")) && manifests.get("build:b") == Some(manifest("blue"));
+            let is_same = manifests.get("build:a") == manifest("red").recorded()
+                && manifests.get("build:b") == manifest("blue").recorded();
             assert!(warning.is_some() || is_same, "byte {position} flipped and believed");
         }
         // What is damaged is written anew as a whole.

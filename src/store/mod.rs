@@ -10,7 +10,8 @@ mod proven;
 mod state;
 mod tasks;
 
-use std::io;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -48,13 +49,21 @@ pub struct Earlier {
 }
 
 impl Store {
-    /// Reads everything that earlier runs left.
+    /// Reads everything that earlier runs left. The two files that grow with the number of files in a build's context are
+    /// read at the same time.
     pub fn read_earlier(&self) -> Earlier {
-        let (state, about_state) = self.read_state();
-        let (manifests, about_manifests) = Manifests::open(self.path("manifests"));
-        let (tasks, about_tasks) = TaskLog::open(self.path("tasks"));
-        let (digests, about_digests) = DigestCache::open(self.path("digests"));
-        let (proven, about_proven) = Proven::open(self.path("proven"));
+        let open_digests = || DigestCache::open(self.path("digests"));
+        let (others, (digests, about_digests)) = std::thread::scope(|scope| {
+            let digests = scope.spawn(open_digests);
+            let others = (
+                self.read_state(),
+                Manifests::open(self.path("manifests")),
+                TaskLog::open(self.path("tasks")),
+                Proven::open(self.path("proven")),
+            );
+            (others, digests.join().unwrap_or_else(|_| open_digests()))
+        });
+        let ((state, about_state), (manifests, about_manifests), (tasks, about_tasks), (proven, about_proven)) = others;
         let is_state_ignored = about_state.is_some();
         let warnings = [about_state, about_manifests, about_tasks, about_digests, about_proven];
         let warnings = warnings.into_iter().flatten().collect();
@@ -135,10 +144,17 @@ const TEMPORARY: &str = ".tmp-";
 
 /// Writes a file that only its owner can read: to a temporary file in the same folder, then renamed.
 fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    use std::io::Write;
+    replace_with(path, |file| file.write_all(content))
+}
+
+/// The same with a file that is written piece by piece.
+fn replace_with(path: &Path, write: impl FnOnce(&mut BufWriter<&mut File>) -> io::Result<()>) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let mut file = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(folder)?;
-    file.write_all(content)?;
+    let mut writer = BufWriter::new(file.as_file_mut());
+    write(&mut writer)?;
+    writer.flush()?;
+    drop(writer);
     file.persist(path).map_err(|error| error.error)?;
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use stack::error::Class;
-use stack::model::tree::{FileEntry, FileKind, FileTree};
+use stack::model::tree::{About, FileKind, FileTree};
 use stack::tools::docker::{Build, BuildEvent, BuildSecret, DockerError, Endpoint, Engine};
 
 async fn engine() -> Engine {
@@ -15,26 +15,23 @@ async fn engine() -> Engine {
 
 /// The files below a folder, as they are.
 fn tree(root: &Path) -> Arc<FileTree> {
-    fn walk(root: &Path, folder: &Path, entries: &mut Vec<FileEntry>) {
-        let mut found: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-        found.sort();
-        for path in found {
+    fn walk(root: &Path, folder: &Path, found: &mut Vec<(String, FileKind<'static>, About)>) {
+        let mut inside: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        inside.sort();
+        for path in inside {
             let data = fs::metadata(&path).unwrap();
-            entries.push(FileEntry {
-                path: path.strip_prefix(root).unwrap().to_str().unwrap().into(),
-                kind: if data.is_dir() { FileKind::Folder } else { FileKind::File },
-                mode: 0o755,
-                size: data.len(),
-                modified_ns: 1,
-            });
+            let kind = if data.is_dir() { FileKind::Folder } else { FileKind::File };
+            let about = About { mode: 0o755, size: data.len(), modified_ns: 1, digest: None };
+            found.push((path.strip_prefix(root).unwrap().to_str().unwrap().to_owned(), kind, about));
             if data.is_dir() {
-                walk(root, &path, entries);
+                walk(root, &path, found);
             }
         }
     }
-    let mut entries = Vec::new();
-    walk(root, root, &mut entries);
-    Arc::new(FileTree { root: root.to_owned(), entries })
+    let mut found = Vec::new();
+    walk(root, root, &mut found);
+    let entries = found.iter().map(|(path, kind, about)| (path.as_str(), *kind, *about));
+    Arc::new(FileTree::of(root, entries).unwrap())
 }
 
 fn lines(events: &[BuildEvent]) -> Vec<String> {

@@ -13,7 +13,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use stack::error::Class;
-use stack::model::tree::{FileEntry, FileKind, FileTree};
+use stack::model::tree::{About, FileKind, FileTree};
 use stack::tools::docker::{
     Build, DockerError, Endpoint, Engine, ImageFilter, ImageInfo, LoadFault, LoadProgress, LoadWay, Loaded,
 };
@@ -48,14 +48,8 @@ async fn image(engine: &Engine, ballast: &str, tag: &str, content: &str) -> Imag
 async fn image_of(engine: &Engine, ballast: &str, tag: &str, content: &str, size: u32) -> ImageInfo {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("content"), content).unwrap();
-    let entry = FileEntry {
-        path: "content".into(),
-        kind: FileKind::File,
-        mode: 0o644,
-        size: content.len() as u64,
-        modified_ns: 1,
-    };
-    let tree = FileTree { root: folder.path().to_owned(), entries: vec![entry] };
+    let about = About { mode: 0o644, size: content.len() as u64, modified_ns: 1, digest: None };
+    let tree = FileTree::of(folder.path(), [("content", FileKind::File, about)]).unwrap();
     let text = format!(
         "FROM busybox:stable\nARG TAG\nRUN head -c {size} /dev/urandom > /ballast && echo $TAG\nCOPY content /\nENV A=1\n"
     );

@@ -11,14 +11,16 @@ use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::error::ContextError;
 use super::walk::FileStat;
+use crate::model::tree::ContentDigest;
 
 /// A BLAKE3 digest of a file's content.
-pub type Digest = [u8; 32];
+pub type Digest = ContentDigest;
 
 const MAGIC: &[u8; 8] = b"stackdig";
 /// The version of the format.
@@ -47,15 +49,15 @@ pub struct DigestCache {
     started_ns: i64,
     today: u32,
     known: Known,
-    state: Mutex<State>,
+    /// Which of the known records were of use today for the first time, one bit each.
+    used: Vec<AtomicU64>,
+    fresh: Mutex<HashMap<(u64, u64), Record>>,
 }
 
+/// Where the last record was found. Files of one folder were mostly made one after the other, and their records are
+/// neighbours: whoever asks for them remembers the place.
 #[derive(Debug, Default)]
-struct State {
-    fresh: HashMap<(u64, u64), Record>,
-    /// Which of the known records were asked for, one bit each.
-    used: Vec<u64>,
-}
+pub(super) struct Near(usize);
 
 /// The records on disk, sorted by device and inode, left as they were read: most runs ask for few of their fields.
 #[derive(Default)]
@@ -99,28 +101,39 @@ impl DigestCache {
 
     fn with(path: Option<PathBuf>, known: Known) -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        let used = vec![0; known.records().len().div_ceil(64)];
+        let used = (0..known.records().len().div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
         Self {
             path,
             started_ns: i64::try_from(now.as_nanos()).unwrap_or(i64::MAX),
             today: u32::try_from(now.as_secs() / 86_400).unwrap_or(u32::MAX),
             known,
-            state: Mutex::new(State { fresh: HashMap::new(), used }),
+            used,
+            fresh: Mutex::default(),
         }
     }
 
     /// The digest of a file that was seen with this metadata, if it is known.
     pub fn get(&self, stat: &FileStat) -> Option<Digest> {
+        self.get_near(stat, &mut Near::default())
+    }
+
+    /// The same for one who asks for many.
+    pub(super) fn get_near(&self, stat: &FileStat, near: &mut Near) -> Option<Digest> {
         let key = (stat.device, stat.inode);
-        if let Some((index, record)) = self.known.find(key)
+        if let Some((index, record)) = self.known.find(key, near)
             && record.stat == *stat
         {
             if record.day != self.today {
-                self.lock().used[index / 64] |= 1 << (index % 64);
+                self.used[index / 64].fetch_or(1 << (index % 64), Ordering::Relaxed);
             }
             return Some(record.digest);
         }
-        self.lock().fresh.get(&key).filter(|record| record.stat == *stat).map(|record| record.digest)
+        self.lock().get(&key).filter(|record| record.stat == *stat).map(|record| record.digest)
+    }
+
+    /// Makes room for the digests of so many files that are about to be read.
+    pub(super) fn reserve(&self, files: usize) {
+        self.lock().reserve(files);
     }
 
     /// The digest of a file's content, read only when it is not known.
@@ -156,40 +169,55 @@ impl DigestCache {
         if newest >= self.started_ns.saturating_sub(tick) {
             return;
         }
-        self.lock().fresh.insert((stat.device, stat.inode), Record { stat, day: self.today, digest });
+        self.lock().insert((stat.device, stat.inode), Record { stat, day: self.today, digest });
     }
 
     /// Writes what was learned, if anything was. The file is replaced in one step.
     pub fn save(&self) -> io::Result<()> {
         let Some(path) = &self.path else { return Ok(()) };
-        let mut state = self.lock();
-        if state.fresh.is_empty() && state.used.iter().all(|bits| *bits == 0) {
+        let fresh = self.lock();
+        let used: Vec<u64> = self.used.iter().map(|bits| bits.load(Ordering::Relaxed)).collect();
+        if fresh.is_empty() && used.iter().all(|bits| *bits == 0) {
             return Ok(());
         }
-        let mut records: Vec<Record> = Vec::with_capacity(self.known.records().len() + state.fresh.len());
-        for (index, bytes) in self.known.records().iter().enumerate() {
-            let record = Record::from_bytes(bytes);
-            let used = state.used[index / 64] & 1 << (index % 64) != 0;
-            let day = if used { self.today } else { record.day };
-            if day.saturating_add(KEEP_DAYS) >= self.today && !state.fresh.contains_key(&record.key()) {
-                records.push(Record { day, ..record });
-            }
-        }
-        records.extend(state.fresh.values());
-        records.sort_unstable_by_key(Record::key);
+        let mut newest: Vec<&Record> = fresh.values().collect();
+        newest.sort_unstable_by_key(|record| record.key());
+        let records = || merged(self.kept(&used, &fresh), newest.iter().copied().copied());
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         // Named as the store names its own: it removes what a killed run leaves.
         let mut file = tempfile::Builder::new().prefix(".tmp-").tempfile_in(folder)?;
-        encode(&records, file.as_file_mut())?;
+        encode(records().count(), records(), file.as_file_mut())?;
         file.persist(path)?;
         // What was just written is known to the next run; saving again without news writes nothing.
-        state.used.fill(0);
+        self.used.iter().for_each(|bits| bits.store(0, Ordering::Relaxed));
         Ok(())
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The known records that are to stay, in their order.
+    fn kept(&self, used: &[u64], fresh: &HashMap<(u64, u64), Record>) -> impl Iterator<Item = Record> {
+        self.known.records().iter().enumerate().filter_map(|(index, bytes)| {
+            let record = Record::from_bytes(bytes);
+            let used = used[index / 64] & 1 << (index % 64) != 0;
+            let day = if used { self.today } else { record.day };
+            let stays = day.saturating_add(KEEP_DAYS) >= self.today && !fresh.contains_key(&record.key());
+            stays.then_some(Record { day, ..record })
+        })
     }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<(u64, u64), Record>> {
+        // A panic elsewhere can't have left half a record: every change is one insertion.
+        self.fresh.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Both in order, as they are in order each.
+fn merged(one: impl Iterator<Item = Record>, other: impl Iterator<Item = Record>) -> impl Iterator<Item = Record> {
+    let (mut one, mut other) = (one.peekable(), other.peekable());
+    std::iter::from_fn(move || match (one.peek(), other.peek()) {
+        (Some(first), Some(second)) if first.key() <= second.key() => one.next(),
+        (Some(_), None) => one.next(),
+        (_, _) => other.next(),
+    })
 }
 
 impl Record {
@@ -229,7 +257,8 @@ impl Record {
     }
 }
 
-fn encode(records: &[Record], out: &mut impl Write) -> io::Result<()> {
+/// Writes so many records.
+fn encode(count: usize, records: impl Iterator<Item = Record>, out: &mut impl Write) -> io::Result<()> {
     let mut hasher = blake3::Hasher::new();
     let mut out = io::BufWriter::with_capacity(PIECE, out);
     let mut put = |bytes: &[u8]| {
@@ -238,7 +267,7 @@ fn encode(records: &[Record], out: &mut impl Write) -> io::Result<()> {
     };
     put(MAGIC)?;
     put(&VERSION.to_le_bytes())?;
-    put(&(records.len() as u64).to_le_bytes())?;
+    put(&(count as u64).to_le_bytes())?;
     for record in records {
         put(&record.to_bytes())?;
     }
@@ -271,10 +300,40 @@ impl Known {
         self.bytes.get(HEADER..end).map_or(&[], |body| body.as_chunks().0)
     }
 
-    fn find(&self, key: (u64, u64)) -> Option<(usize, Record)> {
+    /// The record of a file, looked for from where the last one was found, in steps that grow.
+    fn find(&self, key: (u64, u64), near: &mut Near) -> Option<(usize, Record)> {
         let records = self.records();
-        let index = records.binary_search_by_key(&key, |bytes| (number(bytes, 0), number(bytes, 1))).ok()?;
-        Some((index, Record::from_bytes(&records[index])))
+        let key_at = |index: usize| records.get(index).map(|bytes| (number(bytes, 0), number(bytes, 1)));
+        let start = near.0;
+        // What is below `low` comes before the key, what is at `high` or above it does not.
+        let (mut low, mut high) = (0, records.len());
+        let mut step = 1;
+        if key_at(start).is_some_and(|here| here < key) {
+            low = start + 1;
+            while low + step < high {
+                if key_at(low + step).is_some_and(|there| there >= key) {
+                    high = low + step;
+                    break;
+                }
+                low += step + 1;
+                step *= 2;
+            }
+        } else {
+            high = high.min(start);
+            while high >= step {
+                if key_at(high - step).is_some_and(|there| there < key) {
+                    low = high - step + 1;
+                    break;
+                }
+                high -= step;
+                step *= 2;
+            }
+        }
+        let between = records.get(low..high)?;
+        let index = low + between.partition_point(|bytes| (number(bytes, 0), number(bytes, 1)) < key);
+        near.0 = index;
+        let record = records.get(index).filter(|bytes| (number(bytes, 0), number(bytes, 1)) == key)?;
+        Some((index, Record::from_bytes(record)))
     }
 }
 
@@ -385,6 +444,56 @@ mod tests {
             fs::write(&store, bytes).unwrap();
             let (cache, warning) = DigestCache::open(&store);
             assert!(cache.known.records().is_empty() && warning.is_some());
+        }
+    }
+
+    #[test]
+    fn a_record_is_found_from_wherever_the_last_one_was() {
+        let record = |(device, inode): (u64, u64)| Record {
+            stat: FileStat { device, inode, size: 0, modified_ns: 0, changed_ns: 0 },
+            day: 1,
+            digest: [inode as u8; 32],
+        };
+        for count in 0..20_u64 {
+            let keys: Vec<_> = (0..count).map(|number| (number / 7, number * 2 + 1)).collect();
+            let mut bytes = Vec::new();
+            encode(keys.len(), keys.iter().copied().map(record), &mut bytes).unwrap();
+            let known = Known::new(bytes).unwrap();
+            let wanted = (0..5).flat_map(|device| (0..42).map(move |inode| (device, inode)));
+            for (key, start) in wanted.flat_map(|key| (0..25).map(move |start| (key, start))) {
+                let mut near = Near(start);
+                let index = keys.binary_search(&key);
+                let expected = index.ok().map(|index| (index, record(key)));
+                assert_eq!(known.find(key, &mut near), expected, "{key:?} from {start} among {count}");
+                assert_eq!(near.0, index.unwrap_or_else(|index| index), "{key:?} from {start} among {count}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_read_anew_takes_the_place_of_what_was_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = folder.path().join("digests");
+        let files: Vec<_> = (0..9).map(|number| folder.path().join(format!("f{number}"))).collect();
+        for file in &files {
+            fs::write(file, "one").unwrap();
+            settle(file);
+        }
+        let (cache, _) = DigestCache::open(&store);
+        files.iter().step_by(2).for_each(|file| _ = cache.digest(file).unwrap());
+        cache.save().unwrap();
+        for file in files.iter().step_by(3) {
+            fs::write(file, "two").unwrap();
+            settle(file);
+        }
+        let (cache, _) = DigestCache::open(&store);
+        files.iter().for_each(|file| _ = cache.digest(file).unwrap());
+        cache.save().unwrap();
+        let (cache, warning) = DigestCache::open(&store);
+        assert_eq!((cache.known.records().len(), warning), (files.len(), None));
+        for (number, file) in files.iter().enumerate() {
+            let content: &[u8] = if number % 3 == 0 { b"two" } else { b"one" };
+            assert_eq!(cache.get(&stat(file)), Some(*blake3::hash(content).as_bytes()), "{number}");
         }
     }
 

@@ -2,12 +2,13 @@
 //!
 //! [`ContextReader::read`] applies the ignore file, narrows the context to what the Dockerfile can reach where that is
 //! certain, and digests what is left. The same list of files is then sent to the engine, so that what was digested is
-//! what is built; [`Context::verify`] says afterwards whether something changed in between.
+//! what is built; read again afterwards, it shows whether something changed in between.
 
 mod cache;
 mod dockerfile;
 mod error;
 mod ignore;
+mod names;
 mod narrow;
 mod read;
 mod walk;

@@ -2,18 +2,16 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use super::cache::{Digest, DigestCache};
 use super::error::ContextError;
 use super::ignore::Ignore;
 use super::narrow::Narrow;
-use super::walk::{FileStat, Walked, walk};
+use super::walk::{Walked, walk};
 use crate::key::Value;
-use crate::model::tree::{FileKind, FileTree};
+use crate::model::tree::{FileKind, FileTree, Unread};
 
 /// Files that a thread takes at a time.
 const BATCH: usize = 32;
@@ -55,11 +53,8 @@ pub struct ContextReader<'a> {
 /// A context as it was read.
 #[derive(Debug, Clone)]
 pub struct Context {
-    /// The files, as they are sent to the engine.
+    /// The files with the digests of their contents, as they are sent to the engine.
     pub tree: Arc<FileTree>,
-    /// For each file of the tree the digest of its content; zeros for folders and links.
-    digests: Vec<Digest>,
-    stats: Vec<FileStat>,
     /// The ignore file that was applied: where it is and what it says.
     pub ignore: Option<(PathBuf, Vec<u8>)>,
     /// What was reached.
@@ -70,9 +65,9 @@ pub struct Context {
 
 /// A file, folder or link of a context, as it stands in a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InputFile<'a> {
+pub struct InputFile {
     /// Where it is below the root.
-    pub path: &'a str,
+    pub path: String,
     /// What it is and what is in it: `file b3:…`, `executable b3:…`, `folder`, `link ../target`.
     pub value: Value,
 }
@@ -99,72 +94,50 @@ impl<'a> ContextReader<'a> {
                 walk(&spec.root, &ignore, None, self.cache)?.unwrap_or_default()
             }
         };
-        let Walked { mut tree, mut stats, digests, skipped } = walked;
-        let digests = self.digest_all(&mut tree, &mut stats, digests)?;
-        Ok(Context { tree: Arc::new(tree), digests, stats, ignore: ignore_file, scope, skipped })
+        let Walked { mut tree, unread, skipped } = walked;
+        if unread > 0 {
+            self.digest_all(&mut tree, unread)?;
+        }
+        Ok(Context { tree: Arc::new(tree), ignore: ignore_file, scope, skipped })
     }
 
-    /// Reads the files whose digests are not known.
-    fn digest_all(
-        &self,
-        tree: &mut FileTree,
-        stats: &mut [FileStat],
-        known: Vec<Option<Digest>>,
-    ) -> Result<Vec<Digest>, ContextError> {
-        let files = tree.entries.iter().zip(&known).enumerate();
-        let unknown = files.filter(|(_, (entry, digest))| entry.kind == FileKind::File && digest.is_none());
-        let unknown: Vec<usize> = unknown.map(|(index, _)| index).collect();
-        let mut digests: Vec<Digest> = known.into_iter().map(Option::unwrap_or_default).collect();
-        let read = |index: usize| self.cache.read(&tree.root.join(&*tree.entries[index].path));
-        let threads = thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
-        let mut found = Vec::with_capacity(unknown.len());
-        if threads == 1 || unknown.len() <= FEW {
-            for &index in &unknown {
-                found.push((index, read(index)?));
-            }
-        } else {
-            let next = AtomicUsize::new(0);
-            let results = Mutex::new((Vec::with_capacity(unknown.len()), None));
-            let work = || {
-                loop {
-                    let start = next.fetch_add(BATCH, Ordering::Relaxed);
-                    let Some(batch) = unknown.get(start..(start + BATCH).min(unknown.len())) else { return };
-                    if batch.is_empty() {
-                        return;
-                    }
-                    let batch: Result<Vec<_>, _> =
-                        batch.iter().map(|&index| read(index).map(|result| (index, result))).collect();
-                    let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
-                    match batch {
-                        Ok(batch) => results.0.extend(batch),
-                        Err(error) => {
-                            results.1.get_or_insert(error);
-                            next.store(unknown.len(), Ordering::Relaxed);
-                            return;
-                        }
-                    }
-                }
-            };
-            thread::scope(|scope| {
-                for _ in 1..threads {
-                    scope.spawn(work);
-                }
-                work();
-            });
-            let (all, failed) = results.into_inner().unwrap_or_else(PoisonError::into_inner);
-            if let Some(error) = failed {
-                return Err(error);
-            }
-            found = all;
-        }
-        for (index, (digest, stat)) in found {
-            digests[index] = digest;
+    /// Reads the files whose digests are not known: so many.
+    fn digest_all(&self, tree: &mut FileTree, count: usize) -> Result<(), ContextError> {
+        self.cache.reserve(count);
+        let root = tree.root.clone();
+        let read = |file: Unread<'_>| {
+            let (digest, stat) = self.cache.read(&file.path(&root))?;
             // What was read may be newer than what the walk saw.
-            stats[index] = stat;
-            tree.entries[index].size = stat.size;
-            tree.entries[index].modified_ns = stat.modified_ns;
+            file.set(digest, stat.size, stat.modified_ns);
+            Ok(())
+        };
+        let threads = thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
+        if threads == 1 || count <= FEW {
+            return tree.unread().try_for_each(read);
         }
-        Ok(digests)
+        let (unread, failed) = (Mutex::new(tree.unread()), Mutex::new(None));
+        let work = || {
+            loop {
+                let batch: Vec<Unread<'_>> =
+                    unread.lock().unwrap_or_else(PoisonError::into_inner).by_ref().take(BATCH).collect();
+                if batch.is_empty() || failed.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
+                    return;
+                }
+                if let Err(error) = batch.into_iter().try_for_each(read) {
+                    failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                }
+            }
+        };
+        thread::scope(|scope| {
+            for _ in 1..threads {
+                scope.spawn(work);
+            }
+            work();
+        });
+        match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
     }
 }
 
@@ -174,14 +147,17 @@ impl Context {
         let mut hasher = blake3::Hasher::new_derive_key("stack 2026-11 digest of a build context");
         // Large pieces are hashed several times faster than small ones.
         let mut buffer = Vec::with_capacity(2 * PIECE);
-        for (entry, digest) in self.tree.entries.iter().zip(&self.digests) {
-            let (kind, content): (&[u8], &[u8]) = match &entry.kind {
-                FileKind::File if entry.is_executable() => (b"x", digest),
-                FileKind::File => (b"f", digest),
+        let mut path = String::new();
+        for entry in self.tree.iter() {
+            path.clear();
+            entry.write_path(&mut path);
+            let (kind, content): (&[u8], &[u8]) = match entry.kind {
+                FileKind::File if entry.is_executable() => (b"x", entry.digest.map_or(&[], Digest::as_slice)),
+                FileKind::File => (b"f", entry.digest.map_or(&[], Digest::as_slice)),
                 FileKind::Folder => (b"d", b""),
                 FileKind::Symlink { target } => (b"l", target.as_bytes()),
             };
-            for field in [entry.path.as_bytes(), kind, content] {
+            for field in [path.as_bytes(), kind, content] {
                 buffer.extend_from_slice(&(field.len() as u64).to_le_bytes());
                 buffer.extend_from_slice(field);
             }
@@ -195,30 +171,23 @@ impl Context {
     }
 
     /// Every file, folder and link with what stands for it in a key, in order.
-    pub fn files(&self) -> impl Iterator<Item = InputFile<'_>> {
-        self.tree.entries.iter().zip(&self.digests).map(|(entry, digest)| {
-            let value = match &entry.kind {
-                FileKind::File => Value::Content { executable: entry.is_executable(), digest: *digest },
-                FileKind::Folder => Value::Digest("folder".to_owned()),
-                FileKind::Symlink { target } => Value::Digest(format!("link {target}")),
-            };
-            InputFile { path: &entry.path, value }
-        })
+    pub fn files(&self) -> impl Iterator<Item = InputFile> {
+        self.tree.iter().map(|entry| InputFile { path: entry.path(), value: Value::of_entry(&entry) })
     }
 
     /// The number of files, folders and links.
     pub fn len(&self) -> usize {
-        self.tree.entries.len()
+        self.tree.len()
     }
 
     /// Whether there is nothing in it.
     pub fn is_empty(&self) -> bool {
-        self.tree.entries.is_empty()
+        self.tree.is_empty()
     }
 
     /// Bytes in all files.
     pub fn size(&self) -> u64 {
-        self.tree.entries.iter().map(|entry| entry.size).sum()
+        self.tree.iter().map(|entry| entry.size).sum()
     }
 
     /// The first path that is not as it was when the context was read, if there is one. Only metadata is asked for,
@@ -230,17 +199,13 @@ impl Context {
             return Ok(Some(path.unwrap_or_default().display().to_string()));
         }
         let now = ContextReader::new(cache).read(&ContextSpec { scope: spec.scope.clone(), ..spec.clone() })?;
-        if now.stats == self.stats && now.digests == self.digests && now.tree.entries == self.tree.entries {
-            return Ok(None);
-        }
-        let mut before = self.files().peekable();
-        let mut after = now.files().peekable();
+        let (mut before, mut after) = (self.files(), now.files());
         loop {
             match (before.next(), after.next()) {
                 (None, None) => return Ok(None),
                 (Some(one), Some(other)) if one == other => {}
-                (Some(one), Some(other)) => return Ok(Some(one.path.min(other.path).to_owned())),
-                (Some(one), None) | (None, Some(one)) => return Ok(Some(one.path.to_owned())),
+                (Some(one), Some(other)) => return Ok(Some(one.path.min(other.path))),
+                (Some(one), None) | (None, Some(one)) => return Ok(Some(one.path)),
             }
         }
     }
@@ -319,7 +284,7 @@ mod tests {
         ContextReader::new(&DigestCache::in_memory()).read(spec).unwrap()
     }
 
-    fn paths(context: &Context) -> Vec<&str> {
+    fn paths(context: &Context) -> Vec<String> {
         context.files().map(|file| file.path).collect()
     }
 
@@ -423,7 +388,7 @@ mod tests {
         let fixture = Fixture::new(&[("a", "")]);
         let _listener = std::os::unix::net::UnixListener::bind(fixture.path("socket")).unwrap();
         let context = fixture.read();
-        assert_eq!((paths(&context), context.skipped.as_slice()), (vec!["a"], &["socket".to_owned()][..]));
+        assert_eq!((paths(&context), context.skipped.as_slice()), (vec!["a".to_owned()], &["socket".to_owned()][..]));
     }
 
     #[test]
@@ -446,9 +411,10 @@ mod tests {
         }
         fixture.write("d1-x", "");
         let context = fixture.read();
-        let mut sorted: Vec<Vec<&str>> = paths(&context).iter().map(|path| path.split('/').collect()).collect();
+        let found = paths(&context);
+        let mut sorted: Vec<Vec<&str>> = found.iter().map(|path| path.split('/').collect()).collect();
         sorted.sort();
-        assert_eq!(sorted.into_iter().map(|parts| parts.join("/")).collect::<Vec<_>>(), paths(&context));
+        assert_eq!(sorted.into_iter().map(|parts| parts.join("/")).collect::<Vec<_>>(), found);
         assert_eq!(context.size(), 10 + 2 * 90 + 3 * 200);
     }
 }

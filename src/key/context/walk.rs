@@ -1,23 +1,27 @@
 //! Walks a build context: every file that a build may see, in an order that does not depend on the disk.
 //!
 //! Folders are shared out to a few threads, since most of the time goes into asking the system for each file's metadata.
-//! An ignored folder is not entered, unless an exception could match something in it.
+//! An ignored folder is not entered, unless an exception could match something in it. What a thread finds in a folder is
+//! already that folder's part of the tree: nothing is put together afterwards.
 
+use std::collections::HashSet;
+use std::ffi::CStr;
 use std::fs::{self, Metadata};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 
-use super::cache::{Digest, DigestCache};
+use super::cache::{DigestCache, Near};
 use super::error::ContextError;
 use super::ignore::{Ignore, Matched};
+use super::names::Names;
 use super::narrow::{Narrow, Reach};
-use crate::model::tree::{FileEntry, FileKind, FileTree};
+use crate::model::tree::{About, FileKind, FileTree, Folder};
 
 /// More threads than this only fight over the same locks in the system.
 const MOST_THREADS: usize = 8;
@@ -74,12 +78,10 @@ fn nanoseconds(seconds: i64, rest: i64) -> i64 {
 /// The result of a walk.
 #[derive(Debug, Clone, Default)]
 pub struct Walked {
-    /// The files.
+    /// The files, with the digests that the cache knows.
     pub tree: FileTree,
-    /// For each entry of the tree what the system says of it.
-    pub stats: Vec<FileStat>,
-    /// For each entry the digest of its content, where the cache knows it.
-    pub digests: Vec<Option<Digest>>,
+    /// How many files there are whose digests it does not know.
+    pub unread: usize,
     /// Sockets, pipes and devices, which no build can use.
     pub skipped: Vec<String>,
 }
@@ -99,7 +101,6 @@ pub(super) fn walk(
         return Err(ContextError::NoFolder { path: root.to_owned() });
     }
     let queue = Queue::default();
-    queue.push(Folder { path: String::new(), matched: Matched::default(), slot: 0 });
     let failed = |error: rustix::io::Errno| ContextError::unreadable(root, &error.into());
     let root_fd = rustix::fs::open(root, FOLDER | OFlags::NOCTTY, Mode::empty()).map_err(failed)?;
     let walker = Walker { root, root_fd, ignore, narrow, cache, queue: &queue };
@@ -110,47 +111,55 @@ pub(super) fn walk(
         }
         walker.run();
     });
-    let Queue { state, .. } = queue;
-    let state = state.into_inner().unwrap_or_else(PoisonError::into_inner);
-    match state.failed {
+    let State { mut folders, ignored, unread, mut skipped, failed, .. } =
+        queue.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+    match failed {
         Some(Stop::Error(error)) => return Err(error),
         Some(Stop::Link(link)) => return Ok(Err(link)),
         None => {}
     }
-    let mut walked = Walked { tree: FileTree { root: root.to_owned(), ..Default::default() }, ..Default::default() };
-    let mut lists: Vec<Option<Listing>> = state.done;
-    let most = lists.iter().flatten().map(|listing| listing.found.len()).sum();
-    walked.tree.entries.reserve_exact(most);
-    walked.stats.reserve_exact(most);
-    walked.digests.reserve_exact(most);
-    assemble(&mut lists, 0, &mut walked);
-    walked.skipped.sort_unstable();
-    Ok(Ok(walked))
+    drop_empty(&mut folders, &ignored);
+    skipped.sort_unstable();
+    Ok(Ok(Walked { tree: FileTree::new(root, folders), unread, skipped }))
+}
+
+/// Leaves out the ignored folders in which there is nothing that is not.
+fn drop_empty(folders: &mut [Folder], ignored: &HashSet<usize>) {
+    if ignored.is_empty() {
+        return;
+    }
+    // What is in a folder was listed after it, and stands behind it.
+    for slot in (0..folders.len()).rev() {
+        let (before, inside) = folders.split_at_mut(slot + 1);
+        let is_empty = |at: usize| inside.get(at - slot - 1).is_none_or(Folder::is_empty);
+        before[slot].retain_inside(|at| !(ignored.contains(&at) && is_empty(at)));
+    }
 }
 
 /// A folder to be listed.
-struct Folder {
-    path: String,
+struct Waiting {
+    path: Box<str>,
     matched: Matched,
-    /// Where its listing goes.
+    /// Where in the tree what is in it goes.
     slot: usize,
 }
 
-/// What was found in a folder, in order.
-#[derive(Default)]
+/// What was found in a folder.
 struct Listing {
-    found: Vec<Found>,
+    folder: Folder,
+    /// The folders in it that are to be listed.
+    inner: Vec<Inner>,
+    unread: usize,
     skipped: Vec<String>,
 }
 
-struct Found {
-    entry: FileEntry,
-    stat: FileStat,
-    digest: Option<Digest>,
+/// A folder in a listing.
+struct Inner {
+    position: usize,
+    path: Box<str>,
+    matched: Matched,
     /// An ignored folder appears only with something in it that is not.
     ignored: bool,
-    /// Where the listing of this folder is, if it was entered.
-    slot: Option<usize>,
 }
 
 #[derive(Debug)]
@@ -159,34 +168,52 @@ enum Stop {
     Link(BehindLink),
 }
 
-#[derive(Default)]
 struct Queue {
     state: Mutex<State>,
     changed: Condvar,
 }
 
-#[derive(Default)]
 struct State {
-    waiting: Vec<Folder>,
+    waiting: Vec<Waiting>,
     /// Folders that are waiting or being listed.
     open: usize,
-    slots: usize,
-    done: Vec<Option<Listing>>,
+    /// Threads with nothing to do.
+    idle: usize,
+    /// What was found, each folder in its slot.
+    folders: Vec<Folder>,
+    /// The slots of the ignored folders.
+    ignored: HashSet<usize>,
+    unread: usize,
+    skipped: Vec<String>,
     failed: Option<Stop>,
 }
 
+impl Default for Queue {
+    /// The root is waiting.
+    fn default() -> Self {
+        let root = Waiting { path: Box::default(), matched: Matched::default(), slot: 0 };
+        let state = State {
+            waiting: vec![root],
+            open: 1,
+            idle: 0,
+            folders: vec![Folder::default()],
+            ignored: HashSet::new(),
+            unread: 0,
+            skipped: Vec::new(),
+            failed: None,
+        };
+        Self { state: Mutex::new(state), changed: Condvar::new() }
+    }
+}
+
 impl Queue {
-    fn push(&self, folder: Folder) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.open += 1;
-        state.slots = state.slots.max(folder.slot + 1);
-        state.waiting.push(folder);
-        self.changed.notify_one();
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The next folder; `None` when the walk is over.
-    fn next(&self) -> Option<Folder> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+    fn next(&self) -> Option<Waiting> {
+        let mut state = self.lock();
         loop {
             if state.failed.is_some() {
                 return None;
@@ -197,33 +224,44 @@ impl Queue {
             if state.open == 0 {
                 return None;
             }
+            state.idle += 1;
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.idle -= 1;
         }
     }
 
     /// Stores a listing, and shares out the folders found in it.
-    fn finish(&self, slot: usize, mut listing: Listing, folders: Vec<(usize, Matched)>) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        for (index, matched) in folders {
-            let child = state.slots;
-            state.slots += 1;
+    fn finish(&self, slot: usize, listing: Listing) {
+        let Listing { mut folder, inner, unread, skipped } = listing;
+        let mut state = self.lock();
+        for Inner { position, path, matched, ignored } in inner {
+            let slot = state.folders.len();
+            folder.set_inside(position, slot);
+            state.folders.push(Folder::default());
+            state.waiting.push(Waiting { path, matched, slot });
             state.open += 1;
-            listing.found[index].slot = Some(child);
-            state.waiting.push(Folder { path: listing.found[index].entry.path.to_string(), matched, slot: child });
+            if ignored {
+                state.ignored.insert(slot);
+            }
         }
-        let slots = state.slots;
-        if state.done.len() < slots {
-            state.done.resize_with(slots, || None);
-        }
-        state.done[slot] = Some(listing);
+        state.folders[slot] = folder;
+        state.unread += unread;
+        state.skipped.extend(skipped);
         state.open -= 1;
-        self.changed.notify_all();
+        self.wake(&state);
     }
 
     fn fail(&self, stop: Stop) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock();
         state.failed.get_or_insert(stop);
-        self.changed.notify_all();
+        self.wake(&state);
+    }
+
+    /// Wakes whoever waits. To wake nobody is a question to the system too.
+    fn wake(&self, state: &State) {
+        if state.idle > 0 {
+            self.changed.notify_all();
+        }
     }
 }
 
@@ -239,121 +277,112 @@ struct Walker<'a> {
     queue: &'a Queue,
 }
 
+/// What a thread uses again for each folder.
+struct Scratch {
+    names: Names,
+    path: String,
+    near: Near,
+}
+
 impl Walker<'_> {
     fn run(&self) {
+        let mut scratch = Scratch { names: Names::new(), path: String::new(), near: Near::default() };
         while let Some(folder) = self.queue.next() {
             let slot = folder.slot;
-            match self.list(&folder) {
-                Ok((listing, folders)) => self.queue.finish(slot, listing, folders),
+            match self.list(folder, &mut scratch) {
+                Ok(listing) => self.queue.finish(slot, listing),
                 Err(stop) => self.queue.fail(stop),
             }
         }
     }
 
-    fn list(&self, folder: &Folder) -> Result<(Listing, Vec<(usize, Matched)>), Stop> {
-        let here = if folder.path.is_empty() { "." } else { folder.path.as_str() };
-        let failed = |error: rustix::io::Errno| self.unreadable(here, error.into());
+    fn list(&self, waiting: Waiting, scratch: &mut Scratch) -> Result<Listing, Stop> {
+        let Waiting { path: here, matched: above, .. } = waiting;
+        let opened = if here.is_empty() { "." } else { &*here };
+        let failed = |error: rustix::io::Errno| self.unreadable(&here, error.into());
         let flags = FOLDER | OFlags::NOFOLLOW;
-        let fd = rustix::fs::openat(&self.root_fd, here, flags, Mode::empty()).map_err(failed)?;
-        let mut names = Vec::new();
-        for entry in Dir::read_from(&fd).map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            let name = entry.file_name();
-            if name != c"." && name != c".." {
-                names.push((name.to_owned(), entry.file_type()));
-            }
-        }
-        names.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        let fd = rustix::fs::openat(&self.root_fd, opened, flags, Mode::empty()).map_err(failed)?;
+        let Scratch { names, path, near } = scratch;
+        names.read(&fd).map_err(failed)?;
 
-        let mut listing = Listing { found: Vec::with_capacity(names.len()), ..Default::default() };
-        let mut folders = Vec::new();
-        for (name, told_type) in names {
-            let lossy = name.to_string_lossy();
-            let mut path = String::with_capacity(folder.path.len() + 1 + lossy.len());
-            if !folder.path.is_empty() {
-                path.push_str(&folder.path);
-                path.push('/');
+        path.clear();
+        if !here.is_empty() {
+            path.push_str(&here);
+            path.push('/');
+        }
+        let prefix = path.len();
+        let mut listing = Listing { folder: Folder::new(here), inner: Vec::new(), unread: 0, skipped: Vec::new() };
+        listing.folder.reserve(names.len(), names.letters());
+        for (name, told_type) in names.iter() {
+            let text = name.to_str();
+            path.truncate(prefix);
+            match text {
+                Ok(text) => path.push_str(text),
+                Err(_) => path.push_str(&name.to_string_lossy()),
             }
-            path.push_str(&lossy);
-            let reach = self.narrow.map_or(Reach::ALL, |narrow| narrow.reach(&path));
+            let reach = self.narrow.map_or(Reach::ALL, |narrow| narrow.reach(path));
             if reach == Reach::NONE {
                 continue;
             }
             // Most file systems tell the type with the name; the rest of the metadata costs a question for each file.
             let may_be_folder = matches!(told_type, FileType::Directory | FileType::Unknown);
-            let ignored = self.ignore.ignores(&path, &folder.matched);
-            if ignored && !(may_be_folder && self.ignore.may_except_below(&path)) {
+            let ignored = self.ignore.ignores(path, &above);
+            if ignored && !(may_be_folder && self.ignore.may_except_below(path)) {
                 continue;
             }
-            if matches!(lossy, std::borrow::Cow::Owned(_)) {
-                return Err(Stop::Error(ContextError::NotUtf8 { path: self.root.join(&path) }));
-            }
-            let data = match rustix::fs::statat(&fd, &name, AtFlags::SYMLINK_NOFOLLOW) {
+            let Ok(text) = text else {
+                return Err(Stop::Error(ContextError::NotUtf8 { path: self.root.join(&*path) }));
+            };
+            let data = match rustix::fs::statat(&fd, name, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(data) => data,
                 // Gone since the folder was listed: the same as gone before.
                 Err(rustix::io::Errno::NOENT) => continue,
-                Err(error) => return Err(self.unreadable(&path, error.into())),
+                Err(error) => return Err(self.unreadable(path, error.into())),
             };
             let stat = FileStat::of_raw(&data);
-            let kind = match FileType::from_raw_mode(data.st_mode) {
+            let mode = Mode::from_raw_mode(data.st_mode).bits();
+            let mut about = About { mode, modified_ns: stat.modified_ns, ..About::default() };
+            let folder = &mut listing.folder;
+            let pushed = match FileType::from_raw_mode(data.st_mode) {
                 FileType::Directory => {
-                    let (_, matched) = self.ignore.matches(&path, &folder.matched);
-                    folders.push((listing.found.len(), matched));
-                    FileKind::Folder
+                    let (_, matched) = self.ignore.matches(path, &above);
+                    let pushed = folder.push(text, FileKind::Folder, about);
+                    let inner = |position| Inner { position, path: path.as_str().into(), matched, ignored };
+                    listing.inner.extend(pushed.map(inner));
+                    pushed
                 }
                 _ if ignored => continue,
-                FileType::Symlink if reach.leads => return Err(Stop::Link(BehindLink(path))),
+                FileType::Symlink if reach.leads => return Err(Stop::Link(BehindLink(path.clone()))),
                 _ if !reach.wanted => continue,
-                FileType::RegularFile => FileKind::File,
+                FileType::RegularFile => {
+                    about.size = stat.size;
+                    about.digest = self.cache.get_near(&stat, near);
+                    listing.unread += usize::from(about.digest.is_none());
+                    folder.push(text, FileKind::File, about)
+                }
                 FileType::Symlink => {
-                    let target = rustix::fs::readlinkat(&fd, &name, Vec::new());
-                    let target = target.map_err(|error| self.unreadable(&path, error.into()))?;
-                    let Ok(target) = target.to_str() else {
-                        return Err(Stop::Error(ContextError::NotUtf8 { path: self.root.join(&path) }));
-                    };
-                    FileKind::Symlink { target: target.into() }
+                    let target = self.target(&fd, name, path)?;
+                    folder.push(text, FileKind::Symlink { target: &target }, about)
                 }
                 _ => {
-                    listing.skipped.push(path);
+                    listing.skipped.push(path.clone());
                     continue;
                 }
             };
-            let is_file = kind == FileKind::File;
-            let entry = FileEntry {
-                path: path.into(),
-                kind,
-                mode: Mode::from_raw_mode(data.st_mode).bits() & 0o7777,
-                size: if is_file { stat.size } else { 0 },
-                modified_ns: stat.modified_ns,
-            };
-            let digest = if is_file { self.cache.get(&stat) } else { None };
-            listing.found.push(Found { entry, stat, digest, ignored, slot: None });
+            pushed.map_err(|crowded| self.unreadable(path, io::Error::other(crowded)))?;
         }
-        Ok((listing, folders))
+        Ok(listing)
+    }
+
+    /// Where a link points to.
+    fn target(&self, folder: &OwnedFd, name: &CStr, path: &str) -> Result<String, Stop> {
+        let target = rustix::fs::readlinkat(folder, name, Vec::new());
+        let target = target.map_err(|error| self.unreadable(path, error.into()))?;
+        target.into_string().map_err(|_| Stop::Error(ContextError::NotUtf8 { path: self.root.join(path) }))
     }
 
     fn unreadable(&self, path: &str, error: io::Error) -> Stop {
-        let path = if path == "." { self.root.to_owned() } else { self.root.join(path) };
+        let path = if path.is_empty() { self.root.to_owned() } else { self.root.join(path) };
         Stop::Error(ContextError::unreadable(path, &error))
-    }
-}
-
-/// Puts the listings together in order, every folder before what is in it.
-fn assemble(lists: &mut [Option<Listing>], slot: usize, walked: &mut Walked) {
-    let Some(listing) = lists.get_mut(slot).and_then(Option::take) else { return };
-    walked.skipped.extend(listing.skipped);
-    for found in listing.found {
-        let at = walked.tree.entries.len();
-        walked.tree.entries.push(found.entry);
-        walked.stats.push(found.stat);
-        walked.digests.push(found.digest);
-        if let Some(slot) = found.slot {
-            assemble(lists, slot, walked);
-        }
-        if found.ignored && walked.tree.entries.len() == at + 1 {
-            walked.tree.entries.pop();
-            walked.stats.pop();
-            walked.digests.pop();
-        }
     }
 }

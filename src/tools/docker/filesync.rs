@@ -21,7 +21,7 @@ use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::follow::FollowPaths;
-use crate::model::tree::{FileEntry, FileKind, FileTree};
+use crate::model::tree::{FileEntry, FileKind, FileTree, Place};
 
 /// Bytes of a file in one message.
 const PIECE: usize = 64 * 1024;
@@ -115,13 +115,13 @@ fn unescape(text: &str) -> String {
 }
 
 enum Source {
-    Tree { tree: Arc<FileTree>, wanted: Vec<u32>, told: Arc<Told> },
+    Tree { tree: Arc<FileTree>, wanted: Vec<Place>, told: Arc<Told> },
     Memory(Arc<Vec<MemoryFile>>),
 }
 
 impl Source {
     fn tree(tree: Arc<FileTree>, follow: &FollowPaths, told: Arc<Told>) -> Self {
-        let wanted = follow.select(&tree.entries);
+        let wanted = follow.select(&tree);
         Self::Tree { tree, wanted, told }
     }
 
@@ -134,7 +134,7 @@ impl Source {
 
     fn stat(&self, number: usize) -> Stat {
         match self {
-            Self::Tree { tree, wanted, .. } => stat(&tree.entries[wanted[number] as usize]),
+            Self::Tree { tree, wanted, .. } => tree.get(wanted[number]).map(|entry| stat(&entry)).unwrap_or_default(),
             Self::Memory(files) => Stat {
                 path: files[number].name.clone(),
                 mode: 0o644,
@@ -159,8 +159,8 @@ impl Source {
                 }
             }
             Self::Tree { tree, wanted, told } => {
-                let entry = wanted.get(number).and_then(|&index| tree.entries.get(index as usize));
-                let path = file_path(tree, entry.ok_or_else(|| unknown(number))?)?;
+                let entry = wanted.get(number).and_then(|&place| tree.get(place));
+                let path = file_path(tree, &entry.ok_or_else(|| unknown(number))?)?;
                 let gone = |error| Status::aborted(format!("{} changed during the build: {error}", path.display()));
                 let mut file = File::open(&path).map_err(gone)?;
                 loop {
@@ -183,11 +183,11 @@ fn unknown(number: usize) -> Status {
 }
 
 /// Only what was listed as a file is ever read.
-fn file_path(tree: &FileTree, entry: &FileEntry) -> Result<PathBuf, Status> {
+fn file_path(tree: &FileTree, entry: &FileEntry<'_>) -> Result<PathBuf, Status> {
     match entry.kind {
-        FileKind::File => Ok(tree.root.join(&*entry.path)),
+        FileKind::File => Ok(tree.root.join(entry.path())),
         FileKind::Folder | FileKind::Symlink { .. } => {
-            Err(Status::invalid_argument(format!("{} is no file", entry.path)))
+            Err(Status::invalid_argument(format!("{} is no file", entry.path())))
         }
     }
 }
@@ -242,21 +242,14 @@ async fn serve(source: Arc<Source>, mut incoming: Streaming<Packet>, sender: mps
     let _ = reader.await;
 }
 
-fn stat(entry: &FileEntry) -> Stat {
-    let (mode, size, linkname) = match &entry.kind {
+fn stat(entry: &FileEntry<'_>) -> Stat {
+    let (mode, size, linkname) = match entry.kind {
         FileKind::File => (entry.mode & 0o777 | special_bits(entry.mode), entry.size, String::new()),
         FileKind::Folder => (go_mode::FOLDER | entry.mode & 0o777 | special_bits(entry.mode), 0, String::new()),
-        FileKind::Symlink { target } => (go_mode::SYMLINK | 0o777, target.len() as u64, target.to_string()),
+        FileKind::Symlink { target } => (go_mode::SYMLINK | 0o777, target.len() as u64, target.to_owned()),
     };
     // Owner and group stay 0, as with `docker build`: who checked the files out is no part of an image.
-    Stat {
-        path: entry.path.to_string(),
-        mode,
-        size: signed(size),
-        mod_time: entry.modified_ns,
-        linkname,
-        ..Default::default()
-    }
+    Stat { path: entry.path(), mode, size: signed(size), mod_time: entry.modified_ns, linkname, ..Default::default() }
 }
 
 /// Go's own numbering of file modes, which the protocol uses on every system.
@@ -288,6 +281,7 @@ fn content_time(content: &[u8]) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::tree::About;
 
     #[test]
     fn escaped_options_are_read() {
@@ -296,10 +290,14 @@ mod tests {
 
     #[test]
     fn modes_are_told_in_the_protocols_own_numbers() {
-        let entry = |kind, mode| FileEntry { path: "a".into(), kind, mode, size: 3, modified_ns: 5 };
-        assert_eq!(stat(&entry(FileKind::File, 0o4755)).mode, 0o755 | 1 << 23);
-        assert_eq!(stat(&entry(FileKind::Folder, 0o1777)).mode, 0o777 | 1 << 31 | 1 << 20);
-        let link = stat(&entry(FileKind::Symlink { target: "over/there".into() }, 0o777));
+        let told = |kind, mode| {
+            let about = About { mode, size: 3, modified_ns: 5, digest: None };
+            let tree = FileTree::of("/", [("a", kind, about)]).unwrap();
+            tree.iter().map(|entry| stat(&entry)).next().unwrap()
+        };
+        assert_eq!(told(FileKind::File, 0o4755).mode, 0o755 | 1 << 23);
+        assert_eq!(told(FileKind::Folder, 0o1777).mode, 0o777 | 1 << 31 | 1 << 20);
+        let link = told(FileKind::Symlink { target: "over/there" }, 0o777);
         assert_eq!((link.mode, link.size, link.linkname.as_str()), (0o777 | 1 << 27, 10, "over/there"));
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::model::glob;
-use crate::model::tree::{FileEntry, FileKind};
+use crate::model::tree::{FileKind, FileTree, Place};
 
 /// Links that lead to links are followed this often.
 const MOST_LINKS: usize = 255;
@@ -36,18 +36,19 @@ impl FollowPaths {
         patterns.iter().find(|pattern| !covered(pattern)).map(|pattern| pattern.join("/"))
     }
 
-    /// The positions of the wanted entries: each path itself, all below it, the folders above it, and the same for
+    /// The places of the wanted entries: each path itself, all below it, the folders above it, and the same for
     /// what a symbolic link on the way points to.
-    pub(super) fn select(&self, entries: &[FileEntry]) -> Vec<u32> {
-        let all = 0..u32::try_from(entries.len()).unwrap_or(u32::MAX);
-        let Some(mut patterns) = self.patterns.clone() else { return all.collect() };
-        let links: Vec<(Vec<&str>, &str)> = entries
+    pub(super) fn select(&self, tree: &FileTree) -> Vec<Place> {
+        let Some(mut patterns) = self.patterns.clone() else { return tree.places().collect() };
+        let links: Vec<(String, &str)> = tree
             .iter()
-            .filter_map(|entry| match &entry.kind {
-                FileKind::Symlink { target } => Some((entry.path.split('/').collect(), &**target)),
+            .filter_map(|entry| match entry.kind {
+                FileKind::Symlink { target } => Some((entry.path(), target)),
                 FileKind::File | FileKind::Folder => None,
             })
             .collect();
+        let links: Vec<(Vec<&str>, &str)> =
+            links.iter().map(|(link, target)| (link.split('/').collect(), *target)).collect();
         for _ in 0..MOST_LINKS {
             let found: Vec<Vec<String>> = links
                 .iter()
@@ -59,14 +60,15 @@ impl FollowPaths {
                 break;
             }
         }
-        all.filter(|&index| {
-            let entry = &entries[index as usize];
-            let path: Vec<&str> = entry.path.split('/').collect();
+        let is_wanted = |place: &Place| {
+            let Some(entry) = tree.get(*place) else { return false };
+            let path = entry.path();
+            let path: Vec<&str> = path.split('/').collect();
             // A file above a wanted path has the name of a folder that is not there.
             let leads = entry.kind != FileKind::File;
             patterns.iter().any(|pattern| fits(pattern, &path) && (leads || path.len() >= pattern.len()))
-        })
-        .collect()
+        };
+        tree.places().filter(is_wanted).collect()
     }
 }
 
@@ -106,29 +108,29 @@ fn led_to(pattern: &[String], link: &[&str], target: &str) -> Option<Vec<String>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::tree::About;
 
-    fn tree() -> Vec<FileEntry> {
-        let entry = |path: &str, kind| FileEntry { path: path.into(), kind, mode: 0, size: 0, modified_ns: 0 };
-        vec![
-            entry("app", FileKind::Folder),
-            entry("app/deep", FileKind::Folder),
-            entry("app/deep/x.txt", FileKind::File),
-            entry("app/main.py", FileKind::File),
-            entry("appendix", FileKind::File),
-            entry("lib", FileKind::Folder),
-            entry("lib/current", FileKind::Symlink { target: "../real/v2".into() }),
-            entry("real", FileKind::Folder),
-            entry("real/v1", FileKind::File),
-            entry("real/v2", FileKind::Folder),
-            entry("real/v2/y.txt", FileKind::File),
-        ]
+    fn tree() -> FileTree {
+        let entries = [
+            ("app", FileKind::Folder),
+            ("app/deep", FileKind::Folder),
+            ("app/deep/x.txt", FileKind::File),
+            ("app/main.py", FileKind::File),
+            ("appendix", FileKind::File),
+            ("lib", FileKind::Folder),
+            ("lib/current", FileKind::Symlink { target: "../real/v2" }),
+            ("real", FileKind::Folder),
+            ("real/v1", FileKind::File),
+            ("real/v2", FileKind::Folder),
+            ("real/v2/y.txt", FileKind::File),
+        ];
+        FileTree::of("/", entries.map(|(path, kind)| (path, kind, About::default()))).unwrap()
     }
 
     fn selected(paths: &[&str]) -> Vec<String> {
-        let entries = tree();
+        let tree = tree();
         let paths: Vec<String> = paths.iter().map(|path| (*path).to_owned()).collect();
-        let picked = FollowPaths::new(&paths).select(&entries);
-        picked.into_iter().map(|index| entries[index as usize].path.to_string()).collect()
+        FollowPaths::new(&paths).select(&tree).into_iter().map(|place| tree.get(place).unwrap().path()).collect()
     }
 
     #[test]
