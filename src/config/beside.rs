@@ -11,6 +11,11 @@ pub(super) fn is_large(text: &str) -> bool {
     text.len() >= LARGE
 }
 
+/// Whether so many tables are worth a thread.
+pub(super) fn are_many(tables: usize) -> bool {
+    tables >= MANY
+}
+
 /// Does both; `other` on a thread of its own if that is worth it.
 pub(super) fn beside<A: Send, B>(is_worth: bool, other: impl FnOnce() -> A + Send, own: impl FnOnce() -> B) -> (A, B) {
     if !is_worth {
@@ -26,20 +31,22 @@ pub(super) fn beside<A: Send, B>(is_worth: bool, other: impl FnOnce() -> A + Sen
     })
 }
 
-/// What becomes of each item, in their order; `own` does the first half of many, or all of few, `other` the rest.
-pub(super) fn each<'i, T: Sync, R: Send>(
+/// What becomes of each item, in their order; `own` does the first half of many, or all of few, `other` the rest. `All`
+/// takes in what `own` makes as it is made.
+pub(super) fn each<'i, T: Sync, R: Send, All: Extend<R>>(
     items: &'i [T],
-    other: impl FnMut(&'i T) -> R + Send,
-    own: impl FnMut(&'i T) -> R,
-) -> Vec<R> {
-    let middle = if items.len() < MANY { items.len() } else { items.len() / 2 };
+    mut all: All,
+    other: impl FnMut(&'i T) -> Option<R> + Send,
+    own: impl FnMut(&'i T) -> Option<R>,
+) -> All {
+    let middle = if are_many(items.len()) { items.len() / 2 } else { items.len() };
     let (first, second) = items.split_at(middle);
-    let (second, mut all) = beside(
+    let (rest, ()) = beside(
         !second.is_empty(),
-        || second.iter().map(other).collect::<Vec<_>>(),
-        || first.iter().map(own).collect::<Vec<_>>(),
+        || second.iter().filter_map(other).collect::<Vec<_>>(),
+        || all.extend(first.iter().filter_map(own)),
     );
-    all.extend(second);
+    all.extend(rest);
     all
 }
 
@@ -52,8 +59,8 @@ mod tests {
         for count in [0, 1, MANY - 1, MANY, 3 * MANY + 1] {
             let items: Vec<usize> = (0..count).collect();
             let here = std::thread::current().id();
-            let elsewhere = |item: &usize| (*item, std::thread::current().id() != here);
-            let done = each(&items, elsewhere, elsewhere);
+            let elsewhere = |item: &usize| Some((*item, std::thread::current().id() != here));
+            let done = each(&items, Vec::new(), elsewhere, elsewhere);
             assert!(done.iter().map(|(item, _)| *item).eq(items), "{count}");
             assert_eq!(done.last().is_some_and(|(_, elsewhere)| *elsewhere), count >= MANY, "{count}");
         }

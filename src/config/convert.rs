@@ -51,13 +51,11 @@ where
     T: Send,
 {
     let entries = root.get(key).map_or(&[][..], Node::entries);
-    let mut things = Named::with_capacity_and_hasher(entries.len(), Default::default());
     let convert = |entry: &'n Entry<'t>| {
         let thing = read(&entry.key, &root.other(&entry.node, shape), entry.key_span)?;
         Some((Arc::from(entry.key.as_ref()), thing))
     };
-    things.extend(each(entries, convert, convert).into_iter().flatten());
-    things
+    each(entries, Named::with_capacity_and_hasher(entries.len(), Default::default()), convert, convert)
 }
 
 fn options(table: &Reader<'_, '_>, span: Span, names: &Names<'_>) -> StepOptions {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use toml::de::{DeTable, DeValue};
 
-use super::beside::each;
+use super::beside::{are_many, each};
 use super::context::Context;
 use super::error::ConfigError;
 use super::reference::Scope;
@@ -155,15 +155,23 @@ pub(super) fn entries<'t>(
     scope: Option<&Scope<'_, 't>>,
     context: &mut Context<'t>,
 ) -> Vec<Entry<'t>> {
-    let items: Vec<_> = table.iter().collect();
-    let entry = |(key, value): &(&toml::Spanned<Cow<'t, str>>, &toml::Spanned<DeValue<'t>>),
+    let entry = |(key, value): (&toml::Spanned<Cow<'t, str>>, &toml::Spanned<DeValue<'t>>),
                  context: &mut Context<'t>| Entry {
         key: borrowed(key.get_ref()),
         key_span: key.span().into(),
         node: node(value.get_ref(), value.span().into(), scope, context),
     };
+    if !are_many(table.len()) {
+        return table.iter().map(|item| entry(item, context)).collect();
+    }
+    let items: Vec<_> = table.iter().collect();
     let mut second = context.another();
-    let entries = each(&items, |item| entry(item, &mut second), |item| entry(item, context));
+    let entries = each(
+        &items,
+        Vec::with_capacity(items.len()),
+        |&item| Some(entry(item, &mut second)),
+        |&item| Some(entry(item, context)),
+    );
     context.errors.extend(second.errors);
     entries
 }
