@@ -4,9 +4,12 @@
 //! consumers, and carries no secret: whoever makes an event redacts it first. The JSON form is a contract, see the
 //! design of the commands.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde::Serialize;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use crate::error::Class;
 use crate::graph::StepId;
@@ -229,18 +232,44 @@ pub enum RunOutcome {
 #[derive(Debug, Clone)]
 pub struct Events {
     sender: mpsc::UnboundedSender<Event>,
+    is_over: Arc<Notify>,
+}
+
+/// The receiving end of a run's events.
+#[derive(Debug)]
+pub struct EventReceiver {
+    receiver: mpsc::UnboundedReceiver<Event>,
+    is_over: Arc<Notify>,
+}
+
+impl EventReceiver {
+    /// Waits for events and appends as many as there are, up to `most`; none when nobody can send any more.
+    pub async fn recv_many(&mut self, events: &mut Vec<Event>, most: usize) -> usize {
+        self.receiver.recv_many(events, most).await
+    }
+
+    /// Lets events come together for so long, or until the run is over.
+    pub async fn pause(&self, longest: Duration) {
+        // Either way there is no more to wait for.
+        let _ = tokio::time::timeout(longest, self.is_over.notified()).await;
+    }
 }
 
 impl Events {
     /// A channel of events.
-    pub fn channel() -> (Self, mpsc::UnboundedReceiver<Event>) {
+    pub fn channel() -> (Self, EventReceiver) {
         let (sender, receiver) = mpsc::unbounded_channel();
-        (Self { sender }, receiver)
+        let is_over = Arc::new(Notify::new());
+        (Self { sender, is_over: Arc::clone(&is_over) }, EventReceiver { receiver, is_over })
     }
 
     /// Sends an event that happened now.
     pub fn send(&self, kind: EventKind) {
+        let is_over = matches!(kind, EventKind::RunFinished { .. });
         // A closed channel means that the reporter is gone (a closed pipe, say): the run still has to end well.
         let _ = self.sender.send(Event { time: Timestamp::now(), kind });
+        if is_over {
+            self.is_over.notify_one();
+        }
     }
 }

@@ -15,7 +15,8 @@ pub(super) fn second(text: &str) -> Option<String> {
     if !is_large(text) {
         return None;
     }
-    let middle = text.len() / 2;
+    // The thread for the second part has to be started, and is not the only other one.
+    let middle = text.len() / 20 * 11;
     let cut = middle + text.as_bytes()[middle..].windows(2).position(|pair| pair == b"\n[")? + 1;
     Some(from(text, cut))
 }
@@ -35,15 +36,17 @@ pub(super) fn parse<'t>(text: &'t str, second: &'t str) -> Option<DeTable<'t>> {
     let cut = second.find('\n')? + 1;
     let (second, first) = beside(true, || whole(second), || whole(&text[..cut]));
     let (mut table, second) = (first?, second?);
-    let headers: Vec<&str> = text[cut..].lines().map(str::trim_start).filter(|line| line.starts_with('[')).collect();
+    // The headers of the second half that name one table, and not a table within one.
+    let alone: Vec<&str> = text[cut..]
+        .lines()
+        .filter_map(|line| line.trim_start().strip_prefix('[')?.split(']').next())
+        .filter(|inner| !inner.contains('.') || inner.contains(['"', '\'']))
+        .collect();
     // A table that was opened before any header, or that one half names by itself, may be closed for the other.
     let first_header = if text.starts_with('[') { 0 } else { text.find("\n[")? + 1 };
     let is_open = |key: &Spanned<_>, name: &str| {
-        let alone = |line: &&str| {
-            let inner = line.trim_start_matches('[').split(']').next().unwrap_or_default().trim();
-            inner == name || inner.contains(['"', '\''])
-        };
-        key.span().start > first_header && !headers.iter().any(alone)
+        let closes = |inner: &&str| inner.trim_start_matches('[').trim() == name || inner.contains(['"', '\'']);
+        key.span().start > first_header && !alone.iter().any(closes)
     };
     for (key, value) in second {
         let name = key.get_ref().clone();

@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use tokio::sync::mpsc::UnboundedReceiver;
-
 use super::live::Live;
 use super::plain::Plain;
 use super::{Console, Finished, Palette, seconds};
-use crate::event::{Event, EventKind, Outcome};
+use crate::event::{Event, EventKind, EventReceiver, Outcome};
 
 /// What the follower saw, for whoever needs it after the run.
 #[derive(Debug, Default)]
@@ -48,7 +46,7 @@ enum View {
 
 /// Shows events until their channel closes, then the failures once more and the summary. With `keep`, what became of every
 /// step is kept and not only the failures.
-pub async fn follow(mut events: UnboundedReceiver<Event>, console: Console, verbose: bool, keep: bool) -> Follow {
+pub async fn follow(mut events: EventReceiver, console: Console, verbose: bool, keep: bool) -> Follow {
     let mut seen = Follow::default();
     let mut view = if console.is_json() {
         View::Json(console, String::new())
@@ -83,7 +81,7 @@ pub async fn follow(mut events: UnboundedReceiver<Event>, console: Console, verb
         view.flush();
         // Whoever sends need not wake us for each event by itself, and nobody sees that a line comes this much later.
         if count < TOGETHER && !is_over {
-            tokio::time::sleep(PAUSE).await;
+            events.pause(PAUSE).await;
         }
     }
 }
