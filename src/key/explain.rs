@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use super::manifest::{Group, Input, Manifest, RecordedManifest, Value};
+use super::manifest::{Group, Input, Manifest, Value};
+use super::recorded::RecordedManifest;
 
 /// One input that differs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -26,24 +27,28 @@ pub fn changes(before: &RecordedManifest, now: &Manifest) -> Vec<Change> {
     let mut changes = Vec::new();
     // Which of the earlier ones are still there.
     let mut stays = vec![false; before.inputs.len()];
+    // Mostly they are in the same order.
+    let mut expected = 0;
     for input in now.inputs() {
-        let old = before.inputs.get_full(&input.path());
-        if let Some((at, ..)) = old {
+        let at = before.inputs.find(&input.path(), expected);
+        if let Some(at) = at {
             stays[at] = true;
+            expected = at + 1;
         }
         if matches!(input.value, Value::Unknown { .. }) {
             continue;
         }
-        match old.map(|(_, _, value)| value) {
-            Some(old) if input.value.is_recorded_as(old) => {}
-            old => changes.push(change(&input, old)),
+        match at.and_then(|at| before.inputs.get(at)) {
+            Some(old) if input.value.is_recorded_as(&old) => {}
+            old => changes.push(change(&input, old.as_ref())),
         }
     }
-    changes.extend(before.inputs.iter().zip(&stays).filter(|(_, stays)| !**stays).map(|(input, _)| gone(input)));
+    let gone_now = before.inputs.iter().zip(&stays).filter(|(_, stays)| !**stays);
+    changes.extend(gone_now.map(|((path, old), _)| gone(path, &old)));
     changes
 }
 
-fn change(input: &Input, old: Option<&Value>) -> Change {
+pub(super) fn change(input: &Input, old: Option<&Value>) -> Change {
     let (from, to) = (old.map(Value::shown), input.value.shown());
     let name = &input.name;
     let arrow = || match &from {
@@ -71,14 +76,14 @@ fn change(input: &Input, old: Option<&Value>) -> Change {
     }
 }
 
-fn gone((path, old): (&String, &Value)) -> Change {
+pub(super) fn gone(path: &str, old: &Value) -> Change {
     let shown = match path.split_once('.') {
         Some(("file", name)) => format!("- {name}"),
         Some(("value", name)) => format!("values {name} is gone"),
         Some((group, name)) => format!("{group} {name} is gone"),
         None => format!("{path} is gone"),
     };
-    Change { input: path.clone(), from: Some(old.text().into_owned()), to: None, shown }
+    Change { input: path.to_owned(), from: Some(old.text().into_owned()), to: None, shown }
 }
 
 /// Empty and blank-padded texts in quotes, since they can't be seen otherwise.

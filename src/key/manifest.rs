@@ -8,10 +8,10 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use indexmap::IndexMap;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::recorded::{RecordedInputs, RecordedManifest};
 use crate::graph::StepId;
 use crate::model::tree::{FileEntry, FileKind, FileTree};
 
@@ -19,7 +19,7 @@ use crate::model::tree::{FileEntry, FileKind, FileTree};
 /// be wrong.
 ///
 /// - 1: the first recipe.
-const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 1;
 
 /// Bytes that are hashed at a time.
 const PIECE: usize = 64 * 1024;
@@ -109,7 +109,7 @@ impl Value {
     }
 
     /// The value as a record keeps it.
-    fn recorded(&self) -> Self {
+    pub(super) fn recorded(&self) -> Self {
         match self {
             Self::Content { .. } => Self::Digest(self.text().into_owned()),
             Self::Text(_) | Self::Digest(_) | Self::Unknown { .. } => self.clone(),
@@ -119,9 +119,24 @@ impl Value {
     /// Whether a record that has this value means the same.
     pub(super) fn is_recorded_as(&self, recorded: &Self) -> bool {
         match (self, recorded) {
-            (Self::Content { .. }, Self::Digest(text)) => self.text() == *text,
+            (Self::Content { .. }, Self::Digest(_)) | (Self::Digest(_), Self::Content { .. }) => {
+                self.text() == recorded.text()
+            }
             _ => self == recorded,
         }
+    }
+
+    /// The content that a record means with this digest, if it is a file's.
+    pub(super) fn content_of(text: &str) -> Option<Self> {
+        let (kind, digits) = text.split_once(" b3:")?;
+        let executable = match kind {
+            "file" => false,
+            "executable" => true,
+            _ => return None,
+        };
+        let digest = *blake3::Hash::from_hex(digits).ok()?.as_bytes();
+        // Capital letters would not come out as they went in.
+        (hex(&digest) == *digits.as_bytes()).then_some(Self::Content { executable, digest })
     }
 }
 
@@ -361,8 +376,8 @@ impl Manifest {
     /// The form that records keep, or nothing while an input is unknown.
     pub fn recorded(&self) -> Option<RecordedManifest> {
         let key = self.key()?;
-        let inputs = self.inputs().map(|input| (input.path(), input.value.recorded())).collect();
-        Some(RecordedManifest { version: VERSION, key, inputs })
+        let inputs = self.inputs().map(|input| (input.path(), input.into_owned().value));
+        Some(RecordedManifest { version: VERSION, key, inputs: RecordedInputs::of(inputs).ok()? })
     }
 
     /// The same to be written, without being made; or nothing while an input is unknown.
@@ -469,24 +484,6 @@ fn hex(digest: &[u8; 32]) -> [u8; 64] {
         *pair = [digit(byte >> 4), digit(byte & 15)];
     }
     hex
-}
-
-/// A manifest as records keep it: what the last applied state was made from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RecordedManifest {
-    /// The recipe's version.
-    pub version: u32,
-    /// The key.
-    pub key: Key,
-    /// The inputs by path.
-    pub inputs: IndexMap<String, Value>,
-}
-
-impl RecordedManifest {
-    /// Whether it was made by another recipe, so that its inputs say nothing about a difference.
-    pub fn is_other_version(&self) -> bool {
-        self.version != VERSION
-    }
 }
 
 #[cfg(test)]

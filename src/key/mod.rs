@@ -6,6 +6,8 @@ pub mod files;
 mod helmignore;
 mod manifest;
 pub mod patterns;
+mod recorded;
 
 pub use explain::{Change, changes};
-pub use manifest::{Group, Input, Key, Manifest, Record, RecordedManifest, SecretDigest, Value};
+pub use manifest::{Group, Input, Key, Manifest, Record, SecretDigest, Value};
+pub use recorded::{RecordedInputs, RecordedManifest, TooMany};

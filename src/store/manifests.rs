@@ -12,13 +12,15 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, IntoInnerError, Read, Seek, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::places;
 use super::state::ignored;
 use crate::key::{Key, Manifest, RecordedManifest};
 
@@ -43,8 +45,12 @@ pub struct Manifests {
 #[derive(Debug, Default)]
 struct Kept {
     keys: BTreeMap<String, Key>,
-    /// The manifests as text; absent while nobody has asked for one.
-    texts: Option<BTreeMap<String, Box<RawValue>>>,
+    /// The file that was read. Whoever replaces it leaves this one as it is.
+    file: Option<File>,
+    /// Where in the file the manifests are; absent while nobody has asked for one.
+    places: Option<BTreeMap<String, Range<u64>>>,
+    /// What is to be written.
+    new: BTreeMap<String, Manifest>,
     changed: bool,
 }
 
@@ -60,15 +66,14 @@ impl Manifests {
     /// none.
     pub fn open(path: impl Into<PathBuf>) -> (Self, Option<String>) {
         let path = path.into();
-        let (keys, warning) = match read_keys(&path) {
-            Ok(keys) => (keys, None),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => (BTreeMap::new(), None),
-            Err(error) => (BTreeMap::new(), Some(ignored(&path, &error.to_string()))),
+        let (keys, file, warning) = match read_keys(&path) {
+            Ok((keys, file)) => (keys, Some(file), None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => (BTreeMap::new(), None, None),
+            Err(error) => (BTreeMap::new(), None, Some(ignored(&path, &error.to_string()))),
         };
         // A file that is damaged is as good as empty, and is written anew.
-        let texts = keys.is_empty().then(BTreeMap::new);
         let changed = warning.is_some();
-        (Self { path, state: Mutex::new(Kept { keys, texts, changed }) }, warning)
+        (Self { path, state: Mutex::new(Kept { keys, file, changed, ..Kept::default() }) }, warning)
     }
 
     /// The key of a step's manifest.
@@ -80,18 +85,18 @@ impl Manifests {
     pub fn get(&self, step: &str) -> Option<RecordedManifest> {
         let mut kept = self.lock();
         kept.keys.get(step)?;
-        let text = kept.texts(&self.path).get(step)?;
-        serde_json::from_str(text.get()).ok()
+        match kept.new.get(step) {
+            Some(new) => new.recorded(),
+            None => serde_json::from_reader(BufReader::with_capacity(PIECE, kept.text(step)?)).ok(),
+        }
     }
 
     /// Keeps a step's manifest in the place of an earlier one. One with an unknown input is not kept.
     pub fn insert(&self, step: &str, manifest: &Manifest) {
-        let Some(record) = manifest.record() else { return };
-        // It is always JSON.
-        let Ok(text) = serde_json::value::to_raw_value(&record) else { return };
+        let Some(key) = manifest.key() else { return };
         let mut kept = self.lock();
-        kept.texts(&self.path).insert(step.to_owned(), text);
-        kept.keys.insert(step.to_owned(), record.key);
+        kept.new.insert(step.to_owned(), manifest.clone());
+        kept.keys.insert(step.to_owned(), key);
         kept.changed = true;
     }
 
@@ -105,7 +110,7 @@ impl Manifests {
         let mut kept = self.lock();
         for step in steps {
             if kept.keys.remove(step).is_some() {
-                kept.texts(&self.path).remove(step);
+                kept.new.remove(step);
                 kept.changed = true;
             }
         }
@@ -121,20 +126,24 @@ impl Manifests {
             return Ok(());
         }
         let keys = serde_json::value::to_raw_value(&kept.keys)?;
-        let texts = kept.texts(&self.path);
         let mut hasher = blake3::Hasher::new();
         hasher.update(keys.get().as_bytes());
-        let mut body = BufWriter::with_capacity(PIECE, &mut hasher);
-        serde_json::to_writer(&mut body, texts)?;
-        body.flush()?;
-        drop(body);
-        let head = Head { version: VERSION, checksum: hasher.finalize().to_hex().to_string(), keys };
+        // The checksum takes its place when the rest is written: it is always as long.
+        let mut head =
+            Head { version: VERSION, checksum: blake3::Hash::from_bytes([0; 32]).to_hex().to_string(), keys };
         super::replace_with(&self.path, |file| {
-            serde_json::to_writer(&mut *file, &head)?;
-            file.write_all(b"\n")?;
-            Ok(serde_json::to_writer(file, texts)?)
+            write_head(file, &head)?;
+            let mut body = BufWriter::with_capacity(PIECE, Hashed { file: &mut *file, hasher });
+            kept.write_body(&mut body)?;
+            let Hashed { hasher, .. } = body.into_inner().map_err(IntoInnerError::into_error)?;
+            head.checksum = hasher.finalize().to_hex().to_string();
+            file.rewind()?;
+            write_head(file, &head)
         })?;
         kept.changed = false;
+        // What comes after this in the same run reads what was written: that takes less memory.
+        let keys = std::mem::take(&mut kept.keys);
+        *kept = Kept { keys, file: Some(File::open(&self.path)?), ..Kept::default() };
         Ok(())
     }
 
@@ -145,15 +154,63 @@ impl Manifests {
 }
 
 impl Kept {
-    /// The texts, read now if they were not before. They were whole when the run began; what has gone wrong with the file
-    /// since only costs explanations.
-    fn texts(&mut self, path: &Path) -> &mut BTreeMap<String, Box<RawValue>> {
-        self.texts.get_or_insert_with(|| read_texts(path).unwrap_or_default())
+    /// The text of a manifest in the file. It was whole when the run began; what has gone wrong with the file since only
+    /// costs explanations.
+    fn text(&mut self, step: &str) -> Option<io::Take<&File>> {
+        let mut file = self.file.as_ref()?;
+        let places = self.places.get_or_insert_with(|| places::find(file).unwrap_or_default());
+        let place = places.get(step)?;
+        file.seek(io::SeekFrom::Start(place.start)).ok()?;
+        Some(file.take(place.end - place.start))
+    }
+
+    /// Writes all that follows the first line.
+    fn write_body(&mut self, body: &mut impl Write) -> io::Result<()> {
+        let steps: Vec<String> = self.keys.keys().cloned().collect();
+        let mut separator = "{";
+        for step in &steps {
+            let mut name = |body: &mut dyn Write| {
+                body.write_all(std::mem::replace(&mut separator, ",").as_bytes())?;
+                serde_json::to_writer(&mut *body, step)?;
+                body.write_all(b":")
+            };
+            if let Some(record) = self.new.get(step).and_then(Manifest::record) {
+                name(body)?;
+                serde_json::to_writer(&mut *body, &record)?;
+            } else if let Some(mut old) = self.text(step) {
+                name(body)?;
+                io::copy(&mut old, body)?;
+            }
+        }
+        body.write_all(if separator == "{" { b"{}" } else { b"}" })
     }
 }
 
+/// Hashes what it writes.
+struct Hashed<W> {
+    file: W,
+    hasher: blake3::Hasher,
+}
+
+impl<W: Write> Write for Hashed<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let size = self.file.write(bytes)?;
+        self.hasher.update(&bytes[..size]);
+        Ok(size)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+fn write_head(file: &mut impl Write, head: &Head<Box<RawValue>>) -> io::Result<()> {
+    serde_json::to_writer(&mut *file, head)?;
+    file.write_all(b"\n")
+}
+
 /// Reads the first line of the file, and makes sure of the rest without keeping it.
-fn read_keys(path: &Path) -> io::Result<BTreeMap<String, Key>> {
+fn read_keys(path: &Path) -> io::Result<(BTreeMap<String, Key>, File)> {
     let damaged = || io::Error::new(io::ErrorKind::InvalidData, "it is damaged");
     let (mut file, line) = first_line(path)?;
     #[derive(Deserialize)]
@@ -181,14 +238,8 @@ fn read_keys(path: &Path) -> io::Result<BTreeMap<String, Key>> {
     if hasher.finalize().to_hex().as_str() != head.checksum {
         return Err(damaged());
     }
-    serde_json::from_str(head.keys.get()).map_err(|_| damaged())
-}
-
-fn read_texts(path: &Path) -> io::Result<BTreeMap<String, Box<RawValue>>> {
-    let (mut file, _) = first_line(path)?;
-    let mut body = Vec::new();
-    file.read_to_end(&mut body)?;
-    Ok(serde_json::from_slice(&body)?)
+    let keys = serde_json::from_str(head.keys.get()).map_err(|_| damaged())?;
+    Ok((keys, file))
 }
 
 /// The file after its first line, and that line.
@@ -237,6 +288,27 @@ mod tests {
         let (manifests, _) = Manifests::open(&path);
         assert_eq!(manifests.steps(), ["build:a"]);
         assert_eq!(manifests.get("build:a"), manifest("green").recorded());
+    }
+
+    #[test]
+    fn what_nobody_touched_is_written_as_it_was() {
+        let (_folder, path) = written();
+        let first = std::fs::read_to_string(&path).unwrap();
+        let (manifests, _) = Manifests::open(&path);
+        manifests.insert("build:\"odd\"", &manifest("{\""));
+        // Whoever replaces the file meanwhile takes nothing from this run.
+        super::super::replace(&path, b"noise").unwrap();
+        manifests.save().unwrap();
+        for manifests in [manifests, Manifests::open(&path).0] {
+            assert_eq!(manifests.steps(), ["build:\"odd\"", "build:a", "build:b"]);
+            assert_eq!(manifests.get("build:a"), manifest("red").recorded());
+            assert_eq!(manifests.get("build:\"odd\""), manifest("{\"").recorded());
+            manifests.forget(&["build:\"odd\"".to_owned()]);
+            manifests.save().unwrap();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), first);
+            manifests.insert("build:\"odd\"", &manifest("{\""));
+            manifests.save().unwrap();
+        }
     }
 
     #[test]

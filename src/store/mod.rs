@@ -6,6 +6,7 @@
 
 mod lock;
 mod manifests;
+mod places;
 mod proven;
 mod state;
 mod tasks;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::kube_support::{Owned, Space, fixture, helms, upgrade};
-use serde_json::json;
+use serde_json::{Value, json};
 use stack::model::release::ReleaseStatus;
 use stack::tools::helm::{Recovered, recover, releases};
 use stack::tools::kube::manifest;
@@ -158,12 +158,12 @@ async fn records_live_beside_what_they_speak_of() {
     assert_eq!(listed.len(), 1);
     assert_eq!((listed[0].in_doubt.as_ref(), &listed[0].content), (Some(&holder), &content));
     // What is beside it stays until there is something new, and is not there at all when it would be too much.
-    assert_eq!(records::list_beside(&space.cluster, "t-kube").await.unwrap(), std::slice::from_ref(&beside));
-    records::write(&space.cluster, &id, &content, None).await.unwrap();
-    assert_eq!(records::list_beside(&space.cluster, "t-kube").await.unwrap(), [beside]);
+    assert_eq!(records::list_beside::<Value>(&space.cluster, "t-kube").await.unwrap(), std::slice::from_ref(&beside));
+    records::write(&space.cluster, &id, &content, None::<&Value>).await.unwrap();
+    assert_eq!(records::list_beside::<Value>(&space.cluster, "t-kube").await.unwrap(), [beside]);
     let digests: Vec<String> = (0_u32..40_000).map(|n| blake3::hash(&n.to_le_bytes()).to_string()).collect();
     records::write(&space.cluster, &id, &content, Some(&json!(digests))).await.unwrap();
-    assert_eq!(records::list_beside(&space.cluster, "t-kube").await.unwrap(), [json!(null); 0]);
+    assert_eq!(records::list_beside::<Value>(&space.cluster, "t-kube").await.unwrap(), [json!(null); 0]);
     assert_eq!(records::read(&space.cluster, &id).await.unwrap().map(|record| record.content), Some(content));
     assert!(records::delete(&space.cluster, &id).await.unwrap());
     assert!(!records::delete(&space.cluster, &id).await.unwrap());

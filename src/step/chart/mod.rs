@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::Value as Json;
 use tokio::time::Instant;
 
 use self::inputs::HelmValues;
@@ -83,7 +82,7 @@ impl Content {
     }
 
     /// Writes it as what holds now; beside it, when that is new, what the release's images were built from.
-    async fn write(&self, cluster: &Cluster, id: &RecordId, images: Option<Json>) -> Result<(), StepError> {
+    async fn write(&self, cluster: &Cluster, id: &RecordId, images: Option<builds::Builds>) -> Result<(), StepError> {
         let json = serde_json::to_value(self)
             .map_err(|error| StepError::new(Class::Internal, format!("a record can't be written as JSON: {error}")))?;
         records::write(cluster, id, &json, images.as_ref()).await.map_err(of_kube)

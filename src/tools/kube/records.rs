@@ -7,7 +7,7 @@
 //! Before something is done to the subject its record is withdrawn ([`withdraw`]): its content stays readable, for
 //! explaining, but it is marked as in doubt until [`write()`] says what holds now.
 
-use std::io::{Read, Write as _};
+use std::io::{BufReader, BufWriter, IntoInnerError, Read};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -15,6 +15,7 @@ use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use jiff::Timestamp;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -36,6 +37,8 @@ const BESIDE: &str = "beside";
 const LIMIT: usize = 1_000_000;
 // Whatever a packed record claims, no more than this is unpacked of it.
 const UNPACKED_LIMIT: u64 = 64 << 20;
+/// Bytes that are packed and unpacked at a time.
+const PIECE: usize = 64 * 1024;
 
 /// Which record.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -94,7 +97,12 @@ pub async fn list(cluster: &Cluster, namespace: Option<&str>, stack: &str) -> Re
 
 /// Writes what holds now, and with it ends any doubt. What goes beside it only explains: without it, what was there stays,
 /// and when it is too large for a record there is none.
-pub async fn write(cluster: &Cluster, id: &RecordId, content: &Value, beside: Option<&Value>) -> Result<(), KubeError> {
+pub async fn write(
+    cluster: &Cluster,
+    id: &RecordId,
+    content: &Value,
+    beside: Option<&impl Serialize>,
+) -> Result<(), KubeError> {
     let packed = pack(content).map_err(|error| damaged(id, &error))?;
     if packed.len() > LIMIT {
         return Err(KubeError::RecordTooLarge { name: id.name.clone(), size: packed.len(), limit: LIMIT });
@@ -111,7 +119,7 @@ pub async fn write(cluster: &Cluster, id: &RecordId, content: &Value, beside: Op
 }
 
 /// What was written beside the records of a stack, wherever they are. What is damaged is left out.
-pub async fn list_beside(cluster: &Cluster, stack: &str) -> Result<Vec<Value>, KubeError> {
+pub async fn list_beside<T: DeserializeOwned>(cluster: &Cluster, stack: &str) -> Result<Vec<T>, KubeError> {
     let (labels, fields) = selectors(stack);
     let found = cluster.list(&secrets(cluster).await?, None, Some(&labels), Some(&fields)).await?;
     Ok(found.iter().filter_map(|object| unpack_value(object.at("/data")?.get(BESIDE)?)).collect())
@@ -197,10 +205,11 @@ async fn put(
     }
 }
 
-fn pack(content: &Value) -> std::io::Result<Vec<u8>> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    encoder.write_all(&serde_json::to_vec(content)?)?;
-    encoder.finish()
+/// Packs piece by piece: what explains may be megabytes before it is packed.
+fn pack(content: &impl Serialize) -> std::io::Result<Vec<u8>> {
+    let mut pieces = BufWriter::with_capacity(PIECE, GzEncoder::new(Vec::new(), Compression::fast()));
+    serde_json::to_writer(&mut pieces, content)?;
+    pieces.into_inner().map_err(IntoInnerError::into_error)?.finish()
 }
 
 /// A record from its Secret. One that is damaged or of another shape is none at all: what it speaks of is done again.
@@ -214,11 +223,10 @@ fn unpack(object: &Object) -> Option<Record> {
     Some(Record { id: head.id, in_doubt: head.in_doubt, content })
 }
 
-fn unpack_value(packed: &Value) -> Option<Value> {
+fn unpack_value<T: DeserializeOwned>(packed: &Value) -> Option<T> {
     let packed = BASE64.decode(packed.as_str()?).ok()?;
-    let mut json = Vec::new();
-    GzDecoder::new(packed.as_slice()).take(UNPACKED_LIMIT).read_to_end(&mut json).ok()?;
-    serde_json::from_slice(&json).ok()
+    let json = GzDecoder::new(packed.as_slice()).take(UNPACKED_LIMIT);
+    serde_json::from_reader(BufReader::with_capacity(PIECE, json)).ok()
 }
 
 /// The Secret's name. The readable part may be cut or changed to fit; the digest tells two records apart for certain.
