@@ -189,26 +189,6 @@ impl Context {
     pub fn size(&self) -> u64 {
         self.tree.iter().map(|entry| entry.size).sum()
     }
-
-    /// The first path that is not as it was when the context was read, if there is one. Only metadata is asked for,
-    /// and where that differs, the content decides. Blocks.
-    pub fn verify(&self, spec: &ContextSpec, cache: &DigestCache) -> Result<Option<String>, ContextError> {
-        let (ignore_file, _) = read_ignore(spec)?;
-        if ignore_file != self.ignore {
-            let path = ignore_file.or_else(|| self.ignore.clone()).map(|(path, _)| path);
-            return Ok(Some(path.unwrap_or_default().display().to_string()));
-        }
-        let now = ContextReader::new(cache).read(&ContextSpec { scope: spec.scope.clone(), ..spec.clone() })?;
-        let (mut before, mut after) = (self.files(), now.files());
-        loop {
-            match (before.next(), after.next()) {
-                (None, None) => return Ok(None),
-                (Some(one), Some(other)) if one == other => {}
-                (Some(one), Some(other)) => return Ok(Some(one.path.min(other.path))),
-                (Some(one), None) | (None, Some(one)) => return Ok(Some(one.path)),
-            }
-        }
-    }
 }
 
 type IgnoreFile = Option<(PathBuf, Vec<u8>)>;
@@ -361,26 +341,6 @@ mod tests {
         let context = read(&fixture.narrowed(&["current/a"]));
         assert!(matches!(&context.scope, Scope::Whole { reason } if reason.starts_with("current is a symbolic link")));
         assert_eq!(context.len(), 8);
-    }
-
-    #[test]
-    fn a_change_during_the_build_is_named() {
-        let fixture = Fixture::new(&[("a", "1"), ("b", "2"), ("c", "3")]);
-        let cache = DigestCache::in_memory();
-        let spec = fixture.spec();
-        let context = ContextReader::new(&cache).read(&spec).unwrap();
-        assert_eq!(context.verify(&spec, &cache).unwrap(), None);
-        fixture.write("b", "2");
-        assert_eq!(context.verify(&spec, &cache).unwrap(), None, "written anew, but the same");
-        fixture.write("b", "x");
-        assert_eq!(context.verify(&spec, &cache).unwrap(), Some("b".into()));
-        fixture.write("b", "2");
-        fixture.write("aa", "new");
-        assert_eq!(context.verify(&spec, &cache).unwrap(), Some("aa".into()));
-        fs::remove_file(fixture.path("aa")).unwrap();
-        fixture.write(".dockerignore", "b");
-        let changed = context.verify(&spec, &cache).unwrap().unwrap();
-        assert!(changed.ends_with("/.dockerignore"), "{changed}");
     }
 
     #[test]
