@@ -43,7 +43,11 @@ pub(super) fn each<'i, T: Sync, R: Send, All: Extend<R>>(
     let (first, second) = items.split_at(middle);
     let (rest, ()) = beside(
         !second.is_empty(),
-        || second.iter().filter_map(other).collect::<Vec<_>>(),
+        || {
+            let mut rest = Vec::with_capacity(second.len());
+            rest.extend(second.iter().filter_map(other));
+            rest
+        },
         || all.extend(first.iter().filter_map(own)),
     );
     all.extend(rest);

@@ -2,8 +2,6 @@
 
 use std::collections::HashSet;
 
-use toml::de::DeTable;
-
 use super::context::Context;
 use super::error::ConfigError;
 use super::model::{Cluster, Driver, LoadMode, StackFile};
@@ -23,13 +21,13 @@ pub(super) struct Overlaid {
 
 impl Overlaid {
     /// Takes note of the next profile.
-    pub fn add(&mut self, profile: &DeTable<'_>) {
-        let Some(cluster) = profile.get("cluster").and_then(|cluster| cluster.get_ref().as_table()) else { return };
-        if cluster.contains_key("driver") {
+    pub fn add(&mut self, profile: &Node<'_>) {
+        let Some(cluster) = profile.get("cluster") else { return };
+        if cluster.get("driver").is_some() {
             self.driver = true;
             self.keys.clear();
         }
-        self.keys.extend(cluster.keys().map(|key| key.get_ref().to_string()));
+        self.keys.extend(cluster.entries().iter().map(|entry| entry.key.to_string()));
     }
 
     /// Whether a key was written for another driver: a profile can replace that, and take nothing away.

@@ -13,10 +13,11 @@ mod error;
 mod facts;
 mod files;
 mod find;
-mod halves;
 mod keys;
 mod model;
 mod names;
+mod parts;
+mod plain;
 mod read;
 mod reference;
 mod schema;
@@ -33,7 +34,6 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 use miette::NamedSource;
-use toml::de::{DeTable, DeValue};
 
 use beside::{beside, is_large};
 use check::Mode;
@@ -41,7 +41,7 @@ use context::Context;
 use convert::Facts;
 use read::Reader;
 use reference::{ClusterNames, Constant, Scope};
-use tree::{Entry, Node, NodeKind};
+use tree::{Node, NodeKind};
 
 pub use error::{ConfigError, ConfigErrors, Source};
 pub(crate) use error::{meant, nearest};
@@ -113,27 +113,37 @@ fn read(
 ) -> Result<StackFile, ConfigErrors> {
     let source: Source = Arc::new(NamedSource::new(shown, text.to_owned()));
     let mut context = Context { text, source: Arc::clone(&source), syntax_errors: false, errors: Vec::new() };
-    let second = halves::second(text);
-    let mut file =
-        second.as_deref().and_then(|second| halves::parse(text, second)).unwrap_or_else(|| tree::parse(&mut context));
+    let mut tree = tree::parse(&mut context);
     if context.syntax_errors {
         return Err(ConfigErrors::new(shown, context.errors));
     }
-    let overlaid = choose_profiles(&mut file, options, &mut context);
+    let overlaid = choose_profiles(&mut tree, options, &mut context);
 
-    let stack = literal(&file, "stack", "name").map(str::to_owned);
-    let raw_vars = vars::raw(&file, &mut context);
-    let vars = vars::evaluate(&raw_vars, &file, stack.as_deref(), options, &mut context);
-    let cluster_names = cluster_names(&file, &vars, stack.as_deref(), options, &context);
-    let tree = convert_tree(&file, raw_vars, &vars, stack.as_deref(), &cluster_names, options, &mut context);
-    let names = names::Names::new(&file);
+    let names = names::Names::new(&tree);
+    let stack = literal(&tree, "stack", "name").map(str::to_owned);
+    let raw_vars = tree.get("vars").unwrap_or(&NOTHING);
+    let vars = vars::evaluate(raw_vars, &names, stack.as_deref(), options, &mut context);
+    let before = Scope {
+        env: options.env,
+        lenient: options.lenient,
+        vars: &vars,
+        stack: stack.as_deref(),
+        cluster: None,
+        names: &names,
+        outputs: false,
+    };
+    let cluster_names = cluster_names(&tree, &before, &context);
+    // An escape may stand for a part of `${`.
+    if text.contains("${") || text.contains('\\') {
+        substitute(&mut tree, &before, &cluster_names, &mut context);
+    }
     let whole = Whole {
         tree: &tree,
         names: &names,
         vars: &vars,
         stack: stack.as_deref(),
         cluster: &cluster_names,
-        has_cluster: file.contains_key("cluster"),
+        has_cluster: names.has_cluster(),
     };
     let (checked, model) = beside(
         is_large(text),
@@ -146,7 +156,7 @@ fn read(
     );
     context.errors.extend(checked);
     semantics::check_needs(&tree, &names, &mut context);
-    semantics::check(&model, &file, &tree, &mut context);
+    semantics::check(&model, &tree, &mut context);
     drivers::check(&model, &tree, &overlaid, &mut context);
     files::check(&model, look_at_files, &mut context);
     if context.errors.is_empty() { Ok(model) } else { Err(ConfigErrors::new(shown, context.errors)) }
@@ -218,30 +228,25 @@ fn model(whole: &Whole<'_>, path: &Path, source: &Source, options: &LoadOptions<
 static NOTHING: Node<'static> = Node { kind: NodeKind::Table(Vec::new()), span: Span::NONE };
 
 /// Takes the chosen profiles out of the file and merges them over it.
-fn choose_profiles<'t>(
-    file: &mut DeTable<'t>,
-    options: &LoadOptions<'_>,
-    context: &mut Context<'t>,
-) -> drivers::Overlaid {
+fn choose_profiles<'t>(file: &mut Node<'t>, options: &LoadOptions<'_>, context: &mut Context<'t>) -> drivers::Overlaid {
     let mut overlaid = drivers::Overlaid::default();
     for name in &options.profiles {
-        let profiles = file.get_mut("profile").and_then(|profiles| match profiles.get_mut() {
-            DeValue::Table(profiles) => Some(profiles),
-            _ => None,
-        });
+        let profiles = file.get_mut("profile");
         let known: Vec<String> = profiles
             .iter()
-            .flat_map(|profiles| profiles.keys())
-            .map(|name| name.get_ref().clone().into_owned())
+            .flat_map(|profiles| profiles.entries())
+            .map(|entry| entry.key.to_string())
             .filter(|known| !options.profiles.contains(known))
             .collect();
-        match profiles.and_then(|profiles| profiles.remove(name.as_str())).map(toml::Spanned::into_inner) {
-            Some(DeValue::Table(mut profile)) => {
-                if let Some((key, _)) = profile.remove_entry("profile") {
-                    context.report(check::profile_within_profile(key.span().into()));
+        match profiles.and_then(|profiles| profiles.remove(name)).map(|entry| entry.node) {
+            Some(mut profile @ Node { kind: NodeKind::Table(_), .. }) => {
+                if let Some(within) = profile.remove("profile") {
+                    context.report(check::profile_within_profile(within.key_span));
                 }
                 overlaid.add(&profile);
-                tree::merge(file, &profile);
+                if let (NodeKind::Table(file), NodeKind::Table(profile)) = (&mut file.kind, profile.kind) {
+                    tree::merge(file, profile);
+                }
             }
             Some(_) | None => {
                 context.errors.push(ConfigError::new(format!("the stack file has no profile `{name}`")).help(meant(
@@ -256,35 +261,28 @@ fn choose_profiles<'t>(
 }
 
 /// A string of the file that holds no reference.
-fn literal<'f>(file: &'f DeTable<'_>, table: &str, key: &str) -> Option<&'f str> {
-    let text = file.get(table)?.get_ref().as_table()?.get(key)?.get_ref().as_str()?;
-    (!text.contains("${")).then_some(text)
+fn literal<'f>(file: &'f Node<'_>, table: &str, key: &str) -> Option<&'f str> {
+    file.get(table)?.get(key)?.text().filter(|text| !text.contains("${"))
 }
 
-/// What the file says of its cluster, by the rules of the drivers.
-fn cluster_names<'t>(
-    file: &DeTable<'t>,
-    vars: &IndexMap<String, Constant>,
-    stack: Option<&str>,
-    options: &LoadOptions<'_>,
-    context: &Context<'t>,
-) -> ClusterNames {
-    let Some(cluster) = file.get("cluster").and_then(|cluster| cluster.get_ref().as_table()) else {
+/// What the file says of its cluster, by the rules of the drivers. `scope` is that of `[cluster]` itself.
+fn cluster_names<'t>(file: &Node<'t>, scope: &Scope<'_, 't>, context: &Context<'t>) -> ClusterNames {
+    let Some(cluster) = file.get("cluster").filter(|cluster| matches!(cluster.kind, NodeKind::Table(_))) else {
         return ClusterNames::default();
     };
     // Its errors are found again, and reported, when the table is read as a whole.
     let mut scratch = context.another();
-    let scope = Scope { env: options.env, lenient: options.lenient, vars, stack, cluster: None, file, outputs: false };
     // Nothing: not there. Nothing in something: there, and wrong.
     let mut text = |key: &str| {
-        let value = cluster.get(key)?;
-        Some(match tree::node(value.get_ref(), value.span().into(), Some(&scope), &mut scratch).kind {
+        let mut value = cluster.get(key)?.clone();
+        tree::substitute(&mut value, scope, &mut scratch);
+        Some(match value.kind {
             NodeKind::String(text) => Some(Arc::from(text.as_ref())),
             NodeKind::Integer(number) => Some(Arc::from(number.to_string())),
             _ => None,
         })
     };
-    let profile = text("profile").unwrap_or_else(|| stack.map(Arc::from));
+    let profile = text("profile").unwrap_or_else(|| scope.stack.map(Arc::from));
     let driver = text("driver").flatten();
     let named = |prefix: &str| profile.as_ref().map(|profile| Arc::from(format!("{prefix}{profile}")));
     let context = text("context").unwrap_or_else(|| match driver.as_deref() {
@@ -297,34 +295,17 @@ fn cluster_names<'t>(
     ClusterNames { name, context, namespace: text("namespace").unwrap_or_else(|| Some(Arc::from("default"))) }
 }
 
-/// The file as a tree with its references put in.
-fn convert_tree<'t>(
-    file: &DeTable<'t>,
-    raw_vars: Node<'t>,
-    vars: &IndexMap<String, Constant>,
-    stack: Option<&str>,
-    cluster: &ClusterNames,
-    options: &LoadOptions<'_>,
-    context: &mut Context<'t>,
-) -> Node<'t> {
-    let whole =
-        Scope { env: options.env, lenient: options.lenient, vars, stack, cluster: Some(cluster), file, outputs: true };
-    let of_cluster = Scope { cluster: None, outputs: false, ..whole };
-    let mut raw_vars = Some(raw_vars);
-    let entries = file
-        .iter()
-        .map(|(key, value)| {
-            let span = Span::from(value.span());
-            let node = match key.get_ref().as_ref() {
-                "vars" => raw_vars.take().unwrap_or(Node { kind: NodeKind::Broken, span }),
-                "stack" | "profile" => tree::node(value.get_ref(), span, None, context),
-                "cluster" => tree::node(value.get_ref(), span, Some(&of_cluster), context),
-                _ => tree::node(value.get_ref(), span, Some(&whole), context),
-            };
-            Entry { key: tree::borrowed(key.get_ref()), key_span: key.span().into(), node }
-        })
-        .collect();
-    Node { kind: NodeKind::Table(entries), span: Span::NONE }
+/// Puts all references in. `of_cluster` is the scope of `[cluster]` itself.
+fn substitute<'t>(tree: &mut Node<'t>, of_cluster: &Scope<'_, 't>, cluster: &ClusterNames, context: &mut Context<'t>) {
+    let whole = Scope { cluster: Some(cluster), outputs: true, ..*of_cluster };
+    for entry in tree.entries_mut().into_iter().flatten() {
+        match entry.key.as_ref() {
+            // Variables have been read, and of the name of the stack and of profiles not chosen nothing is put in.
+            "vars" | "stack" | "profile" => {}
+            "cluster" => tree::substitute(&mut entry.node, of_cluster, context),
+            _ => tree::substitute(&mut entry.node, &whole, context),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! The names of steps as people write them: `chart.todo`, `chart:todo`, and `image.backend` for its build.
 
-use toml::de::DeTable;
+use std::borrow::Cow;
+
+use indexmap::IndexSet;
 
 use super::context::Context;
 use super::error::{ConfigError, meant, nearest};
@@ -34,41 +36,66 @@ fn split_step(text: &str) -> Option<(StepKind, &str)> {
     (!name.is_empty()).then_some((*kind, name))
 }
 
-/// The names in a file.
-pub(super) struct Names<'n> {
-    file: &'n DeTable<'n>,
+/// The table in which the things that such steps are for have their names.
+fn table_of(kind: StepKind) -> &'static str {
+    match kind {
+        StepKind::Cluster => "",
+        StepKind::Build | StepKind::Load => "image",
+        StepKind::Chart => "chart",
+        StepKind::Ready => "ready",
+        StepKind::Task => "task",
+    }
 }
 
-impl<'n> Names<'n> {
-    pub fn new(file: &'n DeTable<'n>) -> Self {
-        Self { file }
+/// The tables whose keys are names.
+const TABLES: [&str; 5] = ["image", "chart", "ready", "task", "vars"];
+
+/// The names in a file.
+pub(super) struct Names<'t> {
+    tables: [Keys<'t>; TABLES.len()],
+    has_cluster: bool,
+}
+
+type Keys<'t> = IndexSet<Cow<'t, str>, foldhash::fast::RandomState>;
+
+impl<'t> Names<'t> {
+    pub fn new(file: &Node<'t>) -> Self {
+        let keys = |table| {
+            let entries = file.get(table).map_or(&[][..], Node::entries);
+            entries.iter().map(|entry| entry.key.clone()).collect()
+        };
+        Self { tables: TABLES.map(keys), has_cluster: file.get("cluster").is_some() }
     }
 
-    fn table(&self, key: &str) -> Option<&DeTable<'n>> {
-        self.file.get(key).and_then(|table| table.get_ref().as_table())
+    /// The file speaks of a cluster.
+    pub fn has_cluster(&self) -> bool {
+        self.has_cluster
+    }
+
+    /// The names in a table, in the order of the file.
+    pub fn within(&self, table: &str) -> impl Iterator<Item = &str> {
+        self.keys(table).into_iter().flatten().map(Cow::as_ref)
+    }
+
+    /// The file has a thing of this name in one of its tables, be it right or wrong.
+    pub fn contain(&self, table: &str, name: &str) -> bool {
+        self.keys(table).is_some_and(|keys| keys.contains(name))
+    }
+
+    fn keys(&self, table: &str) -> Option<&Keys<'t>> {
+        TABLES.iter().position(|known| *known == table).map(|at| &self.tables[at])
     }
 
     fn of(&self, kind: StepKind) -> impl Iterator<Item = &str> {
-        let key = match kind {
-            StepKind::Cluster => "",
-            StepKind::Build | StepKind::Load => "image",
-            StepKind::Chart => "chart",
-            StepKind::Ready => "ready",
-            StepKind::Task => "task",
-        };
-        self.table(key).into_iter().flat_map(|table| table.keys()).map(|key| key.get_ref().as_ref())
+        self.within(table_of(kind))
     }
 
     /// There is such a thing in the file, be it right or wrong.
     fn has(&self, kind: StepKind, name: &str) -> bool {
-        let key = match kind {
-            StepKind::Cluster => return self.file.contains_key("cluster"),
-            StepKind::Build | StepKind::Load => "image",
-            StepKind::Chart => "chart",
-            StepKind::Ready => "ready",
-            StepKind::Task => "task",
-        };
-        self.table(key).is_some_and(|table| table.contains_key(name))
+        match kind {
+            StepKind::Cluster => self.has_cluster,
+            kind => self.contain(table_of(kind), name),
+        }
     }
 
     /// The steps that are named and exist.
@@ -121,7 +148,7 @@ impl<'n> Names<'n> {
     fn anywhere(&self, name: &str) -> Option<String> {
         ["chart", "image", "ready", "task"]
             .into_iter()
-            .find(|key| self.table(key).is_some_and(|table| table.contains_key(name)))
+            .find(|table| self.contain(table, name))
             .map(|key| format!("{key}.{name}"))
     }
 

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 use secrecy::{ExposeSecret, SecretString};
-use toml::de::DeTable;
 
 use super::EnvLookup;
 use super::context::Context;
 use super::error::{ConfigError, list, meant, nearest};
+use super::names::Names;
 use super::span::{Span, Spanned};
 use super::template::{ChartField, ImageField, OutputRef, Part, Template};
 use super::tree::NodeKind;
@@ -47,8 +47,8 @@ pub(super) struct Scope<'s, 't> {
     pub stack: Option<&'s str>,
     /// Nothing within `[cluster]` itself.
     pub cluster: Option<&'s ClusterNames>,
-    /// The file, for the names in it.
-    pub file: &'s DeTable<'t>,
+    /// The names in the file.
+    pub names: &'s Names<'t>,
     /// Outputs of steps may be referred to.
     pub outputs: bool,
 }
@@ -124,7 +124,7 @@ impl Scope<'_, '_> {
         match segments.as_slice() {
             ["var", name] => match self.vars.get(*name) {
                 Some(value) => Ok(Meaning::Constant(value.clone())),
-                None if self.has("vars", name) => Err((
+                None if self.names.contain("vars", name) => Err((
                     format!("{whole} is not known here"),
                     "declared further down".to_owned(),
                     "a variable can refer to those above it".to_owned(),
@@ -167,7 +167,7 @@ impl Scope<'_, '_> {
                 "`[cluster]` and `[vars]` cannot refer to the cluster".to_owned(),
             ));
         };
-        if !self.file.contains_key("cluster") {
+        if !self.names.has_cluster() {
             return Err((
                 format!("`${{cluster.{field}}}` refers to nothing"),
                 "there is no cluster in this file".to_owned(),
@@ -196,14 +196,12 @@ impl Scope<'_, '_> {
             "chart" => &ChartField::ALL.map(|(name, _)| name),
             _ => &["stdout"],
         };
-        let known = self.file.get(kind).and_then(|table| table.get_ref().as_table());
-        let names =
-            || known.filter(|_| suggest).into_iter().flat_map(|table| table.keys()).map(|name| name.get_ref().as_ref());
+        let names = || self.names.within(kind).filter(|_| suggest);
         let nothing = |label: String, help: String| Err((format!("{whole} refers to nothing"), label, help));
         let Some((name, field)) = rest.split_first() else {
             return nothing("not understood".to_owned(), format!("write `${{{kind}.NAME.{}}}`", fields[0]));
         };
-        if !known.is_some_and(|table| table.contains_key(*name)) {
+        if !self.names.contain(kind, name) {
             let help = match nearest(name, names()) {
                 Some(near) if field.len() == 1 => format!("did you mean `${{{kind}.{near}.{}}}`?", field[0]),
                 _ if !suggest => String::new(),
@@ -242,11 +240,6 @@ impl Scope<'_, '_> {
         }
     }
 
-    /// The file has a thing of this name in one of its tables.
-    fn has(&self, table: &str, name: &str) -> bool {
-        self.file.get(table).and_then(|table| table.get_ref().as_table()).is_some_and(|table| table.contains_key(name))
-    }
-
     /// What may have been meant by something that is no reference at all.
     fn guess(&self, segments: &[&str], inside: &str) -> String {
         let [first, rest @ ..] = segments else { return String::new() };
@@ -254,7 +247,7 @@ impl Scope<'_, '_> {
             return format!("did you mean `${{var.{first}}}`?");
         }
         if let Some(kind) =
-            ["image", "chart", "task"].into_iter().find(|kind| !rest.is_empty() && self.has(kind, first))
+            ["image", "chart", "task"].into_iter().find(|kind| !rest.is_empty() && self.names.contain(kind, first))
         {
             return format!("did you mean `${{{kind}.{inside}}}`?");
         }

@@ -2,8 +2,6 @@
 
 use std::collections::HashMap;
 
-use toml::de::DeTable;
-
 use super::context::Context;
 use super::error::{ConfigError, nearest};
 use super::model::{ChartSource, Check, Driver, LoadMode, StackFile};
@@ -23,23 +21,22 @@ pub(super) fn check_needs(tree: &Node<'_>, names: &Names<'_>, context: &mut Cont
     }
 }
 
-/// Reports all the rest. `file` is the raw file: the model lacks what has errors already.
-pub(super) fn check(stack: &StackFile, file: &DeTable<'_>, tree: &Node<'_>, context: &mut Context<'_>) {
-    check_cluster(stack, file, context);
+/// Reports all the rest. `tree` is what the model was made from: that lacks what has errors already.
+pub(super) fn check(stack: &StackFile, tree: &Node<'_>, context: &mut Context<'_>) {
+    check_cluster(stack, tree, context);
     check_charts(stack, context);
     check_images(stack, context);
     check_pools(stack, tree, context);
     check_loads(stack, context);
 }
 
-fn check_cluster(stack: &StackFile, file: &DeTable<'_>, context: &mut Context<'_>) {
-    if let Some(table) = file.get("cluster") {
-        let by_context = table.get_ref().get("driver").and_then(|driver| driver.get_ref().as_str())
-            == Some(Driver::Context.as_str());
-        if by_context && table.get_ref().get("context").is_none() {
+fn check_cluster(stack: &StackFile, tree: &Node<'_>, context: &mut Context<'_>) {
+    if let Some(table) = tree.get("cluster") {
+        let by_context = table.get("driver").and_then(Node::text) == Some(Driver::Context.as_str());
+        if by_context && table.get("context").is_none() {
             context.report(
                 ConfigError::new("`driver = \"context\"` needs `context`")
-                    .label(Span::from(table.span()), "`context` is missing")
+                    .label(table.span, "`context` is missing")
                     .help("name the kubeconfig context: `context = \"…\"`"),
             );
         }

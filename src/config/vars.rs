@@ -1,20 +1,20 @@
 //! `[vars]`: what each variable is, from the command line, the environment, its default or the file.
 
 use indexmap::IndexMap;
-use toml::de::DeTable;
 
 use super::LoadOptions;
 use super::context::Context;
 use super::error::{ConfigError, meant};
+use super::names::Names;
 use super::reference::{Constant, Scope};
 use super::span::Span;
 use super::template::Part;
-use super::tree::{self, Node, NodeKind};
+use super::tree::{Node, NodeKind};
 
 /// The values of all variables. `raw` is the table as it was written, its references not put in.
 pub(super) fn evaluate<'t>(
     raw: &Node<'t>,
-    file: &DeTable<'t>,
+    names: &Names<'t>,
     stack: Option<&str>,
     options: &LoadOptions<'_>,
     context: &mut Context<'t>,
@@ -38,7 +38,7 @@ pub(super) fn evaluate<'t>(
             vars: &values,
             stack,
             cluster: None,
-            file,
+            names,
             outputs: false,
         };
         let value = one(&entry.key, &entry.node, entry.key_span, &scope, options, context);
@@ -56,7 +56,7 @@ fn one<'t>(
     context: &mut Context<'t>,
 ) -> Constant {
     let is_table = matches!(node.kind, NodeKind::Table(_));
-    let env = node.get("env").and_then(text);
+    let env = node.get("env").and_then(Node::text);
     let secret = matches!(node.get("secret"), Some(Node { kind: NodeKind::Bool(true), .. }));
     let default = if is_table { node.get("default") } else { Some(node) };
     let given = options.vars.iter().rev().find(|(given, _)| given == name).map(|(_, value)| value.clone());
@@ -99,13 +99,6 @@ fn one<'t>(
     }
 }
 
-fn text<'n>(node: &'n Node<'_>) -> Option<&'n str> {
-    match &node.kind {
-        NodeKind::String(text) => Some(text),
-        _ => None,
-    }
-}
-
 /// The text of an environment or a command line, as the type that the default has.
 fn like(default: Option<&Node<'_>>, text: &str) -> Result<Constant, &'static str> {
     let of = default.map(|node| &node.kind);
@@ -143,13 +136,5 @@ fn constant<'t>(node: &Node<'t>, scope: &Scope<'_, 't>, context: &mut Context<'t
         }
         // The check of the shape says what is wrong with these.
         NodeKind::Datetime | NodeKind::Array(_) | NodeKind::Table(_) | NodeKind::Broken => Constant::Broken,
-    }
-}
-
-/// The table of variables as it was written.
-pub(super) fn raw<'t>(file: &DeTable<'t>, context: &mut Context<'t>) -> Node<'t> {
-    match file.get("vars") {
-        Some(table) => tree::node(table.get_ref(), table.span().into(), None, context),
-        None => Node { kind: NodeKind::Table(Vec::new()), span: Span::default() },
     }
 }
