@@ -61,7 +61,7 @@ pub(super) async fn inspect(world: &World, name: &str) -> Result<Inspection, Ste
         return Ok(without_cluster(world, name, because));
     }
     let engine = world.builder(spec.load).await?;
-    let (manifest, build) = read(world, spec, engine, Reach::Narrowed).await?;
+    let (manifest, build) = read(world, spec, engine, Reach::Narrowed, Bases::Once).await?;
     let step = StepId::new(StepKind::Build, name);
     let repository = &spec.repository.value;
     let (effect, output) = match (manifest.key(), manifest.waits_for()) {
@@ -94,7 +94,7 @@ pub(super) async fn inspect(world: &World, name: &str) -> Result<Inspection, Ste
 /// See [`super::Sources`].
 pub(super) async fn sources(world: &World, name: &str, folders: &mut Vec<PathBuf>) -> Result<Manifest, StepError> {
     let spec = spec(world, name)?;
-    let (manifest, _) = read(world, spec, world.builder(spec.load).await?, Reach::Narrowed).await?;
+    let (manifest, _) = read(world, spec, world.builder(spec.load).await?, Reach::Narrowed, Bases::Now).await?;
     listed_folders(&manifest, &spec.context.absolute, folders);
     folder_of(&spec.dockerfile.absolute, folders);
     for secret in &spec.secrets {
@@ -138,12 +138,22 @@ enum Reach {
     Whole,
 }
 
+/// When base images are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Bases {
+    /// Once for all builds of the run, as long as nothing has changed.
+    Once,
+    /// Now.
+    Now,
+}
+
 /// Reads all inputs. The build is absent while an argument waits for another step.
 async fn read(
     world: &World,
     spec: &Spec,
     engine: &Engine,
     reach: Reach,
+    bases: Bases,
 ) -> Result<(Manifest, Option<Build>), StepError> {
     let mut manifest = Manifest::new("build");
     let dockerfile = std::fs::read(&spec.dockerfile.absolute).map_err(|error| {
@@ -175,7 +185,8 @@ async fn read(
     if reach == Reach::Whole {
         reading.scope = Scope::Whole { reason: "the build takes more than its Dockerfile tells".to_owned() };
     }
-    let reading = bases(world, engine, reading, &mut manifest).await?;
+    let bases = if spec.load == LoadMode::Direct { Bases::Now } else { bases };
+    let reading = add_bases(world, engine, reading, bases, &mut manifest).await?;
     reading.unknowable.iter().for_each(|sentence| manifest.cannot_know(sentence));
 
     let context = block_in_place(|| context(world, spec, reading.scope))?;
@@ -275,14 +286,23 @@ fn read_secret(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
 
 /// Adds the images that the Dockerfile builds on, as the engine or their registry resolves them; and with them what they
 /// bring along.
-async fn bases(
+async fn add_bases(
     world: &World,
     engine: &Engine,
     mut reading: DockerfileReading,
+    bases: Bases,
     manifest: &mut Manifest,
 ) -> Result<DockerfileReading, StepError> {
     for reference in reading.bases.clone() {
-        match engine.image(&reference).await.map_err(of_docker)? {
+        let seen = match bases {
+            Bases::Once => world.early().image(engine, &reference).await,
+            Bases::Now => None,
+        };
+        let image = match seen {
+            Some(image) => image,
+            None => engine.image(&reference).await.map_err(of_docker)?,
+        };
+        match image {
             Some(image) => {
                 reading = reading.with_on_build(&reference, &image.on_build);
                 manifest.digest(Group::Base, &reference, base_digest(&reference, image));
@@ -344,7 +364,7 @@ pub(super) async fn execute(
             Err(DockerError::Outgrown { path }) if reach == Reach::Narrowed => {
                 tracing::debug!(path, "the build outgrew its narrowed context");
                 reach = Reach::Whole;
-                let (manifest, build) = read(world, spec, engine, reach).await?;
+                let (manifest, build) = read(world, spec, engine, reach, Bases::Now).await?;
                 inputs = build.map(|build| Inputs { manifest, build });
                 continue;
             }
@@ -356,7 +376,7 @@ pub(super) async fn execute(
             }
             Err(error) => return Err(of_build(error)),
         };
-        let (now, again) = read(world, spec, engine, reach).await?;
+        let (now, again) = read(world, spec, engine, reach, Bases::Now).await?;
         if let Some(changed) = difference(&manifest, &now) {
             speaker.warn(&format!("{changed} changed while the image was being built; building again"));
             inputs = again.map(|build| Inputs { manifest: now, build });

@@ -6,12 +6,16 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared};
 use tokio::task::JoinHandle;
 
-use super::World;
 use super::chart::{self, Observed};
 use super::check::{self, Verdict};
+use super::{World, nodes};
 use crate::graph::{StepIndex, StepKind};
+use crate::tools::docker::{Engine, ImageInfo};
+use crate::tools::driver::NodeDocker;
 
 /// Looks that were begun before their turn.
 #[derive(Debug)]
@@ -25,6 +29,9 @@ pub(super) struct Early {
 struct Looks {
     checks: HashMap<String, JoinHandle<Option<Verdict>>>,
     charts: HashMap<String, JoinHandle<Option<Observed>>>,
+    /// Images of this machine's engine, each for all who build on it.
+    images: HashMap<String, Shared<BoxFuture<'static, Option<Option<ImageInfo>>>>>,
+    engines: HashMap<NodeDocker, JoinHandle<Option<Engine>>>,
 }
 
 impl Default for Early {
@@ -46,6 +53,26 @@ impl Early {
         self.of_now(look.await.ok()?)
     }
 
+    /// An image of this machine's engine, asked for once by all who look before anything has changed: nothing if it has to
+    /// be asked again, nothing in something if there is no such image.
+    pub(super) async fn image(&self, engine: &Engine, reference: &str) -> Option<Option<ImageInfo>> {
+        let look = {
+            let mut looks = self.lock();
+            let look = looks.as_mut()?.images.entry(reference.to_owned()).or_insert_with(|| {
+                let (engine, reference) = (engine.clone(), reference.to_owned());
+                async move { engine.image(&reference).await.ok() }.boxed().shared()
+            });
+            look.clone()
+        };
+        self.of_now(look.await)
+    }
+
+    /// A node's engine that was connected to before it was certain that this is its address.
+    pub(super) async fn engine(&self, address: &NodeDocker) -> Option<Engine> {
+        let look = self.lock().as_mut()?.engines.remove(address)?;
+        look.await.ok()?
+    }
+
     /// What was seen, unless something has changed while it was waited for.
     fn of_now<T>(&self, seen: Option<T>) -> Option<T> {
         seen.filter(|_| self.lock().is_some())
@@ -53,9 +80,10 @@ impl Early {
 
     /// Something has changed.
     pub(super) fn forget(&self) {
-        let Some(Looks { checks, charts }) = self.lock().take() else { return };
+        let Some(Looks { checks, charts, engines, images: _ }) = self.lock().take() else { return };
         checks.into_values().for_each(|look| look.abort());
         charts.into_values().for_each(|look| look.abort());
+        engines.into_values().for_each(|look| look.abort());
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Looks>> {
@@ -75,6 +103,9 @@ impl Drop for Early {
 pub fn connect_early(world: &Arc<World>, kinds: &HashSet<StepKind>) {
     let (builds, loads, cluster) =
         [StepKind::Build, StepKind::Load, StepKind::Cluster].map(|kind| kinds.contains(&kind)).into();
+    if loads && let Some(looks) = world.early().lock().as_mut() {
+        looks.engines.extend(nodes::connect_remembered(world));
+    }
     let world = Arc::clone(world);
     tokio::spawn(async move {
         tokio::join!(

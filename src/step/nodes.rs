@@ -1,10 +1,11 @@
 //! The image stores of the cluster's nodes, and how each is reached.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::{StepError, World};
@@ -75,9 +76,8 @@ impl Nodes {
             .as_ref()
             .ok_or_else(|| StepError::new(Class::Internal, "an image is loaded without a cluster"))?;
         let (nodes, uid) = tokio::try_join!(world.node_list(), world.uid())?;
-        let slot = format!("node docker of {}", spec.context);
-        let known = world.state().tools.get(&slot).and_then(|json| serde_json::from_value(json.clone()).ok());
-        let known = known.filter(|known: &Remembered| known.uid == uid).unwrap_or_default();
+        let slot = slot(spec);
+        let known = remembered(world, &slot).filter(|known| known.uid == uid).unwrap_or_default();
         let seeker = Seeker { world, spec, known, alone: nodes.len() == 1 };
         let found = futures::future::join_all(nodes.iter().map(|node| seeker.reach(node))).await;
 
@@ -121,6 +121,27 @@ impl Nodes {
     }
 }
 
+/// Where it is kept in the state.
+fn slot(spec: &Spec) -> String {
+    format!("node docker of {}", spec.context)
+}
+
+fn remembered(world: &World, slot: &str) -> Option<Remembered> {
+    let json = world.state().tools.get(slot).cloned()?;
+    serde_json::from_value(json).ok()
+}
+
+/// Begins to connect to the engines that the nodes had, while the cluster is asked whether it still is the same.
+pub(super) fn connect_remembered(world: &World) -> Vec<(NodeDocker, JoinHandle<Option<Engine>>)> {
+    let known = world.stack().cluster.as_ref().and_then(|spec| remembered(world, &slot(spec)));
+    let addresses: HashSet<NodeDocker> = known.into_iter().flat_map(|known| known.docker.into_values()).collect();
+    let connecting = |address: NodeDocker| {
+        let to = address.clone();
+        (address, tokio::spawn(async move { connect(&to).await.ok() }))
+    };
+    addresses.into_iter().map(connecting).collect()
+}
+
 struct Seeker<'w> {
     world: &'w World,
     spec: &'w Spec,
@@ -159,10 +180,14 @@ impl Seeker<'_> {
 
     /// On its address if it can be reached there, which is fast; else through a command on the node.
     async fn docker(&self, node: &Node, shell: NodeShell) -> Result<(Store, Option<NodeDocker>), StepError> {
-        if let Some(address) = self.known.docker.get(&node.name)
-            && let Ok(engine) = connect(address).await
-        {
-            return Ok((Store::Docker(engine, None), Some(address.clone())));
+        if let Some(address) = self.known.docker.get(&node.name) {
+            let engine = match self.world.early().engine(address).await {
+                Some(engine) => Some(engine),
+                None => connect(address).await.ok(),
+            };
+            if let Some(engine) = engine {
+                return Ok((Store::Docker(engine, None), Some(address.clone())));
+            }
         }
         let address = if self.alone { self.told().await } else { self.guessed(node) };
         if let Some(address) = address

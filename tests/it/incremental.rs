@@ -202,6 +202,44 @@ fn whatever_is_done_by_hand_is_named_and_exactly_repaired() {
     assert_right(&bed, &project, "all repairs");
 }
 
+/// Two images on one base, which a step between them moves: what was seen of it before does not count any more.
+#[test]
+fn a_base_image_that_a_step_moves_is_seen_by_the_builds_after_it() {
+    let project = Project::on_the_bed("moves");
+    let image =
+        |name: &str| format!("[image.{name}]\ncontext = \"src\"\nlabels = {{ name = \"{name}\" }}\nload = \"none\"\n");
+    project.write(
+        "stack.toml",
+        &format!(
+            "[stack]\nname = \"@name@\"\n{}{}needs = [\"task.move\"]\n[task.move]\n\
+             run = \"docker tag @name@:$(cat which) @name@:base\"\ninputs = [\"which\"]\n",
+            image("before"),
+            image("after")
+        ),
+    );
+    project.write("src/Dockerfile", "FROM @name@:base\nLABEL a=b\n");
+    project.write("which", "one");
+    for version in ["one", "two"] {
+        let name = &project.name;
+        shell(
+            &project,
+            &format!("printf 'FROM scratch\nLABEL version={version}\n' | docker build -q -t {name}:{version} -"),
+        );
+    }
+    shell(&project, &format!("docker tag {0}:one {0}:base", project.name));
+    assert_eq!(agree(&project, "nothing yet").1, ["build:after", "build:before", "task:move"]);
+    expect_nothing(&project, "the first apply");
+
+    project.write("which", "two");
+    let ran = with_outcome(&project.apply(), "done").join(" ");
+    assert!(ran.starts_with("build:after") && ran.ends_with("task:move"), "{ran}");
+    agree(&project, "the move");
+    expect_nothing(&project, "the move, seen by both");
+    for tag in ["one", "two", "base"] {
+        host_docker(&["image", "rm", &format!("{}:{tag}", project.name)]);
+    }
+}
+
 #[test]
 fn a_file_that_changes_while_it_is_built_is_not_recorded_as_built() {
     let bed = Bed::get();

@@ -4,7 +4,7 @@
 //! that matches counts; `!` makes an exception; what matches a folder matches everything in it; `**` stands for any
 //! number of folders; `*`, `?` and sets stay within one part of a path.
 
-use regex::Regex;
+use regex::bytes::Regex;
 
 use crate::model::glob;
 
@@ -36,6 +36,11 @@ struct Pattern {
     test: Test,
     parts: Vec<String>,
 }
+
+/// Any text in one line, and any without a slash. As bytes, since a set of characters is a hundred times as much to compile;
+/// what may follow is whole characters, so that none is taken apart.
+const ANY: &str = "(?-u:.*)";
+const NO_SLASHES: &str = "(?-u:[^/]*)";
 
 #[derive(Debug, Clone)]
 enum Test {
@@ -162,11 +167,11 @@ impl Test {
                         if kind == Kind::Equal {
                             kind = Kind::Prefix;
                         } else {
-                            regex.push_str(".*");
+                            regex.push_str(ANY);
                             kind = Kind::Regex;
                         }
                     } else {
-                        regex.push_str("(.*/)?");
+                        regex.push_str(&format!("({ANY}/)?"));
                         kind = Kind::Regex;
                     }
                     if first {
@@ -174,7 +179,7 @@ impl Test {
                     }
                 }
                 '*' if !in_set => {
-                    regex.push_str("[^/]*");
+                    regex.push_str(NO_SLASHES);
                     kind = Kind::Regex;
                 }
                 '?' if !in_set => {
@@ -221,7 +226,7 @@ impl Test {
             Self::Equal(pattern) => path == pattern,
             Self::Prefix(prefix) => path.starts_with(prefix),
             Self::Suffix(suffix) => path.ends_with(suffix) || suffix.strip_prefix('/') == Some(path),
-            Self::Regex(regex) => regex.is_match(path),
+            Self::Regex(regex) => regex.is_match(path.as_bytes()),
         }
     }
 }
@@ -333,6 +338,10 @@ mod tests {
             ("**/x/**", "x", false),
             ("a?c", "abc", true),
             ("a?c", "a/c", false),
+            ("a?c", "aüc", true),
+            ("??", "ü", false),
+            ("*?.md", "ü.md", true),
+            ("**/*ü", "a/gü", true),
             ("[a-c]x", "bx", true),
             ("[^a-c]x", "bx", false),
             ("a.c", "abc", false),

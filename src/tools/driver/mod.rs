@@ -79,7 +79,7 @@ pub struct ClusterDriver {
 }
 
 /// The Docker daemon of a node, as `minikube docker-env` describes it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct NodeDocker {
     /// Such as `tcp://192.168.49.2:2376`.
     pub host: String,
