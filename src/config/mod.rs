@@ -92,7 +92,7 @@ pub fn load(path: &Path, options: &LoadOptions<'_>) -> Result<StackFile, ConfigE
         failed(format!("{shown} is not UTF-8 text: byte {} is none", error.utf8_error().valid_up_to()))
     })?;
     let absolute = std::path::absolute(path).map_err(|error| failed(format!("cannot locate {shown}: {error}")))?;
-    read(&text, &shown, &read::normal(&absolute), options, true)
+    read(text, &shown, &read::normal(&absolute), options, true)
 }
 
 /// Reads the text of a stack file that would be at `path` (absolute), and looks at no other file.
@@ -101,17 +101,18 @@ pub fn load(path: &Path, options: &LoadOptions<'_>) -> Result<StackFile, ConfigE
 /// As for [`load`].
 pub fn from_text(text: &str, path: &Path, options: &LoadOptions<'_>) -> Result<StackFile, ConfigErrors> {
     let shown = path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
-    read(text, &shown, path, options, false)
+    read(text.to_owned(), &shown, path, options, false)
 }
 
 fn read(
-    text: &str,
+    text: String,
     shown: &str,
     path: &Path,
     options: &LoadOptions<'_>,
     look_at_files: bool,
 ) -> Result<StackFile, ConfigErrors> {
-    let source: Source = Arc::new(NamedSource::new(shown, text.to_owned()));
+    let source: Source = Arc::new(NamedSource::new(shown, text));
+    let text = source.inner();
     let mut context = Context { text, source: Arc::clone(&source), syntax_errors: false, errors: Vec::new() };
     let mut tree = tree::parse(&mut context);
     if context.syntax_errors {

@@ -127,23 +127,33 @@ pub enum Part {
 /// A string of the stack file, its static references already put in.
 #[derive(Debug, Clone)]
 pub struct Template {
-    parts: Vec<Part>,
+    parts: Parts,
     span: Span,
+}
+
+/// Nearly all strings are one piece, and there are tens of thousands in a large file.
+#[derive(Debug, Clone)]
+enum Parts {
+    One(Part),
+    Some(Vec<Part>),
 }
 
 impl Template {
     /// Text without references.
     pub fn literal(text: impl Into<Arc<str>>, span: Span) -> Self {
-        Self { parts: vec![Part::Text(text.into())], span }
+        Self { parts: Parts::One(Part::Text(text.into())), span }
     }
 
     pub(super) fn new(parts: Vec<Part>, span: Span) -> Self {
-        Self { parts, span }
+        Self { parts: Parts::Some(parts), span }
     }
 
     /// The pieces, in order.
     pub fn parts(&self) -> &[Part] {
-        &self.parts
+        match &self.parts {
+            Parts::One(part) => std::slice::from_ref(part),
+            Parts::Some(parts) => parts,
+        }
     }
 
     /// Where the whole string stands in the file.
@@ -153,7 +163,7 @@ impl Template {
 
     /// The references to outputs of steps.
     pub fn outputs(&self) -> impl Iterator<Item = &Spanned<OutputRef>> {
-        self.parts.iter().filter_map(|part| match part {
+        self.parts().iter().filter_map(|part| match part {
             Part::Output(output) => Some(output),
             Part::Text(_) | Part::Secret(_) => None,
         })
@@ -161,12 +171,12 @@ impl Template {
 
     /// It holds the value of a secret variable.
     pub fn is_secret(&self) -> bool {
-        self.parts.iter().any(|part| matches!(part, Part::Secret(_)))
+        self.parts().iter().any(|part| matches!(part, Part::Secret(_)))
     }
 
     /// The text, if it holds neither a reference to an output nor a secret.
     pub fn as_literal(&self) -> Option<&str> {
-        match self.parts.as_slice() {
+        match self.parts() {
             [] => Some(""),
             [Part::Text(text)] => Some(text),
             _ => None,
@@ -176,11 +186,11 @@ impl Template {
     /// The value in a run. A string that is one reference keeps the type of the output.
     pub fn resolve(&self, outputs: &dyn Outputs) -> Result<Resolved, UnknownOutput> {
         let known = |output: &OutputRef| outputs.output(output).ok_or_else(|| UnknownOutput(output.clone()));
-        if let [Part::Output(output)] = self.parts.as_slice() {
+        if let [Part::Output(output)] = self.parts() {
             return known(output).map(Resolved::Plain);
         }
         let mut text = String::new();
-        for part in &self.parts {
+        for part in self.parts() {
             match part {
                 Part::Text(piece) => text.push_str(piece),
                 Part::Secret(secret) => text.push_str(secret.expose_secret()),
@@ -197,7 +207,7 @@ impl Template {
 /// As it was written, as far as that can be told: secrets are not shown.
 impl fmt::Display for Template {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.parts.iter().try_for_each(|part| match part {
+        self.parts().iter().try_for_each(|part| match part {
             Part::Text(text) => f.write_str(text),
             Part::Secret(_) => f.write_str(REDACTED),
             Part::Output(output) => write!(f, "${{{output}}}"),

@@ -187,7 +187,7 @@ fn deadline(kind: StepKind, options: &StepOptions) -> Option<Duration> {
 fn pool(world: &World, step: StepIndex) -> u16 {
     let id = world.graph().id(step);
     let own = (id.kind() == StepKind::Task && !world.stack().limits.pools.is_empty())
-        .then(|| world.stack().tasks.get(id.name()).and_then(|task| task.pool.as_ref()))
+        .then(|| world.task(step).and_then(|(_, task)| task.pool.as_ref()))
         .flatten()
         .and_then(|name| world.stack().limits.pools.get_index_of(name))
         .and_then(|place| u16::try_from(Pool::COUNT + place).ok());
@@ -202,6 +202,6 @@ fn options(world: &World, step: StepIndex) -> Option<&StepOptions> {
         StepKind::Build | StepKind::Load => stack.images.get(id.name()).map(|image| &image.options),
         StepKind::Chart => stack.charts.get(id.name()).map(|chart| &chart.options),
         StepKind::Ready => stack.ready.get(id.name()).map(|ready| &ready.options),
-        StepKind::Task => stack.tasks.get(id.name()).map(|task| &task.options),
+        StepKind::Task => world.task(step).map(|(_, task)| &task.options),
     }
 }

@@ -88,7 +88,7 @@ pub(super) fn skip_at_once(world: &World, step: StepIndex, name: &str) -> Option
     if needs.iter().any(|&need| !world.has_output(need)) {
         return None;
     }
-    let (place, _, spec) = world.stack().tasks.get_full(name).filter(|(.., spec)| spec.cache)?;
+    let (place, spec) = world.task(step).filter(|(_, spec)| spec.cache)?;
     let seen = match world.early_facts().of(place) {
         Some(seen) => seen.cloned(),
         // What has no record has to run.

@@ -26,6 +26,8 @@ const VERSION: u32 = 3;
 const HEADER: usize = 8 + 4;
 /// Length and checksum.
 const FRAME: usize = 4 + 4;
+/// The bytes of a frame with a record of a task that makes a file.
+const USUAL: usize = 512;
 
 /// What a task was made from and what it made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -262,6 +264,7 @@ impl State {
             return broken("it was written by another version of stack");
         }
         let mut state = Self::default();
+        state.records.reserve(bytes.len() / USUAL);
         let mut at = HEADER;
         while at < bytes.len() {
             let Some(payload) = payload(&bytes, at) else {

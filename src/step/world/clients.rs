@@ -1,0 +1,188 @@
+//! Whoever the steps talk to: the engine, the cluster and its nodes, the registry, Helm. Each is connected when it is first
+//! needed, and then shared.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::sync::{Arc, PoisonError};
+use std::time::Instant;
+
+use serde_json::Value as Json;
+use tokio::sync::SemaphorePermit;
+
+use super::super::nodes::Nodes;
+use super::super::registry::Hosting;
+use super::super::{StepError, of_kube};
+use super::{CROWD, SNAPSHOT_LIFE, World};
+use crate::config::LoadMode;
+use crate::error::Class;
+use crate::process::Cancel;
+use crate::tools::docker::{Engine, has_host};
+use crate::tools::helm::Helm;
+use crate::tools::kube::{Cluster, Node, Snapshot};
+
+impl World {
+    /// The Docker engine that builds.
+    pub async fn engine(&self) -> Result<&Engine, StepError> {
+        let connect = || async { Engine::local(|name| self.environment.get(name)).await };
+        self.engine.get_or_try_init(connect).await.map_err(|error| StepError::of(&error, error.class(), error.help()))
+    }
+
+    /// The engine that builds an image which is loaded so.
+    pub(in crate::step) async fn builder(&self, load: LoadMode) -> Result<&Engine, StepError> {
+        match load {
+            LoadMode::Direct => self.nodes().await?.direct(),
+            LoadMode::Auto | LoadMode::Layers | LoadMode::Archive | LoadMode::Registry | LoadMode::None => {
+                self.engine().await
+            }
+        }
+    }
+
+    /// The cluster, which has to answer.
+    pub async fn cluster(&self) -> Result<&Arc<Cluster>, StepError> {
+        let connect = || async {
+            let cluster = self.connect_cluster().await?;
+            self.uid.get_or_try_init(|| cluster.identity()).await.map_err(of_kube)?;
+            Ok(cluster)
+        };
+        self.cluster.get_or_try_init(connect).await
+    }
+
+    /// Whether the cluster answered when it was first tried. For those who come before their turn: a cluster that is not there
+    /// is not tried again by each of them.
+    pub(in crate::step) async fn answered(&self) -> bool {
+        *self.first_answer.get_or_init(|| async { self.cluster().await.is_ok() }).await
+    }
+
+    /// The uid of the cluster, which has to answer; asked once in a run.
+    pub(in crate::step) async fn uid(&self) -> Result<&str, StepError> {
+        let cluster = self.cluster().await?;
+        self.uid.get_or_try_init(|| cluster.identity()).await.map(String::as_str).map_err(of_kube)
+    }
+
+    /// The cluster's nodes; asked once in a run.
+    pub(in crate::step) async fn node_list(&self) -> Result<&[Node], StepError> {
+        let cluster = self.cluster().await?;
+        self.node_list.get_or_try_init(|| cluster.nodes()).await.map(Vec::as_slice).map_err(of_kube)
+    }
+
+    /// The cluster as it was read a moment ago, shared by all that look at the same time. Nothing that this run has done
+    /// is newer than it.
+    pub(in crate::step) async fn snapshot(&self) -> Result<Arc<Snapshot>, StepError> {
+        let cluster = self.cluster().await?;
+        let mut known = self.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((begun, snapshot)) = known.as_ref()
+            && begun.elapsed() < SNAPSHOT_LIFE
+        {
+            return Ok(Arc::clone(snapshot));
+        }
+        let mut counts: HashMap<&str, usize> = HashMap::new();
+        self.stack.charts.values().for_each(|chart| *counts.entry(&chart.namespace).or_default() += 1);
+        let crowded = counts.into_iter().filter(|(_, count)| *count >= CROWD).map(|(name, _)| name.to_owned());
+        let snapshot = Arc::new(Snapshot::new(Cluster::clone(cluster), crowded.collect()));
+        *known = Some((Instant::now(), Arc::clone(&snapshot)));
+        Ok(snapshot)
+    }
+
+    /// Reads the kubeconfig anew and prepares a connection; nothing is sent.
+    pub(in crate::step) async fn connect_cluster(&self) -> Result<Arc<Cluster>, StepError> {
+        let spec =
+            self.stack.cluster.as_ref().ok_or_else(|| {
+                StepError::new(Class::Input, "the stack file has no [cluster], and this step needs one")
+            })?;
+        let kubeconfig: Option<OsString> = match &spec.kubeconfig {
+            Some(path) => Some(path.absolute.clone().into_os_string()),
+            None => self.environment.get_os("KUBECONFIG").cloned(),
+        };
+        match Cluster::connect(Some(&spec.context), kubeconfig.as_deref()).await {
+            Ok(cluster) => Ok(Arc::new(cluster)),
+            Err(error) => Err(StepError::of(&error, error.class(), error.help())),
+        }
+    }
+
+    /// The nodes' image stores.
+    pub(in crate::step) async fn nodes(&self) -> Result<&Nodes, StepError> {
+        self.nodes.get_or_try_init(|| Nodes::find(self)).await
+    }
+
+    /// The registry that images go to which are loaded by one.
+    pub(in crate::step) async fn registry(&self) -> Result<&Hosting, StepError> {
+        self.registry.get_or_try_init(|| Hosting::find(self)).await
+    }
+
+    /// An image's repository as pods have to name it; not known while the cluster has not said which registry it has.
+    pub(super) fn deployed_repository(&self, image: &str) -> Option<String> {
+        let spec = self.stack.images.get(image)?;
+        let repository = &spec.repository.value;
+        if spec.load != LoadMode::Registry || has_host(repository) {
+            return Some(repository.clone());
+        }
+        let hosting = self.registry.get().cloned().or_else(|| Hosting::written(self))?;
+        Some(hosting.pulled(repository))
+    }
+
+    /// The repositories under which an image has names on this machine.
+    pub(in crate::step) async fn repositories(&self, image: &str) -> Vec<String> {
+        let Some(spec) = self.stack.images.get(image) else { return Vec::new() };
+        let mut names = vec![spec.repository.value.clone()];
+        if spec.load == LoadMode::Registry && !has_host(&names[0]) {
+            // Without a registry there is nothing that was named after it.
+            names.extend(self.registry().await.ok().map(|hosting| hosting.pushed(&names[0])));
+        }
+        names
+    }
+
+    /// Whether images are brought to nodes by this stack, and not by the nodes themselves.
+    pub(in crate::step) fn loads_onto_nodes(&self) -> bool {
+        self.stack.cluster.is_some()
+            && self.stack.images.values().any(|image| !matches!(image.load, LoadMode::Registry | LoadMode::None))
+    }
+
+    /// The user's `helm`. Its version is asked once and then kept until the program changes.
+    pub async fn helm(&self) -> Result<&Helm, StepError> {
+        let find = || async {
+            let path = Helm::locate(self.environment.get_os("PATH").map(OsString::as_os_str))?;
+            let name = format!("helm {}", path.display());
+            let known = self.state().tools.get(&name).and_then(|json| serde_json::from_value(json.clone()).ok());
+            if let Some(helm) = known.filter(Helm::is_still) {
+                return Ok(helm);
+            }
+            let helm = Helm::ask(&path, &Cancel::never()).await?;
+            if let Ok(json) = serde_json::to_value(&helm) {
+                self.learn(|state| state.tools.insert(name, json));
+            }
+            Ok(helm)
+        };
+        let found = self.helm.get_or_try_init(find).await;
+        found.map_err(|error: crate::tools::helm::HelmError| StepError::of(&error, error.class(), error.help()))
+    }
+
+    /// The digest that the registry of a base image has for it; asked once in a run. When the registry does not answer,
+    /// what it last said: being offline is no change.
+    pub(in crate::step) async fn resolve_base(&self, engine: &Engine, reference: &str) -> Option<String> {
+        let mut asked = self.bases.lock().await;
+        if let Some(known) = asked.get(reference) {
+            return known.clone();
+        }
+        let slot = format!("base {reference}");
+        let last = self.state().tools.get(&slot).and_then(Json::as_str).map(str::to_owned);
+        let digest = match engine.resolve(reference).await {
+            Ok(digest) => {
+                if last.as_ref() != Some(&digest) {
+                    self.learn(|state| state.tools.insert(slot, Json::from(digest.clone())));
+                }
+                Some(digest)
+            }
+            Err(error) => {
+                tracing::debug!(%error, "a base image could not be resolved");
+                last
+            }
+        };
+        asked.insert(reference.to_owned(), digest.clone());
+        digest
+    }
+
+    /// A place to render a chart in, as soon as there is one.
+    pub(in crate::step) async fn render_place(&self) -> Option<SemaphorePermit<'_>> {
+        self.renders.acquire().await.ok()
+    }
+}
