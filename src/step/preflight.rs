@@ -2,6 +2,10 @@
 
 use std::collections::HashSet;
 
+use futures::TryStreamExt;
+use futures::future::FutureExt;
+use futures::stream::FuturesOrdered;
+
 use super::{StepError, World, cluster, guard};
 use crate::config::Driver;
 use crate::graph::StepKind;
@@ -10,7 +14,8 @@ use crate::graph::StepKind;
 /// the cluster may be changed, and that one which this stack may not start is running.
 ///
 /// # Errors
-/// The first of these that is not so.
+/// The first of these, in this order, that is not so: they are looked at all at once, and what is said must not depend on
+/// which is seen first.
 pub async fn preflight(world: &World, kinds: &HashSet<StepKind>) -> Result<(), StepError> {
     let docker = async {
         if kinds.contains(&StepKind::Build) || kinds.contains(&StepKind::Load) {
@@ -33,5 +38,6 @@ pub async fn preflight(world: &World, kinds: &HashSet<StepKind>) -> Result<(), S
         }
         Ok(())
     };
-    tokio::try_join!(docker, helm, cluster).map(|_: ((), (), ())| ())
+    let all: FuturesOrdered<_> = [docker.boxed(), helm.boxed(), cluster.boxed()].into_iter().collect();
+    all.try_collect().await
 }

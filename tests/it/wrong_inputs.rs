@@ -3,8 +3,10 @@
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use crate::support::{Bed, Project, with_outcome};
 
@@ -131,6 +133,25 @@ fn docker_that_does_not_answer_is_missing() {
     project.set_env("DOCKER_HOST", "unix:///nonexistent/docker.sock");
     let run = project.stack(&["apply", "build:app"]).expect_code(3).expect_stderr("Docker");
     assert!(run.stderr.contains("/nonexistent/docker.sock"), "{}", run.stderr);
+}
+
+/// An engine that takes its time to fail, and a context that is known at once not to be there.
+#[test]
+fn of_two_things_that_are_missing_the_same_is_said_whichever_is_seen_first() {
+    Bed::get();
+    let mut project = project(STACK);
+    let socket = project.path().join("docker.sock");
+    let listener = UnixListener::bind(&socket).expect("a socket");
+    // Ends with the process of the test.
+    std::thread::spawn(move || {
+        for connection in listener.incoming() {
+            std::thread::sleep(Duration::from_millis(200));
+            drop(connection);
+        }
+    });
+    project.set_env("DOCKER_HOST", format!("unix://{}", socket.display()));
+    let run = project.stack(&["apply"]).expect_code(3).expect_stderr("Docker");
+    assert!(!run.stderr.contains("somewhere"), "{}", run.stderr);
 }
 
 #[test]
