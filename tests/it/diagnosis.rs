@@ -471,10 +471,11 @@ fn passing() -> Vec<Passing> {
             "volumes: [{name: v, persistentVolumeClaim: {claimName: late-claim}}]",
             "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: late-claim}\nspec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Mi}}}\n",
         ),
+        // Twice, since kubelet may tell of a first failure only when the second try has begun.
         case(
-            "init-once",
+            "init-twice",
             SERVE,
-            "volumes: [{name: flag, emptyDir: {}}]\ninitContainers: [{name: migrate, image: \"busybox:stable\", volumeMounts: [{name: flag, mountPath: /flag}], command: [busybox, sh, -c, \"[ -e /flag/n ] || { busybox touch /flag/n; exit 1; }\"]}]",
+            "volumes: [{name: flag, emptyDir: {}}]\ninitContainers: [{name: migrate, image: \"busybox:stable\", volumeMounts: [{name: flag, mountPath: /flag}], command: [busybox, sh, -c, \"[ -e /flag/two ] || { [ ! -e /flag/one ] || busybox touch /flag/two; busybox touch /flag/one; exit 1; }\"]}]",
             "",
         ),
         case(

@@ -27,7 +27,7 @@ pub(crate) fn state(pod: &Object) -> PodState {
         phase: pod.text("/status/phase"),
         terminating: pod.is_terminating(),
         crashing: containers(pod).any(|container| {
-            container.waiting() == "CrashLoopBackOff" || (container.restarts() > 0 && container.ended().is_some())
+            container.waiting() == "CrashLoopBackOff" || (container.restarts() > 0 && container.has_failed(pod))
         }),
         cannot_start: containers(pod).any(|container| {
             matches!(
@@ -159,11 +159,10 @@ fn container_trouble(
         "CrashLoopBackOff" => return Some(container.crash(pod, world)),
         _ => {}
     }
-    if let Some(end) = container.ended() {
-        let ended_well = end.exit_code == 0 && (container.init || pod.text("/spec/restartPolicy") != "Always");
+    if container.ended().is_some() {
         let kept_off = pod.text("/spec/restartPolicy") == "Never" && !container.init;
         // What a pod without restarts ended with is told by its phase, once all of its containers have ended.
-        return (!ended_well && !kept_off).then(|| container.crash(pod, world));
+        return (container.has_failed(pod) && !kept_off).then(|| container.crash(pod, world));
     }
     let running = container.json.pointer("/state/running")?;
     let ready = container.json.get("ready").and_then(Value::as_bool).unwrap_or(false);
@@ -236,6 +235,12 @@ impl Container<'_> {
     /// How it ended, when it is not running now.
     pub(crate) fn ended(&self) -> Option<End> {
         self.json.pointer("/state/terminated").map(end)
+    }
+
+    /// It has ended, and should not have, or not so.
+    fn has_failed(&self, pod: &Object) -> bool {
+        let may_end = self.init || pod.text("/spec/restartPolicy") != "Always";
+        self.ended().is_some_and(|end| end.exit_code != 0 || !may_end)
     }
 
     /// How it ended last, now or before it was started again.
@@ -386,6 +391,10 @@ mod tests {
         let done = pod(&json!({"phase": "Pending", "initContainerStatuses": [
             {"name": "init", "restartCount": 0, "state": {"terminated": {"exitCode": 0, "reason": "Completed"}}}]}));
         assert_eq!(judge(&done), None);
+        let at_last = pod(&json!({"phase": "Pending", "initContainerStatuses": [
+            {"name": "init", "restartCount": 1, "state": {"terminated": {"exitCode": 0, "reason": "Completed"}},
+             "lastState": {"terminated": {"exitCode": 1, "reason": "Error"}}}]}));
+        assert_eq!((judge(&at_last), state(&at_last)), (None, PodState::Pending));
     }
 
     #[test]
