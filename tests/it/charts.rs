@@ -168,6 +168,8 @@ impl Drop for Definition<'_> {
     }
 }
 
+const WIDGETS: &str = "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: widgets.@name@.dev}\nspec:\n  group: @name@.dev\n  scope: Namespaced\n  names: {plural: widgets, singular: widget, kind: Widget}\n  versions: [{name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}}]\n";
+
 fn complex(project: &Project) {
     let dependencies = "- {name: kit, version: 0.1.0, repository: \"file://../kit\"}\n- {name: cache, version: 0.1.0, repository: \"file://../cache\", alias: store, condition: store.enabled}\n- {name: cache, version: 0.1.0, repository: \"file://../cache\", alias: unused, condition: unused.enabled}\n";
     project.write(
@@ -175,7 +177,7 @@ fn complex(project: &Project) {
         &format!("apiVersion: v2\nname: big\nversion: 0.1.0\nappVersion: \"7\"\ndependencies:\n{dependencies}"),
     );
     project.write("big/values.yaml", "word: chart\nlist: [a, b]\nfrom: chart\ndeep: {one: chart, two: chart}\nstore: {enabled: true, size: 1}\nunused: {enabled: false}\nglobal: {team: none}\ntemplate: '{{ .Values.word }}-{{ .Release.Name }}'\n");
-    project.write("big/crds/widget.yaml", "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: widgets.@name@.dev}\nspec:\n  group: @name@.dev\n  scope: Namespaced\n  names: {plural: widgets, singular: widget, kind: Widget}\n  versions: [{name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}}]\n");
+    project.write("big/crds/widget.yaml", WIDGETS);
     project.write("big/files/page.html", "<p>{{ .Values.word }}</p>\n");
     project.write("big/templates/all.yaml", COMPLEX);
     project.write("big/templates/NOTES.txt", "{{ .Values.word }} is up in {{ .Release.Namespace }}.\n");
@@ -229,9 +231,11 @@ fn a_chart_of_complexity_is_installed_as_helm_itself_renders_it() {
     let bed = Bed::get();
     let mut manifests = Vec::new();
     for major in [3, 4] {
+        // What is declared first goes last: Helm can't delete objects of a kind that has gone before them.
+        let _definition;
         let mut project = Project::on_the_bed("big");
         use_helm(&mut project, major);
-        let _definition = Definition(&bed, format!("widgets.{}.dev", project.name));
+        _definition = Definition(&bed, format!("widgets.{}.dev", project.name));
         complex(&project);
         project.write("one.yaml", "word: first file\ndeep: {one: first file}\nglobal: {team: one}\nlist: [c]\n");
         project.write("two.yaml", "word: second file\ndeep: {two: second file}\n");
@@ -285,6 +289,34 @@ fn a_chart_of_complexity_is_installed_as_helm_itself_renders_it() {
         assert!(again.stdout.contains("Helm never upgrades those"), "{}", again.stdout);
     }
     assert_eq!(manifests[0], manifests[1], "both majors install the same");
+}
+
+#[test]
+fn why_helm_cannot_delete_a_release_is_said() {
+    let bed = Bed::get();
+    for major in [3, 4] {
+        // What is declared first goes last.
+        let _definition;
+        let mut project = project(&bed, "undeletable");
+        use_helm(&mut project, major);
+        let definition = format!("widgets.{}.dev", project.name);
+        _definition = Definition(&bed, definition.clone());
+        project.write("web/crds/widget.yaml", WIDGETS);
+        project.write("web/templates/widget.yaml", "apiVersion: @name@.dev/v1\nkind: Widget\nmetadata: {name: lost}\n");
+        project.apply();
+        bed.kubectl(&["delete", "crd", &definition]);
+        // Helm may remember for hours which kinds there are.
+        project.set_env("KUBECACHEDIR", project.path().join(".cache").display().to_string());
+        let refused = project.stack(&["destroy", "--yes"]);
+        assert_ne!(refused.code, 0, "Helm {major}: {}", refused.stdout);
+        let said = refused.stdout + &refused.stderr;
+        assert!(said.contains("no matches for kind \"Widget\""), "Helm {major}: {said}");
+        assert!(said.contains("install its CustomResourceDefinition first"), "Helm {major}: {said}");
+        // What was told to be done helps.
+        bed.kubectl(&["apply", "-f", project.path().join("web/crds/widget.yaml").to_str().unwrap()]);
+        bed.kubectl(&["wait", "--for=condition=Established", &format!("crd/{definition}")]);
+        project.stack(&["destroy", "--yes"]).expect_code(0);
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::kube_support::{Space, kubectl};
@@ -10,6 +11,7 @@ use futures::future::join_all;
 use stack::process::Cancel;
 use stack::tools::kube::manifest;
 use stack::tools::kube::ready::{Cause, NotReady, ReadyEvent, ReadyOptions, ReadyReport, Rules, wait_ready};
+use tokio::task::spawn_blocking;
 
 /// How long a case may take once the cluster knows: the grace of these tests, and 5 s.
 const GRACE: Duration = Duration::from_secs(6);
@@ -510,12 +512,13 @@ spec:
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_recovers_by_itself_is_let_be() {
-    let space = Space::new("passing").await;
+    let space = Arc::new(Space::new("passing").await);
     let cases = passing();
     assert!(cases.len() >= 8);
+    // All at once, and those of later beside the waits: nobody watches while this thread waits for kubectl.
+    space.apply(&cases.iter().map(|case| case.yaml.as_str()).collect::<Vec<_>>().join("\n---\n"));
     let space = &space;
     let runs = cases.iter().map(|case| async move {
-        space.apply(&case.yaml);
         let objects = manifest::objects(&case.yaml, &space.name).unwrap();
         let mut options = options(&space.name, Duration::from_secs(150));
         options.rules.grace = Duration::from_secs(100);
@@ -523,15 +526,20 @@ async fn what_recovers_by_itself_is_let_be() {
         options.rules.max_restarts = 4;
         let mut told = Vec::new();
         let mut troubled = false;
+        let mut applied = Vec::new();
         let result = wait_ready(&space.cluster, &objects, &options, &Cancel::never(), |event| {
             let trouble = matches!(event, ReadyEvent::Trouble(_));
             if trouble && !troubled && !case.later.is_empty() {
-                space.apply(case.later);
+                let (space, later) = (Arc::clone(space), case.later);
+                applied.push(spawn_blocking(move || space.apply(later)));
             }
             troubled |= trouble;
             told.push(event.to_string());
         })
         .await;
+        for apply in applied {
+            apply.await.unwrap();
+        }
         (case, result, told, troubled)
     });
     let mut failures = Vec::new();

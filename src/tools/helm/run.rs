@@ -114,12 +114,36 @@ impl Session<'_> {
         timeout: Duration,
         on_line: impl FnMut(Stream, &str) + Send,
     ) -> Result<bool, HelmError> {
-        let timeout = format!("{}s", timeout.as_secs().max(1));
-        let args = ["uninstall", release, "--timeout", &timeout].map(OsString::from).to_vec();
-        match self.run("uninstall", release, self.command(args, None), on_line).await {
+        let seconds = format!("{}s", timeout.as_secs().max(1));
+        let args = ["uninstall", release, "--timeout", &seconds].map(OsString::from).to_vec();
+        match self.run("uninstall", release, self.command(args.clone(), None), on_line).await {
             Ok(()) => Ok(true),
             Err(HelmError::Failed { message, .. }) if message.contains("release: not found") => Ok(false),
+            Err(error @ HelmError::Failed { .. }) if error.to_string().ends_with(&untold(release)) => {
+                self.uninstall_telling_why(release, timeout, args, error).await
+            }
             Err(error) => Err(error),
+        }
+    }
+
+    /// The same once more, since Helm says why it could not delete something only when it is to say everything.
+    async fn uninstall_telling_why(
+        &self,
+        release: &str,
+        timeout: Duration,
+        mut args: Vec<OsString>,
+        first: HelmError,
+    ) -> Result<bool, HelmError> {
+        args.push("--debug".into());
+        let limits = Capture { limit: 64 << 20, timeout: timeout + FINISH_WITHIN };
+        match process::capture(&self.command(args, None), self.cancel, limits).await {
+            Ok(_) => Ok(true),
+            Err(ProcessError::Exit { output, .. }) => {
+                let Some(reason) = why_not_deleted(&output.stderr_text()) else { return Err(first) };
+                let (message, transient) = (self.redactor.text(&reason), is_transient(&reason));
+                Err(HelmError::Failed { command: "uninstall", release: release.to_owned(), message, transient })
+            }
+            Err(error) => Err(HelmError::Process(error)),
         }
     }
 
@@ -368,6 +392,22 @@ fn last_words(stderr: &str, stdout: &str) -> String {
     words.trim_start_matches("Error: ").to_owned()
 }
 
+/// All that Helm says when the objects of a release can't be deleted.
+fn untold(release: &str) -> String {
+    format!("failed to delete release: {release}")
+}
+
+/// The reason among all that Helm says with `--debug`: as it stands in version 3, quoted on one line in version 4.
+fn why_not_deleted(stderr: &str) -> Option<String> {
+    let (_, rest) = stderr.split_once("uninstall: Failed to delete release")?;
+    let said = match rest.strip_prefix("\" error=") {
+        Some(quoted) => serde_json::Deserializer::from_str(quoted).into_iter::<String>().next()?.ok()?,
+        None => rest.strip_prefix(": ")?.split("\nError: ").next()?.to_owned(),
+    };
+    let said = said.trim();
+    Some(said.strip_prefix('[').and_then(|said| said.strip_suffix(']')).unwrap_or(said).to_owned())
+}
+
 fn is_transient(message: &str) -> bool {
     [
         "connection refused",
@@ -397,6 +437,17 @@ mod tests {
         let stderr = "WARNING: old chart\nError: UPGRADE FAILED: cannot patch \"a\"\nsecond line\n";
         assert_eq!(last_words(stderr, ""), "UPGRADE FAILED: cannot patch \"a\"\nsecond line");
         assert_eq!(last_words("", "[ERROR] templates/: bad\n\nlast"), "[ERROR] templates/: bad\nlast");
+    }
+
+    #[test]
+    fn why_nothing_was_deleted_is_found_in_what_both_majors_say() {
+        let third = "uninstall.go:102: 2026 [debug] uninstall: Deleting w\nuninstall.go:124: 2026 [debug] uninstall: Failed to delete release: [unable to build: no matches for kind \"W\"\nensure CRDs are installed first]\nError: failed to delete release: w\nhelm.go:86: [debug]\n";
+        let fourth = "level=DEBUG msg=\"uninstall: deleting release\" name=w\nlevel=DEBUG msg=\"uninstall: Failed to delete release\" error=\"[unable to build: no matches for kind \\\"W\\\"\\nensure CRDs are installed first]\"\nError: failed to delete release: w\n";
+        let reason = "unable to build: no matches for kind \"W\"\nensure CRDs are installed first";
+        for said in [third, fourth] {
+            assert_eq!(why_not_deleted(said).as_deref(), Some(reason));
+        }
+        assert_eq!(why_not_deleted("Error: failed to delete release: w\n"), None);
     }
 
     #[test]
