@@ -2,7 +2,8 @@
 """needs: testbed
 
 Nothing changed: how long an apply of the todo stack takes with everything looked at, and how long a build context of
-100,000 files takes beside `git status` and `find | xargs b3sum`, in the same run. What is ignored is not walked.
+100,000 files takes beside `git status` and `find | xargs b3sum`, in the same run. What is ignored is not walked, and
+one changed file costs what that file costs. What only reads the stack file is here too.
 """
 import os
 import shutil
@@ -17,10 +18,11 @@ FILES = int(os.environ.get("STACK_BENCH_FILES", "100000"))
 RUNS = int(os.environ.get("STACK_BENCH_RUNS", "7"))
 
 
-def timed(command, cwd, env=None, runs=RUNS):
-    """The best and the middle wall time in milliseconds, and the most memory in MiB."""
+def timed(command, cwd, env=None, runs=RUNS, before=lambda: None):
+    """The best and the middle wall time in milliseconds, and the most memory in MiB; `before` each run is not measured."""
     times, most = [], 0
     for _ in range(runs):
+        before()
         begun = time.monotonic()
         process = subprocess.Popen(command, cwd=cwd, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         said = process.stderr.read()
@@ -35,7 +37,8 @@ def timed(command, cwd, env=None, runs=RUNS):
 
 def row(work, result, note=""):
     best, middle, memory = result
-    print(f"| {work} | {best:.0f} ms | {middle:.0f} ms | {memory:.0f} MB | {note} |", flush=True)
+    digits = 1 if middle < 10 else 0
+    print(f"| {work} | {best:.{digits}f} ms | {middle:.{digits}f} ms | {memory:.0f} MB | {note} |", flush=True)
 
 
 def todo(root):
@@ -48,6 +51,8 @@ def todo(root):
         text.replace('name = "todo"', 'name = "bench-todo"').replace('namespace = "todo"', 'namespace = "bench-todo"')
     )
     env = {**os.environ, "STACK_PROFILE": os.environ["STACK_TESTBED_PROFILE"]}
+    for args in [["--version"], ["validate"], ["graph"]]:
+        row(f"`stack {args[0]}`, the todo stack", timed([STACK, *args], root, env, runs=6 * RUNS))
     run = lambda *args: subprocess.run([STACK, *args], cwd=root, env=env, check=True, stdout=subprocess.DEVNULL)
     try:
         run("apply")
@@ -85,6 +90,7 @@ def files(root):
         if shutil.which("b3sum"):
             hashing = "find . -type f -not -path './.git/*' -print0 | xargs -0 b3sum"
             row("`find \\| xargs b3sum`", timed(["sh", "-c", hashing], context, runs=3))
+        changed(root, context)
         # Copies of the cache's absence: each run is the first.
         store, away = root / ".stack", root / "away"
         store.rename(away)
@@ -102,6 +108,26 @@ def files(root):
         row(f"`stack apply`, {FILES * 2} ignored files beside them", timed([STACK, "apply"], root))
     finally:
         subprocess.run([STACK, "destroy", "--yes", "--images"], cwd=root, stdout=subprocess.DEVNULL)
+
+
+def changed(root, context):
+    """One file changed since the last apply: a small one, then one of 64 MB beside `b3sum` of it."""
+    small, large = context / "d0" / "e0" / "f0.txt", context / "d0" / "large"
+    was = small.read_bytes()
+
+    def edit():
+        with small.open("ab") as file:
+            file.write(b"changed\n")
+
+    def rewrite():
+        large.write_bytes(os.urandom(1 << 20) * 64)
+
+    row("`stack plan`, one file of a few KB changed", timed([STACK, "plan"], root, before=edit))
+    small.write_bytes(was)
+    row("`stack plan`, one file of 64 MB is new", timed([STACK, "plan"], root, before=rewrite))
+    if shutil.which("b3sum"):
+        row("`b3sum` of that file", timed(["b3sum", large], root))
+    large.unlink()
 
 
 def main():

@@ -3,7 +3,6 @@
 //! Needs the test bed: real images are built, loaded into a real node, and installed with a real Helm.
 
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use crate::support::{Bed, Project, checkout, host_docker, succeed, with_outcome};
 
@@ -123,29 +122,4 @@ fn the_todo_stack_comes_up_stays_put_and_goes() {
     assert!(!bed.has(&["namespace", &project.name]), "{}{}", destroyed.stdout, destroyed.stderr);
     let left = host_docker(&["image", "ls", "--quiet", "--filter", &format!("reference={}-*", project.name)]);
     assert_eq!(String::from_utf8_lossy(&left.stdout), "", "no image is left on the host");
-}
-
-/// The release build's start is part of how the tool feels. The best of many runs, so that a busy machine does not
-/// matter; anything near the limits would show as a cause of its own, such as eager work at start.
-#[test]
-fn looking_at_the_stack_takes_no_noticeable_time() {
-    assert!(
-        std::env::var_os("STACK_TEST_BIN").is_some(),
-        "STACK_TEST_BIN is not set: run `make test`, which builds the release"
-    );
-    let project = Project::empty("quick");
-    for part in ["app", "dockerfiles", "charts", "todo-stack.toml"] {
-        project.copy(part, part);
-    }
-    for (args, limit) in [(&["--version"][..], 5), (&["graph"], 10), (&["validate"], 10)] {
-        let best = (0..40)
-            .map(|_| {
-                let start = Instant::now();
-                project.stack(args).expect_code(0);
-                start.elapsed()
-            })
-            .min()
-            .expect("it ran");
-        assert!(best <= Duration::from_millis(limit), "stack {} took {best:?} at best", args.join(" "));
-    }
 }
