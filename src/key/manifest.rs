@@ -19,7 +19,8 @@ use crate::model::tree::{FileEntry, FileKind, FileTree};
 /// be wrong.
 ///
 /// - 1: the first recipe.
-pub(super) const VERSION: u32 = 1;
+/// - 2: of a chart's values their type, their order and their place count.
+pub(super) const VERSION: u32 = 2;
 
 /// Bytes that are hashed at a time.
 const PIECE: usize = 64 * 1024;

@@ -24,6 +24,31 @@ pub(super) fn add(world: &World, manifest: &mut Manifest, group: Group, name: &s
     }
 }
 
+/// Adds a value of which it counts whether it is a text, a number or anything else, and returns it resolved if it is
+/// known. `as_text` takes it as a text whatever it is.
+pub(super) fn add_typed(
+    world: &World,
+    manifest: &mut Manifest,
+    name: &str,
+    value: &Value,
+    as_text: bool,
+) -> Option<Json> {
+    match value.resolve(world) {
+        Ok(resolved) => {
+            let json = match as_text {
+                true => Json::from(resolved.exposed_text().expose_secret()),
+                false => resolved.exposed(),
+            };
+            manifest.push(Group::Value, name, input_of(world, name, &resolved, &json, typed));
+            Some(json)
+        }
+        Err(unknown) => {
+            manifest.unknown(Group::Value, name, waited_for(world, &unknown.0));
+            None
+        }
+    }
+}
+
 /// Adds a text, and returns it resolved if it is known.
 pub(super) fn add_template(
     world: &World,
@@ -78,16 +103,27 @@ pub(super) fn texts(
 }
 
 fn input(world: &World, name: &str, resolved: &Resolved) -> Input {
+    input_of(world, name, resolved, &resolved.exposed(), |json| match json {
+        Json::String(text) => text.clone(),
+        other => other.to_string(),
+    })
+}
+
+fn input_of(world: &World, name: &str, resolved: &Resolved, json: &Json, shown: impl FnOnce(&Json) -> String) -> Input {
     // A secret may also come in by an output: a command that prints it.
     let text = resolved.exposed_text();
     if resolved.is_secret() || world.redactor().text(text.expose_secret()) != text.expose_secret() {
-        let secret = SecretString::from(resolved.exposed().to_string());
-        return SecretDigest::of(world.stack_name(), name, &secret).into();
+        return SecretDigest::of(world.stack_name(), name, &SecretString::from(json.to_string())).into();
     }
-    Input::Text(match resolved.exposed() {
-        Json::String(text) => text,
+    Input::Text(shown(json))
+}
+
+/// No two values look the same: a text that could be taken for something else stands in quotes.
+fn typed(json: &Json) -> String {
+    match json {
+        Json::String(text) if serde_json::from_str::<Json>(text).is_err() => text.clone(),
         other => other.to_string(),
-    })
+    }
 }
 
 /// The step that has to run before an output is known: the one whose output it is, or the one that it waits for.
@@ -96,5 +132,37 @@ fn waited_for(world: &World, output: &OutputRef) -> StepId {
     match world.output(step.kind(), step.name()) {
         super::Known::After(step) => step,
         super::Known::Yes(_) => StepId::new(StepKind::Cluster, ""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn no_two_values_look_the_same() {
+        let values = [
+            json!(true),
+            json!("true"),
+            json!("\"true\""),
+            json!(1),
+            json!("1"),
+            json!(1.0),
+            json!(null),
+            json!("null"),
+            json!(""),
+            json!([]),
+            json!("[]"),
+            json!({"a": "b"}),
+            json!("{\"a\":\"b\"}"),
+            json!("word"),
+        ];
+        let shown = values.iter().map(typed).collect::<BTreeSet<_>>();
+        assert_eq!(shown.len(), values.len(), "{shown:?}");
+        assert!(shown.contains("word") && shown.contains("true") && shown.contains("\"true\""), "{shown:?}");
     }
 }

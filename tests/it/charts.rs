@@ -291,6 +291,53 @@ fn a_chart_of_complexity_is_installed_as_helm_itself_renders_it() {
     assert_eq!(manifests[0], manifests[1], "both majors install the same");
 }
 
+/// An edit of values each time: it is planned, it says why, and the release has what Helm makes of it.
+#[test]
+fn of_values_the_type_the_order_and_the_place_count() {
+    let bed = Bed::get();
+    let project = Project::on_the_bed("values");
+    project.write("own/Chart.yaml", "apiVersion: v2\nname: own\nversion: 0.1.0\n");
+    project.write(
+        "own/templates/map.yaml",
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: all}\ndata: {all: {{ .Values | toJson | quote }}}\n",
+    );
+    project.write("a.yaml", "word: a\n");
+    project.write("b.yaml", "word: b\n");
+    project.write("one.txt", "one");
+    project.write("two.txt", "two");
+    let chart = |more: &str| project.write("stack.toml", &file(&bed, &format!("[chart.own]\npath = \"own\"\n{more}")));
+    let values = |values: &str, set: &str, set_string: &str, set_file: &str| {
+        format!(
+            "values = {values}\n[chart.own.set]\n{set}\n[chart.own.set-string]\n{set_string}\n[chart.own.set-file]\n{set_file}\n"
+        )
+    };
+    let (files, swapped) = ("[\"a.yaml\", \"b.yaml\"]", "[\"b.yaml\", \"a.yaml\"]");
+    let (texts, crossed) = ("x = \"one.txt\"\ny = \"two.txt\"", "x = \"two.txt\"\ny = \"one.txt\"");
+    let edits = [
+        (values(files, "flag = true", "", texts), json!({"flag": true, "word": "b", "x": "one", "y": "two"})),
+        (values(files, "flag = \"true\"", "", texts), json!({"flag": "true", "word": "b", "x": "one", "y": "two"})),
+        (values(files, "flag = 1", "", texts), json!({"flag": 1, "word": "b", "x": "one", "y": "two"})),
+        (values(files, "", "flag = 1", texts), json!({"flag": "1", "word": "b", "x": "one", "y": "two"})),
+        (values(swapped, "", "flag = 1", texts), json!({"flag": "1", "word": "a", "x": "one", "y": "two"})),
+        (values(swapped, "", "flag = 1", crossed), json!({"flag": "1", "word": "a", "x": "two", "y": "one"})),
+        (values("[]", "\"m.x\" = 1\nm = { y = 2 }", "", ""), json!({"m": {"y": 2}})),
+        (values("[]", "m = { y = 2 }\n\"m.x\" = 1", "", ""), json!({"m": {"x": 1, "y": 2}})),
+    ];
+    for (more, expected) in edits {
+        chart(&more);
+        assert_eq!(project.plan()["chart:own"].0, "run", "{more}");
+        project.apply();
+        let live: Value = serde_json::from_str(&data(&bed, &project, "all", "all")).unwrap();
+        assert_eq!(live, expected, "{more}");
+        assert_eq!(project.plan()["chart:own"].0, "skip", "{more}");
+    }
+    // The same value, said in another way.
+    chart(&values("[]", "m = { y = 2 }\n\"m.x\" = 1\nflag = \"1\"", "", ""));
+    project.apply();
+    chart(&values("[]", "m = { y = 2 }\n\"m.x\" = 1", "flag = 1", ""));
+    assert_eq!(project.plan()["chart:own"].0, "skip");
+}
+
 #[test]
 fn why_helm_cannot_delete_a_release_is_said() {
     let bed = Bed::get();
@@ -328,13 +375,19 @@ fn a_post_renderer_has_the_last_word_under_both_majors() {
         use_helm(&mut project, major);
         project.write("bin/render", "#!/bin/sh\nsed \"s/^data: {a: b}/data: {a: '$1'}/\"\n");
         std::fs::set_permissions(project.path().join("bin/render"), std::fs::Permissions::from_mode(0o755)).unwrap();
+        project.write("words.txt", "some\n");
         project.append(
             "stack.toml",
-            "post-render = [\"bin/render\", \"$HOME, as it is\"]\nset = { replicas = 0, maps = [\"one\"] }\n",
+            "post-render = [\"bin/render\", \"$HOME, as it is\", \"words.txt\"]\nset = { replicas = 0, maps = [\"one\"] }\n",
         );
         project.apply();
         assert_eq!(data(&bed, &project, "web-one", "a"), "$HOME, as it is", "Helm {major}");
         assert_eq!(project.plan()["chart:web"].0, "skip");
+        let why = project.stack(&["why", "chart:web"]).expect_code(0);
+        assert!(why.stdout.contains("what the post-renderer reads beside"), "{}", why.stdout);
+        project.write("words.txt", "others\n");
+        assert!(project.plan()["chart:web"].1.contains("words.txt"), "its arguments are inputs");
+        project.write("words.txt", "some\n");
         project.edit("bin/render", "data: {a: '$1'}", "data: {a: other}");
         assert!(project.plan()["chart:web"].1.contains("bin/render"), "the program is an input");
         let diff = project.stack(&["diff"]).expect_code(0);

@@ -79,7 +79,7 @@ fn the_recipe_is_what_it_was() {
     let about = About { mode: 0o755, size: 1, modified_ns: 2, digest: Some([9; 32]) };
     let entries = [("app", FileKind::Folder, about), ("app/run", FileKind::File, about)];
     manifest.tree(Arc::new(FileTree::of("/", entries).unwrap()));
-    assert_eq!(manifest.key().unwrap().short(), "09d977d1d8305eb7");
+    assert_eq!(manifest.key().unwrap().short(), "5d4ded55b2c946df");
 }
 
 #[test]

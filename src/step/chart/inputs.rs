@@ -38,17 +38,7 @@ pub(super) async fn collect(
     manifest.text(Group::Target, "release", &spec.release);
     manifest.text(Group::Setting, "helm", world.helm().await?.major().to_string());
     source(&mut manifest, spec)?;
-    for source in &spec.values {
-        match source {
-            ValuesSource::File(path) => {
-                manifest.digest(Group::File, &path.text, files::digest(&path.absolute).map_err(unreadable)?);
-            }
-            ValuesSource::Url(url) => {
-                manifest.text(Group::Setting, "values", url);
-                manifest.cannot_know(format!("{url} is fetched by Helm: whether it changed can't be known"));
-            }
-        }
-    }
+    values_files(&mut manifest, spec)?;
     post_render(world, &mut manifest, spec)?;
     for (label, value) in &spec.namespace_labels {
         values::add(world, &mut manifest, Group::Setting, &format!("namespace label {label}"), value);
@@ -111,22 +101,56 @@ fn source(manifest: &mut Manifest, spec: &Spec) -> Result<(), StepError> {
     Ok(())
 }
 
-/// The post-renderer's words, and the program itself when it is a file of the project.
+/// The values files, and their order: later ones win.
+fn values_files(manifest: &mut Manifest, spec: &Spec) -> Result<(), StepError> {
+    let mut order = Vec::new();
+    for source in &spec.values {
+        match source {
+            ValuesSource::File(path) => {
+                order.push(path.text.as_str());
+                manifest.digest(Group::File, &path.text, files::digest(&path.absolute).map_err(unreadable)?);
+            }
+            ValuesSource::Url(url) => {
+                order.push(url.as_str());
+                manifest.cannot_know(format!("{url} is fetched by Helm: whether it changed can't be known"));
+            }
+        }
+    }
+    if !order.is_empty() {
+        manifest.text(Group::Setting, "values", Json::from(order).to_string());
+    }
+    Ok(())
+}
+
+/// The post-renderer's words, and those that are files of the project with what is in them. What else it reads is known
+/// to nobody.
 fn post_render(world: &World, manifest: &mut Manifest, spec: &Spec) -> Result<(), StepError> {
     for (place, argument) in spec.post_render.iter().enumerate() {
-        values::add_template(world, manifest, Group::Setting, &format!("post-render[{place}]"), argument);
+        let resolved =
+            values::add_template(world, manifest, Group::Setting, &format!("post-render[{place}]"), argument);
+        let Some(word) = resolved.filter(|resolved| !resolved.is_secret()) else { continue };
+        let word = word.exposed_text().expose_secret().to_owned();
+        // Without a slash, the program is looked for in `$PATH`.
+        let file = if place == 0 { own_program(world, &word) } else { own_file(world, &word) };
+        if let Some(file) = file {
+            manifest.digest(Group::File, word, files::digest(&file).map_err(unreadable)?);
+        }
     }
-    let program = spec.post_render.first().and_then(|word| values::text(world, word).ok());
-    if let Some((program, file)) = program.and_then(|program| Some((program.clone(), own_program(world, &program)?))) {
-        manifest.digest(Group::File, program, files::digest(&file).map_err(unreadable)?);
+    if !spec.post_render.is_empty() {
+        manifest.cannot_know("what the post-renderer reads beside the files that it is given by name can't be known");
     }
     Ok(())
 }
 
 /// The file of the project that a program is; none when `$PATH` leads to it.
 pub(super) fn own_program(world: &World, program: &str) -> Option<PathBuf> {
-    let file = world.stack().root.join(program);
-    (program.contains('/') && file.is_file()).then(|| std::path::absolute(&file).unwrap_or(file))
+    own_file(world, program).filter(|_| program.contains('/'))
+}
+
+/// The file of the project that a word names.
+fn own_file(world: &World, word: &str) -> Option<PathBuf> {
+    let file = world.stack().root.join(word);
+    file.is_file().then(|| std::path::absolute(&file).unwrap_or(file))
 }
 
 /// Adds the values to the manifest one by one, and merges them into the one tree that Helm gets.
@@ -142,27 +166,53 @@ fn merged(world: &World, name: &str, spec: &Spec, manifest: &mut Manifest) -> Re
         helm::values::set(&mut tree, key, value)
             .map_err(|error| StepError::new(Class::Input, format!("[chart.{name}] {error}")))
     };
-    for (key, value) in &spec.set {
-        match values::add(world, manifest, Group::Value, key, value) {
-            Some(resolved) => put(key, resolved.exposed())?,
-            None => complete = false,
-        }
-    }
-    for (key, value) in &spec.set_string {
-        match values::add(world, manifest, Group::Value, key, value) {
-            Some(resolved) => put(key, Json::from(resolved.exposed_text().expose_secret()))?,
+    let given = spec.set.iter().map(|(key, value)| (key, value, false));
+    for (key, value, as_text) in given.chain(spec.set_string.iter().map(|(key, value)| (key, value, true))) {
+        match values::add_typed(world, manifest, key, value, as_text) {
+            Some(value) => put(key, value)?,
             None => complete = false,
         }
     }
     for (key, path) in &spec.set_file {
         let text = read(&path.absolute, &path.text, key)?;
+        manifest.text(Group::Setting, format!("set-file {key}"), &path.text);
         manifest.digest(Group::File, &path.text, files::digest_bytes(text.as_bytes()));
         put(key, Json::from(text))?;
     }
+    let keys = spec.set.keys().chain(spec.set_string.keys()).chain(spec.set_file.keys());
+    let overlapping = overlapping(&keys.map(String::as_str).collect::<Vec<_>>());
+    if !overlapping.is_empty() {
+        manifest.text(Group::Setting, "order of values", Json::from(overlapping).to_string());
+    }
     Ok(complete.then_some(HelmValues(tree)))
+}
+
+/// The keys of values that are put into one another, in their order, which decides what is left of them.
+fn overlapping<'k>(keys: &[&'k str]) -> Vec<&'k str> {
+    let within = |inner: &str, outer: &str| {
+        inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+    };
+    let meets = |(at, key): &(usize, &&'k str)| {
+        let others = keys.iter().enumerate().filter(|(other, _)| other != at);
+        others.map(|(_, other)| other).any(|other| within(key, other) || within(other, key))
+    };
+    keys.iter().enumerate().filter(meets).map(|(_, key)| *key).collect()
 }
 
 fn read(file: &Path, shown: &str, key: &str) -> Result<String, StepError> {
     std::fs::read_to_string(file)
         .map_err(|error| StepError::new(Class::Input, format!("can't read {shown} for the value {key}: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_keys_that_meet_have_an_order() {
+        assert_eq!(overlapping(&["a.b", "a.c", "ab", "list[0]", "list[1]"]), Vec::<&str>::new());
+        assert_eq!(overlapping(&["m.x", "z", "m"]), ["m.x", "m"]);
+        assert_eq!(overlapping(&["list", "list[0]"]), ["list", "list[0]"]);
+        assert_eq!(overlapping(&["a", "b", "a"]), ["a", "a"]);
+    }
 }
