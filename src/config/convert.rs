@@ -118,7 +118,6 @@ pub(super) fn image(name: &str, table: &Reader<'_, '_>, span: Span, facts: &Fact
             .iter()
             .filter_map(|node| build_secret(&table.other(node, &keys::SECRET)))
             .collect(),
-        contexts: table.map("contexts", read::template),
         labels: table.values("labels"),
         platform: table.string("platform"),
         repository,

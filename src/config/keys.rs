@@ -143,12 +143,6 @@ pub(super) static IMAGE: TableShape = TableShape {
             "[]",
             "Files and values that `RUN --mount=type=secret` sees.",
         ),
-        opt(
-            "contexts",
-            Shape::Map(&TEMPLATE),
-            "{}",
-            "Further build contexts by name: a folder, or `docker-image://…`.",
-        ),
         opt("labels", ENVIRONMENT, "{}", "Labels to put on the image."),
         opt("platform", TEXT, "that of the node", "The platform to build for, such as \"linux/amd64\"."),
         opt(

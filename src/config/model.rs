@@ -209,8 +209,6 @@ pub struct Image {
     pub args: IndexMap<String, Value>,
     /// Build secrets.
     pub secrets: Vec<BuildSecret>,
-    /// Further build contexts by name.
-    pub contexts: IndexMap<String, Template>,
     /// Labels of the image.
     pub labels: IndexMap<String, Value>,
     /// The platform, such as `linux/amd64`; nothing for that of the node.

@@ -99,15 +99,13 @@ impl<'s> Building<'s> {
         for value in image.args.values().chain(image.labels.values()) {
             self.value(build, value, StepKind::Build);
         }
-        self.templates(build, image.contexts.values(), StepKind::Build);
         for secret in &image.secrets {
             if let SecretSource::Value(template) = &secret.source {
                 self.templates(build, [template], StepKind::Build);
             }
         }
         for reference in facts.from.get(name.as_ref()).into_iter().flatten() {
-            let base = self.stack.images.iter().find(|(_, image)| repository_of(reference) == image.repository.value);
-            if let Some((base, _)) = base
+            if let Some(base) = base_of_stack(self.stack, name, reference)
                 && let Some(need) = self.find(StepKind::Build, base)
             {
                 self.builder.edge(build, need, Why::From(reference.as_str().into()));
@@ -195,6 +193,17 @@ impl<'s> Building<'s> {
             }
         }
     }
+}
+
+/// The image of the stack that the Dockerfile of another one means by a reference: that of the same repository, whatever
+/// the tag, since a tag that people give says nothing of what the stack builds. A digest means exactly that image, and an
+/// image does not start from itself.
+pub fn base_of_stack<'s>(stack: &'s StackFile, name: &str, reference: &str) -> Option<&'s Arc<str>> {
+    let images = stack.images.iter().filter(|(other, _)| other.as_ref() != name && !reference.contains('@'));
+    images
+        .map(|(other, image)| (other, repository_of(reference) == image.repository.value))
+        .find(|(_, same)| *same)
+        .map(|(other, _)| other)
 }
 
 /// A reference without its tag and its digest.

@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use foldhash::{HashMap, HashMapExt};
 use petgraph::graph::DiGraph;
 
-pub use build::ImageFacts;
+pub use build::{ImageFacts, base_of_stack};
 pub use cycle::Cycle;
 pub use id::{ParseStepIdError, StepId, StepKind};
 pub use render::{Decide, Drawing, Look, Tint, dot, html, json, mermaid, tree};

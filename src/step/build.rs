@@ -5,6 +5,7 @@
 //! `k-<16 digits of K>-<12 digits>`, which says both: a tag that was moved by hand to another image, be it one of this stack,
 //! is thereby noticed. The tags are given only after the inputs were read a second time and found unchanged.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,9 +18,10 @@ use super::{Finished, Inspection, Speaker, StepError, World, builds, cache, stop
 use crate::config::{Image as Spec, LoadMode, SecretSource, Value};
 use crate::error::Class;
 use crate::event::Stream;
-use crate::graph::{StepId, StepKind};
+use crate::graph::{StepId, StepKind, base_of_stack};
 use crate::key::context::{
-    Context, ContextReader, ContextSpec, DockerfileOptions, DockerfileReading, Scope, read_dockerfile,
+    Context, ContextReader, ContextSpec, DockerfileOptions, DockerfileReading, Scope, Unpinned, pin_bases,
+    read_dockerfile,
 };
 use crate::key::{Group, Key, Manifest, SecretDigest, Value as InputValue, files};
 use crate::plan::{Effect, by_effect};
@@ -61,7 +63,7 @@ pub(super) async fn inspect(world: &World, name: &str) -> Result<Inspection, Ste
         return Ok(without_cluster(world, name, because));
     }
     let engine = world.builder(spec.load).await?;
-    let (manifest, build) = read(world, spec, engine, Reach::Narrowed, Bases::Once).await?;
+    let (manifest, build) = read(world, name, engine, Reach::Narrowed, Bases::Once).await?;
     let step = StepId::new(StepKind::Build, name);
     let repository = &spec.repository.value;
     let (effect, output) = match (manifest.key(), manifest.waits_for()) {
@@ -94,7 +96,7 @@ pub(super) async fn inspect(world: &World, name: &str) -> Result<Inspection, Ste
 /// See [`super::Sources`].
 pub(super) async fn sources(world: &World, name: &str, folders: &mut Vec<PathBuf>) -> Result<Manifest, StepError> {
     let spec = spec(world, name)?;
-    let (manifest, _) = read(world, spec, world.builder(spec.load).await?, Reach::Narrowed, Bases::Now).await?;
+    let (manifest, _) = read(world, name, world.builder(spec.load).await?, Reach::Narrowed, Bases::Now).await?;
     listed_folders(&manifest, &spec.context.absolute, folders);
     folder_of(&spec.dockerfile.absolute, folders);
     for secret in &spec.secrets {
@@ -150,11 +152,12 @@ enum Bases {
 /// Reads all inputs. The build is absent while an argument waits for another step.
 async fn read(
     world: &World,
-    spec: &Spec,
+    name: &str,
     engine: &Engine,
     reach: Reach,
     bases: Bases,
 ) -> Result<(Manifest, Option<Build>), StepError> {
+    let spec = spec(world, name)?;
     let mut manifest = Manifest::new("build");
     let dockerfile = std::fs::read(&spec.dockerfile.absolute).map_err(|error| {
         StepError::new(Class::Input, format!("can't read the Dockerfile {}: {error}", spec.dockerfile.text))
@@ -185,6 +188,13 @@ async fn read(
     if reach == Reach::Whole {
         reading.scope = Scope::Whole { reason: "the build takes more than its Dockerfile tells".to_owned() };
     }
+    let own = own_bases(world, name, &mut reading, &mut manifest)?;
+    complete &= own.is_known;
+    for pin in own.pins.values() {
+        if let Some(image) = engine.image(pin).await.map_err(of_docker)? {
+            reading = reading.with_on_build(pin, &image.on_build);
+        }
+    }
     let bases = if spec.load == LoadMode::Direct { Bases::Now } else { bases };
     let reading = add_bases(world, engine, reading, bases, &mut manifest).await?;
     reading.unknowable.iter().for_each(|sentence| manifest.cannot_know(sentence));
@@ -213,6 +223,7 @@ async fn read(
         bytes::Bytes::from(bytes.clone())
     });
 
+    let pinned = pinned(spec, &dockerfile, &args, &own.pins)?;
     let build = Build {
         reach,
         ignore,
@@ -222,19 +233,89 @@ async fn read(
         secrets,
         labels,
         redactor: world.redactor().clone(),
-        ..Build::new(context.tree, dockerfile)
+        ..Build::new(context.tree, pinned)
     };
     Ok((manifest, complete.then_some(build)))
 }
 
 /// What the Dockerfile tells. Arguments that are not known yet keep their defaults: they are unknown inputs anyway.
 fn dockerfile_reading(spec: &Spec, dockerfile: &[u8], args: &[(String, String)]) -> DockerfileReading {
-    let options = DockerfileOptions {
+    read_dockerfile(&String::from_utf8_lossy(dockerfile), &dockerfile_options(spec, args))
+}
+
+fn dockerfile_options<'a>(spec: &'a Spec, args: &'a [(String, String)]) -> DockerfileOptions<'a> {
+    DockerfileOptions {
         args: args.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect(),
         target: spec.target.as_deref(),
         platform: spec.platform.as_deref(),
-    };
-    read_dockerfile(&String::from_utf8_lossy(dockerfile), &options)
+    }
+}
+
+/// The images of the stack that a Dockerfile builds on.
+struct OwnBases {
+    /// By the references in the Dockerfile, the names of the very images that are meant.
+    pins: BTreeMap<String, String>,
+    /// Whether all of them are known.
+    is_known: bool,
+}
+
+/// Adds those of the bases that the stack builds itself, by their IDs, and takes them from the others: what their
+/// repository's `latest` is in the engine has nothing to do with them.
+fn own_bases(
+    world: &World,
+    name: &str,
+    reading: &mut DockerfileReading,
+    manifest: &mut Manifest,
+) -> Result<OwnBases, StepError> {
+    let mut own = OwnBases { pins: BTreeMap::new(), is_known: true };
+    for reference in std::mem::take(&mut reading.bases) {
+        let Some(base) = base_of_stack(world.stack(), name, &reference) else {
+            reading.bases.push(reference);
+            continue;
+        };
+        let is_direct = |image| Ok::<_, StepError>(spec(world, image)?.load == LoadMode::Direct);
+        if is_direct(name)? != is_direct(base)? {
+            let reason = format!("{name} is built in another engine than {base}, which it is built from");
+            return Err(
+                StepError::new(Class::Input, reason).with_diagnosis("try `load = \"direct\"` for both, or for none")
+            );
+        }
+        let is_new = !manifest.inputs().any(|input| input.group == Group::Image && *input.name == **base);
+        match world.image(base) {
+            Known::Yes((repository, id)) => {
+                own.pins.insert(reference, id_tag(&repository, &id));
+                if is_new {
+                    manifest.digest(Group::Image, &**base, id);
+                }
+            }
+            Known::After(step) => {
+                own.is_known = false;
+                if is_new {
+                    manifest.unknown(Group::Image, &**base, step);
+                }
+            }
+        }
+    }
+    Ok(own)
+}
+
+/// The Dockerfile that the engine gets.
+fn pinned(
+    spec: &Spec,
+    dockerfile: &[u8],
+    args: &[(String, String)],
+    pins: &BTreeMap<String, String>,
+) -> Result<Vec<u8>, StepError> {
+    if pins.is_empty() {
+        return Ok(dockerfile.to_vec());
+    }
+    let text = String::from_utf8_lossy(dockerfile);
+    let pinned = pin_bases(&text, &dockerfile_options(spec, args), pins);
+    pinned.map(String::into_bytes).map_err(|Unpinned { reference, line }| {
+        let place =
+            format!("line {line} of {} names the image {reference} of this stack in parts", spec.dockerfile.text);
+        StepError::new(Class::Input, place).with_diagnosis("try to write the name as one word")
+    })
 }
 
 fn context(world: &World, spec: &Spec, scope: Scope) -> Result<Context, StepError> {
@@ -364,7 +445,7 @@ pub(super) async fn execute(
             Err(DockerError::Outgrown { path }) if reach == Reach::Narrowed => {
                 tracing::debug!(path, "the build outgrew its narrowed context");
                 reach = Reach::Whole;
-                let (manifest, build) = read(world, spec, engine, reach, Bases::Now).await?;
+                let (manifest, build) = read(world, name, engine, reach, Bases::Now).await?;
                 inputs = build.map(|build| Inputs { manifest, build });
                 continue;
             }
@@ -376,7 +457,7 @@ pub(super) async fn execute(
             }
             Err(error) => return Err(of_build(error)),
         };
-        let (now, again) = read(world, spec, engine, reach, Bases::Now).await?;
+        let (now, again) = read(world, name, engine, reach, Bases::Now).await?;
         if let Some(changed) = difference(&manifest, &now) {
             speaker.warn(&format!("{changed} changed while the image was being built; building again"));
             inputs = again.map(|build| Inputs { manifest: now, build });

@@ -133,6 +133,12 @@ fn a_chart_of_every_kind_becomes_ready_and_rests() {
         assert!(told, "{ready}: {}", run.stdout);
     }
     assert_eq!(with_outcome(&project.apply(), "skipped").len(), 2, "at rest");
+    // More are expected: that is seen with nothing else changed.
+    project.edit("stack.toml", "workloads = 5", "workloads = 6");
+    let too_few = "release web has 5 workloads, and 6 were expected";
+    assert_eq!(project.plan()["chart:web"], ("run".into(), too_few.into()));
+    let run = project.stack(&["apply", "--format", "json"]).expect_code(1);
+    assert_eq!(reason(&run, "chart:web"), too_few);
 }
 
 /// A check is looked at before its turn. What was seen then is worth nothing once its chart has changed.

@@ -55,8 +55,6 @@ backoff = "4s"
 A = "${var.plain}"
 [image.a.labels]
 l = "v"
-[image.a.contexts]
-base = "docker-image://busybox"
 [[image.a.secrets]]
 id = "one"
 src = "one.txt"

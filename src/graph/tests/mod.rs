@@ -78,14 +78,17 @@ fn an_image_needs_the_images_it_is_built_from() {
          [image.app]\ncontext = \"a\"\nargs = { BASE = \"${image.base.ref}\" }\n[image.other]\ncontext = \"a\"\n",
         &[
             ("app", "todo-base"),
-            ("app", "host:5000/tools:1@sha256:00"),
+            ("app", "host:5000/tools:1"),
+            // A digest means exactly that image, and nothing starts from itself.
+            ("other", "host:5000/tools:1@sha256:00"),
+            ("base", "todo-base:before"),
             ("other", "todo-base:latest"),
             ("base", "busybox"),
         ],
     );
     assert_eq!(
         needs(&graph, "build:app"),
-        ["build:base: refers to `${image.base.ref}`", "build:tools: Dockerfile says FROM host:5000/tools:1@sha256:00"]
+        ["build:base: refers to `${image.base.ref}`", "build:tools: Dockerfile says FROM host:5000/tools:1"]
     );
     assert_eq!(needs(&graph, "build:other"), ["build:base: Dockerfile says FROM todo-base:latest"]);
     assert!(needs(&graph, "build:base").is_empty());

@@ -14,7 +14,7 @@ mod read;
 mod walk;
 
 pub use cache::{Digest, DigestCache};
-pub use dockerfile::{DockerfileOptions, DockerfileReading, read_dockerfile};
+pub use dockerfile::{DockerfileOptions, DockerfileReading, Unpinned, pin_bases, read_dockerfile};
 pub use error::ContextError;
 pub use ignore::{BadPattern, Ignore, Matched};
 pub use narrow::Narrow;

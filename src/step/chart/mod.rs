@@ -166,9 +166,7 @@ async fn wait(
     for warning in &report.warnings {
         speaker.warn(warning);
     }
-    if let Some(expected) = spec.workloads.filter(|&expected| report.workloads < expected as usize) {
-        let found = report.workloads;
-        let reason = format!("release {} has {found} workloads, and {expected} were expected", release.name);
+    if let Some(reason) = observe::too_few(spec, &release.name, report.workloads) {
         return Err(StepError::new(Class::Input, reason)
             .with_diagnosis("try to see which values switch them off; or correct `workloads` in the stack file"));
     }

@@ -79,13 +79,21 @@ async fn condition(
     let seen = seen.map_err(of_kube)?;
     let edited = seen.drift.iter().map(ToString::to_string).collect::<Vec<_>>();
     let unready = seen.unready().filter(|_| spec.wait);
-    let unready = unready.map(|one| format!("{} is not ready: {}", one.object, one.detail)).collect::<Vec<_>>();
+    let unready = unready.map(|one| format!("{} is not ready: {}", one.object, one.detail));
+    let unready = unready.chain(too_few(spec, &release.name, seen.workloads())).collect::<Vec<_>>();
     // What was edited is repaired by an upgrade; what is only not ready is waited for.
     Ok(match (edited.is_empty(), unready.is_empty()) {
         (false, _) => (Effect::Wrong(edited), false),
         (true, false) => (Effect::Wrong(unready), true),
         (true, true) => (Effect::Intact(format!("revision {} is deployed and ready", release.revision)), false),
     })
+}
+
+/// Told when a release that is waited for has fewer workloads than the stack file expects.
+pub(super) fn too_few(spec: &Spec, release: &str, found: usize) -> Option<String> {
+    let expected = spec.workloads.filter(|&expected| spec.wait && found < expected as usize)?;
+    let workloads = if found == 1 { "workload" } else { "workloads" };
+    Some(format!("release {release} has {found} {workloads}, and {expected} were expected"))
 }
 
 /// Whether the release says itself that this stack installed it, which it does even when the record is lost.

@@ -10,7 +10,7 @@ use super::drift::{Drift, Live};
 use super::error::KubeError;
 use super::kinds::Kind;
 use super::object::Object;
-use super::ready::{Assessment, Progress, Rules, World, assess, observe_ready, takes_time};
+use super::ready::{Assessment, Progress, Rules, World, assess, is_workload, observe_ready, takes_time};
 use super::snapshot::Snapshot;
 
 /// What there is of a release's objects.
@@ -31,6 +31,11 @@ impl Observation {
     /// What is not ready.
     pub fn unready(&self) -> impl Iterator<Item = &Assessment> {
         self.assessments.iter().filter(|assessment| assessment.progress != Progress::Ready)
+    }
+
+    /// How many of the objects run pods.
+    pub fn workloads(&self) -> usize {
+        self.assessments.iter().filter(|assessment| is_workload(&assessment.object)).count()
     }
 }
 

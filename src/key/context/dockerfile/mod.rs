@@ -5,7 +5,10 @@
 //! whole context is taken, and the reason is told.
 
 mod lines;
+mod pin;
 mod words;
+
+pub use pin::{Unpinned, pin_bases};
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -44,18 +47,7 @@ pub struct DockerfileReading {
 /// Reads a Dockerfile.
 pub fn read_dockerfile(text: &str, options: &DockerfileOptions<'_>) -> DockerfileReading {
     let lines = Lines::of(text);
-    let mut reader = Reader {
-        options,
-        escape: lines.escape,
-        globals: Variables::new(),
-        stages: Vec::new(),
-        bases: BTreeSet::new(),
-        sources: BTreeSet::new(),
-        secrets: BTreeSet::new(),
-        unknowable: Vec::new(),
-        whole: None,
-    };
-    reader.platform_variables();
+    let mut reader = Reader::new(options, lines.escape);
     reader.split(&lines.instructions);
     if let Some(frontend) = lines.syntax.as_deref().filter(|frontend| !is_dockers_own(frontend)) {
         reader.whole(format!("`# syntax={frontend}` reads the Dockerfile in its own way"));
@@ -126,6 +118,22 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
+    fn new(options: &'a DockerfileOptions<'a>, escape: char) -> Self {
+        let mut reader = Self {
+            options,
+            escape,
+            globals: Variables::new(),
+            stages: Vec::new(),
+            bases: BTreeSet::new(),
+            sources: BTreeSet::new(),
+            secrets: BTreeSet::new(),
+            unknowable: Vec::new(),
+            whole: None,
+        };
+        reader.platform_variables();
+        reader
+    }
+
     fn whole(&mut self, reason: String) {
         self.whole.get_or_insert(reason);
     }
