@@ -614,3 +614,26 @@ fn patterns_from_the_root_of_everything_are_looked_at_and_exclusions_refused() {
     project.edit("stack.toml", "inputs = [", "inputs = [\"!src/gen/**\", ");
     project.stack(&["validate"]).expect_code(2).expect_stderr("`!` does not exclude");
 }
+
+#[test]
+fn a_secret_is_hidden_in_other_forms_and_by_its_lines() {
+    let mut project = Project::empty("tasks");
+    project.write(
+        "print.py",
+        "import json, os, urllib.parse\nt = os.environ['TOKEN']\n\
+         print(json.dumps([t]), urllib.parse.quote(t))\nprint(os.environ['KEY'])\n",
+    );
+    project.write(
+        "stack.toml",
+        "[stack]\nname = \"@name@\"\n[vars]\ntoken = { env = \"TOKEN\", secret = true }\n\
+         key = { env = \"KEY\", secret = true }\n[task.a]\nrun = \"python3 print.py\"\n\
+         env = { TOKEN = \"${var.token}\", KEY = \"${var.key}\" }\n",
+    );
+    project.set_env("TOKEN", "hunter2 \"quoted\"é");
+    project.set_env("KEY", "{\nhunter\na1b2\n}");
+    let run = project.stack(&["apply", "--format", "json"]).expect_code(0);
+    let printed: Vec<_> = run.events().into_iter().filter(|event| event["event"] == "step-output").collect();
+    let lines: Vec<_> = printed.iter().map(|event| event["line"].as_str().unwrap()).collect();
+    assert_eq!(lines, ["[\"***\"] ***", "{", "***", "***", "}"]);
+    assert_no_secret_is_kept(&project);
+}
