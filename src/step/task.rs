@@ -12,7 +12,7 @@ use tokio::task::block_in_place;
 
 use super::facts::{Seen, facts};
 use super::output::{Known, Output};
-use super::ready::text;
+use super::ready::argument;
 use super::{Finished, Inspection, Speaker, StepError, World, stopped, values};
 use crate::config::{Run, Task as Spec};
 use crate::error::Class;
@@ -378,11 +378,11 @@ pub(super) async fn execute(
 fn command(world: &World, spec: &Spec) -> Result<Command, StepError> {
     let mut command = match &spec.run {
         Run::Argv(argv) => {
-            let argv = argv.iter().map(|word| text(world, word)).collect::<Result<Vec<_>, _>>()?;
+            let argv = argv.iter().map(|word| argument(world, word)).collect::<Result<Vec<_>, _>>()?;
             let mut words = argv.into_iter();
             Command::new(words.next().unwrap_or_default()).args(words)
         }
-        Run::Shell(line) => Command::shell(text(world, line)?),
+        Run::Shell(line) => Command::shell(argument(world, line)?),
     };
     let cwd = spec.cwd.as_ref().map_or(&world.stack().root, |cwd| &cwd.absolute);
     command = command.cwd(cwd).grace(world.stack().limits.grace).keep(KEPT);

@@ -371,6 +371,10 @@ fn what_a_command_prints_is_not_kept_when_a_secret_is_in_it() {
     assert_eq!(lines(&project, "log"), 3);
     let why = project.stack(&["why", "task:use"]).expect_code(0);
     assert!(!why.stdout.contains("hunter"), "{}", why.stdout);
+    project.edit("stack.toml", "test $SESSION =", "test ${task.login.stdout} =");
+    let run = project.stack(&["apply", "--format", "json"]).expect_code(1);
+    let reason = finished(&run, "task:use")["reason"].to_string();
+    assert!(reason.contains("among the arguments") && !run.stdout.contains("hunter"), "{}", run.stdout);
     assert_no_secret_is_kept(&project);
 }
 
