@@ -11,7 +11,7 @@ use secrecy::ExposeSecret;
 use tokio::task::block_in_place;
 
 use super::facts::{Seen, facts};
-use super::output::{Known, Output};
+use super::output::{Known, Output, Printed};
 use super::ready::argument;
 use super::{Finished, Inspection, Speaker, StepError, World, stopped, values};
 use crate::config::{Run, Task as Spec};
@@ -97,7 +97,7 @@ pub(super) fn skip_at_once(world: &World, step: StepIndex, name: &str) -> Option
     if let Some(Seen { own, stdout, outputs }) = seen
         && facts(world, step, own).is_some_and(|proof| world.proven().contains(&proof))
     {
-        return Some((intact(outputs), Output::Task { stdout }));
+        return Some((intact(outputs), Output::Task { stdout: Printed::Text(stdout) }));
     }
     // Errors are for `inspect` to tell.
     let inspection = proving(world, step, name, || look(world, step, name, Reading::OnlyKnown)).ok()??;
@@ -142,19 +142,24 @@ fn look(world: &World, step: StepIndex, name: &str, reading: Reading) -> Result<
     let spec = spec(world, name)?;
     let Some(manifest) = inputs(world, step, spec, reading)? else { return Ok(None) };
     let last = world.tasks().get(name);
+    let id = || StepId::new(StepKind::Task, name);
     let key = manifest.key().map(|key| key.to_string());
     let decision = match &last {
         _ if !spec.cache => Decision::new(Action::Run, "it runs in every apply"),
         None => match manifest.waits_for() {
             Some(step) => Decision::new(Action::Unknown, format!("depends on {step}, which has not run yet")),
+            None if world.state().unsettled.contains(&id().to_string()) => {
+                Decision::new(Action::Run, "its inputs changed while it ran the last time")
+            }
             None => Decision::new(Action::Run, "it has not run here with success yet"),
         },
         Some(last) => {
             let Some(effect) = effect(world, last, reading)? else { return Ok(None) };
             match &effect {
-                Effect::Intact(_) if last.stdout.is_none() && is_quoted(world, step) => {
-                    Decision::new(Action::Run, "what it prints is secret and was not kept, and another step wants it")
-                }
+                Effect::Intact(_) if last.stdout.is_none() && is_quoted(world, step) => Decision::new(
+                    Action::Run,
+                    "what it prints was not kept, since a secret is in it or it is too long, and another step wants it",
+                ),
                 // Equal keys have no difference to look for.
                 Effect::Intact(seen) if key.as_ref() == Some(&last.key) => Decision::new(Action::Skip, seen),
                 _ => by_record(&manifest, last.manifest().as_ref(), &effect),
@@ -162,12 +167,32 @@ fn look(world: &World, step: StepIndex, name: &str, reading: Reading) -> Result<
         }
     };
     let output = match (decision.action, last) {
-        (Action::Skip, Some(last)) => Known::Yes(Output::Task { stdout: last.stdout.clone().unwrap_or_default() }),
-        _ => Known::After(StepId::new(StepKind::Task, name)),
+        (Action::Skip, Some(last)) => {
+            // What was not kept is wanted by nobody, or it would run.
+            Known::Yes(Output::Task { stdout: Printed::Text(last.stdout.clone().unwrap_or_default()) })
+        }
+        _ => Known::After(id()),
     };
     let decision = decision.admitting(&manifest);
     let work = super::Work::Task(Box::new(Work { name: name.to_owned(), key }));
     Ok(Some(Inspection { decision, manifest, output, work }))
+}
+
+/// Fails if the step refers to what a task printed, and that was too much to be kept.
+pub(super) fn has_all_that_was_printed(world: &World, step: StepIndex) -> Result<(), StepError> {
+    let graph = world.graph();
+    for &need in graph.needs(step) {
+        if let Some(Known::Yes(Output::Task { stdout: Printed::TooLong(bytes) })) = world.output_of(need)
+            && matches!(graph.why(step, need), Some(Why::Output(_)))
+        {
+            let task = graph.id(need).name();
+            let reason =
+                format!("{} printed {bytes} bytes, and `${{task.{task}.stdout}}` holds {KEPT} at most", graph.id(need));
+            let help = "try to write it to a file that is named in the task's `outputs`, and to read that";
+            return Err(StepError::new(Class::Input, reason).with_diagnosis(help));
+        }
+    }
+    Ok(())
 }
 
 /// Whether another step refers to what it prints.
@@ -343,15 +368,16 @@ pub(super) async fn execute(
         StepError::new(Class::Environment, format!("can't write the record of tasks in .stack/: {error}"))
     };
     log.withdraw(&name).map_err(unwritable)?;
+    let id = speaker.step().to_string();
+    if world.state().unsettled.contains(&id) {
+        world.learn(|state| state.unsettled.remove(&id));
+    }
     let command = command(world, spec)?;
     let printed = process::run(&command, cancel, |stream, line| speaker.output(stream, line)).await;
     let printed = printed.map_err(|error| failed(spec, &error))?;
-    let stdout = if printed.stdout_dropped == 0 {
-        printed.stdout_text().trim_end_matches(['\n', '\r']).to_owned()
-    } else {
-        speaker
-            .warn(&format!("it printed more than {KEPT} bytes, which is more than ${{task.{name}.stdout}} can hold"));
-        String::new()
+    let stdout = match printed.stdout_dropped {
+        0 => Printed::Text(printed.stdout_text().trim_end_matches(['\n', '\r']).to_owned()),
+        dropped => Printed::TooLong(printed.stdout.len() as u64 + dropped),
     };
     let (outputs, now) = block_in_place(|| {
         let outputs = made(world, spec)?;
@@ -366,11 +392,16 @@ pub(super) async fn execute(
     match now.and_then(|now| now.recorded()) {
         Some(now) if key.as_ref().is_some_and(|key| *key == now.key.to_string()) => {
             let effect = effect_id(&now.key.to_string(), &outputs);
-            let is_secret = world.redactor().text(&stdout) != stdout;
-            let kept = (!is_secret).then(|| stdout.clone());
+            let kept = match &stdout {
+                Printed::Text(text) => Some(text.clone()).filter(|text| world.redactor().text(text) == *text),
+                Printed::TooLong(_) => None,
+            };
             log.put(&name, TaskRecord::new(&now, effect, kept, outputs)).map_err(unwritable)?;
         }
-        _ => speaker.warn("its inputs changed while it ran, so it will run again the next time"),
+        _ => {
+            speaker.warn("its inputs changed while it ran, so it will run again the next time");
+            world.learn(|state| state.unsettled.insert(id));
+        }
     }
     Ok(Finished { output: Output::Task { stdout }, note })
 }

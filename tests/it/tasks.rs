@@ -641,3 +641,49 @@ fn a_secret_is_hidden_in_other_forms_and_by_its_lines() {
     assert_eq!(lines, ["[\"***\"] ***", "{", "***", "***", "}"]);
     assert_no_secret_is_kept(&project);
 }
+
+#[test]
+fn a_task_that_changes_its_own_inputs_is_told_so() {
+    let project = Project::empty("tasks");
+    project.write(
+        "stack.toml",
+        "[stack]\nname = \"@name@\"\n[task.a]\nrun = \"echo more >> in.txt; test ! -e bad\"\ninputs = [\"in.txt\"]\n",
+    );
+    project.write("in.txt", "one\n");
+    let why = |project: &Project| project.plan()["task:a"].1.clone();
+    assert_eq!(why(&project), "it has not run here with success yet");
+    let run = project.stack(&["apply", "--format", "json"]).expect_code(0);
+    assert!(run.stdout.contains("its inputs changed while it ran"), "{}", run.stdout);
+    assert_eq!(why(&project), "its inputs changed while it ran the last time");
+    project.write("bad", "");
+    project.stack(&["apply"]).expect_code(1);
+    assert_eq!(why(&project), "it has not run here with success yet", "the last time it failed");
+    fs::remove_file(project.path().join("bad")).unwrap();
+    project.edit("stack.toml", "echo more >> in.txt; ", "");
+    assert_eq!(done(&project), ["task:a"]);
+    assert_eq!(done(&project), NONE);
+}
+
+#[test]
+fn what_is_too_long_to_be_kept_fails_the_step_that_wants_it() {
+    let project = Project::empty("tasks");
+    project.write(
+        "stack.toml",
+        "[stack]\nname = \"@name@\"\n[task.long]\nrun = \"head -c 1100000 /dev/zero | tr '\\\\0' x; echo ran >> log\"\n",
+    );
+    assert_eq!(done(&project), ["task:long"]);
+    assert_eq!(done(&project), NONE, "nobody wants it");
+    project.append("stack.toml", "[task.use]\nrun = \"test -n $TEXT\"\nenv = { TEXT = \"${task.long.stdout}\" }\n");
+    for times in 2..=3 {
+        let run = project.stack(&["apply", "--format", "json"]).expect_code(1);
+        let failed = finished(&run, "task:use");
+        assert_eq!(
+            failed["reason"],
+            "task:long printed 1100000 bytes, and `${task.long.stdout}` holds 1048576 at most"
+        );
+        assert!(failed["diagnosis"].as_str().unwrap().contains("outputs"), "{failed}");
+        assert_eq!(lines(&project, "log"), times);
+    }
+    project.edit("stack.toml", "head -c 1100000", "head -c 1000");
+    assert_eq!(done(&project), ["task:long", "task:use"]);
+}
