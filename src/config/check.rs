@@ -282,6 +282,11 @@ fn check_text(text: &str, span: Span, shape: &Shape, key: Option<&Key>, context:
         Shape::Path if text.is_empty() => {
             context.report(ConfigError::new(format!("{} is empty", named(key))).label(span, "expected a path"));
         }
+        Shape::Glob if text.starts_with('!') => context.report(
+            ConfigError::new("a pattern can't take files away")
+                .label(span, "`!` does not exclude")
+                .help("name only the files that are meant, such as \"src/**/*.py\"; for a file whose name begins with `!`, write \"./!…\""),
+        ),
         Shape::Glob => {
             // Most patterns are plain paths: those need no parsing.
             if text.contains(['*', '?', '[', '{', '\\'])

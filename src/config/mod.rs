@@ -14,6 +14,7 @@ mod facts;
 mod files;
 mod find;
 mod keys;
+mod masked;
 mod model;
 mod names;
 mod parts;
@@ -115,9 +116,11 @@ fn read(
     let text = source.inner();
     let mut context = Context { text, source: Arc::clone(&source), syntax_errors: false, errors: Vec::new() };
     let mut tree = tree::parse(&mut context);
+    masked::mask(&tree, shown, &mut context);
     if context.syntax_errors {
         return Err(ConfigErrors::new(shown, context.errors));
     }
+    let shown_source = Arc::clone(&context.source);
     let overlaid = choose_profiles(&mut tree, options, &mut context);
 
     let names = names::Names::new(&tree);
@@ -153,7 +156,7 @@ fn read(
             check::check(&tree, &shape::Shape::Table(&keys::ROOT), None, Mode::Whole, &mut own);
             own.errors
         },
-        || model(&whole, path, &source, options),
+        || model(&whole, path, &shown_source, options),
     );
     context.errors.extend(checked);
     semantics::check_needs(&tree, &names, &mut context);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::context::Context;
 use super::error::{ConfigError, nearest};
-use super::model::{ChartSource, Check, Driver, LoadMode, StackFile};
+use super::model::{ChartSource, Check, Driver, LoadMode, Run, StackFile};
 use super::names::Names;
 use super::span::Span;
 use super::tree::{Node, NodeKind};
@@ -28,6 +28,38 @@ pub(super) fn check(stack: &StackFile, tree: &Node<'_>, context: &mut Context<'_
     check_images(stack, context);
     check_pools(stack, tree, context);
     check_loads(stack, context);
+    check_arguments(stack, context);
+}
+
+/// Reports secrets among the arguments of commands: whoever is on the machine can read those.
+fn check_arguments(stack: &StackFile, context: &mut Context<'_>) {
+    const BY_ENV: &str =
+        "give it by the environment: `env = { TOKEN = \"${var.…}\" }`, and `$TOKEN` in a line for the shell";
+    let tasks = stack.tasks.iter().map(|(name, task)| (("task", name), &task.run));
+    let checks = stack.ready.iter().filter_map(|(name, ready)| match &ready.check {
+        Check::Run { run, .. } => Some((("check", name), run)),
+        _ => None,
+    });
+    let commands = tasks.chain(checks).map(|(what, run)| {
+        let words = match run {
+            Run::Argv(words) => words.as_slice(),
+            Run::Shell(line) => std::slice::from_ref(line),
+        };
+        (what, words, BY_ENV)
+    });
+    let renderers = stack.charts.iter().map(|(name, chart)| {
+        let help = "let the post-renderer read it from the environment that `stack` was started in, or from a file";
+        (("the post-renderer of chart", name), chart.post_render.as_slice(), help)
+    });
+    for ((what, name), words, help) in commands.chain(renderers) {
+        for word in words.iter().filter(|word| word.is_secret()) {
+            context.report(
+                ConfigError::new(format!("a secret is among the arguments of {what} `{name}`"))
+                    .label(word.span(), "every user of this machine could read it in the list of processes")
+                    .help(help),
+            );
+        }
+    }
 }
 
 fn check_cluster(stack: &StackFile, tree: &Node<'_>, context: &mut Context<'_>) {

@@ -4,6 +4,7 @@ pub mod context;
 mod explain;
 pub mod files;
 mod helmignore;
+mod links;
 mod manifest;
 pub mod patterns;
 mod recorded;

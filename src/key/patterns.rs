@@ -1,16 +1,20 @@
 //! The files that patterns such as `app/**/*.py` mean, found without looking at more folders than they can be in.
 //!
 //! A pattern is relative to a folder and written with `/`. `*`, `?`, `[…]` and `{…}` stay within a name, `**` does not.
-//! A pattern that names a folder means everything in it. Links to files are followed, links to folders are not, and
-//! `.git` and `.stack` are never entered.
+//! A pattern that names a folder means everything in it. Links to files are followed, and so are links to folders that
+//! stay in the folder of the patterns (see `links.rs`). `.git` and `.stack` are never entered.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use globset::{GlobBuilder, GlobMatcher};
 
 use super::context::FileStat;
+pub use super::links::Link;
+use super::links::{self, Met};
 use crate::error::Class;
 
 /// Patterns of files.
@@ -26,6 +30,13 @@ pub struct Match {
     pub path: String,
     /// What the system says of it.
     pub stat: FileStat,
+    /// Whether its owner may execute it.
+    pub executable: bool,
+}
+
+/// Whether the owner of a file may execute it.
+pub fn is_executable(data: &fs::Metadata) -> bool {
+    data.permissions().mode() & 0o100 != 0
 }
 
 /// What patterns match.
@@ -33,7 +44,9 @@ pub struct Match {
 pub struct Matches {
     /// The files, sorted by path, each once.
     pub files: Vec<Match>,
-    /// The patterns that match nothing.
+    /// The links to folders that were met and not followed, sorted by path, each once.
+    pub links: Vec<Link>,
+    /// The patterns that match no file.
     pub empty: Vec<String>,
 }
 
@@ -87,7 +100,7 @@ enum Rule {
     Glob(Box<GlobMatcher>, Option<usize>),
 }
 
-/// Whether a pattern is nothing but a path, written in the simplest way.
+/// Whether a pattern is nothing but a path, written in the simplest way, below the folder of the patterns.
 pub fn is_plain(text: &str) -> bool {
     !text.contains(['*', '?', '[', '{', '\\', '!']) && text.split('/').all(|part| !matches!(part, "" | "." | ".."))
 }
@@ -110,7 +123,7 @@ impl Patterns {
         let mut matches = Matches::default();
         for pattern in &self.patterns {
             let before = matches.files.len();
-            pattern.find(root, &mut matches.files)?;
+            pattern.find(root, &mut matches)?;
             if matches.files.len() == before {
                 matches.empty.push(pattern.text.clone());
             }
@@ -119,6 +132,8 @@ impl Patterns {
             matches.files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
             matches.files.dedup_by(|a, b| a.path == b.path);
         }
+        matches.links.sort_unstable();
+        matches.links.dedup();
         Ok(matches)
     }
 }
@@ -128,15 +143,24 @@ impl Patterns {
     /// for the nearest one above.
     pub fn folders(&self, root: &Path) -> Vec<PathBuf> {
         let mut folders = Vec::new();
+        let mut links = Vec::new();
         for Pattern { base, rule, .. } in &self.patterns {
             let start = root.join(base);
             match rule {
                 Rule::Literal if !start.is_dir() => folders.extend(nearest(start.parent().unwrap_or(root))),
                 Rule::Within(_) => folders.extend(nearest(&start)),
-                Rule::Glob(_, Some(depth)) => folders_below(&start, *depth, &mut folders),
+                Rule::Glob(_, Some(depth)) => below(&start, *depth, &mut folders, &mut links),
                 Rule::Literal | Rule::Below(_) | Rule::Glob(_, None) => {
-                    folders_below(&start, usize::MAX, &mut folders);
+                    below(&start, usize::MAX, &mut folders, &mut links);
                 }
+            }
+        }
+        let mut seen = HashSet::new();
+        while let Some(link) = links.pop() {
+            if let Some(real) = links::followed(root, &link)
+                && seen.insert(real.clone())
+            {
+                below(&real, usize::MAX, &mut folders, &mut links);
             }
         }
         folders
@@ -150,15 +174,25 @@ fn nearest(path: &Path) -> Option<PathBuf> {
 
 /// A folder and those at most `depth` below it, without those of tools. What can't be read is left out.
 pub fn folders_below(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) {
+    below(folder, depth, found, &mut Vec::new());
+}
+
+/// The same, and the links on the way.
+fn below(folder: &Path, depth: usize, found: &mut Vec<PathBuf>, links: &mut Vec<PathBuf>) {
     if !folder.is_dir() {
         return found.extend(nearest(folder));
     }
     let mut todo = vec![(folder.to_owned(), depth)];
     while let Some((folder, depth)) = todo.pop() {
-        let entries = fs::read_dir(&folder).into_iter().flatten().flatten();
-        let folders = entries.filter(|entry| depth > 0 && entry.file_type().is_ok_and(|kind| kind.is_dir()));
-        let wanted = folders.filter(|entry| entry.file_name() != ".git" && entry.file_name() != ".stack");
-        todo.extend(wanted.map(|entry| (entry.path(), depth.saturating_sub(1))));
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten().filter(|_| depth > 0) {
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() && !links::is_of_tools(&entry.file_name()) => {
+                    todo.push((entry.path(), depth.saturating_sub(1)));
+                }
+                Ok(kind) if kind.is_symlink() => links.push(entry.path()),
+                Ok(_) | Err(_) => {}
+            }
+        }
         found.push(folder);
     }
 }
@@ -169,14 +203,17 @@ impl Pattern {
         let special = |part: &str| part.contains(['*', '?', '[', '{', '\\', '!']);
         let parts: Vec<&str> = clean.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
         let fixed = parts.iter().take_while(|part| !special(part)).count();
-        let base = parts[..fixed].join("/");
+        // What begins at the root of everything goes on to do so.
+        let top = if clean.starts_with('/') { "/" } else { "" };
+        let base = format!("{top}{}", parts[..fixed].join("/"));
         let rule = match &parts[fixed..] {
             [] => Rule::Literal,
             ["**"] => Rule::Below(String::new()),
             ["**", last] if let Some(suffix) = plain_suffix(last) => Rule::Below(suffix),
             [last] if let Some(suffix) = plain_suffix(last) => Rule::Within(suffix),
             rest => {
-                let glob = GlobBuilder::new(&parts.join("/")).literal_separator(true).backslash_escape(true).build();
+                let whole = format!("{top}{}", parts.join("/"));
+                let glob = GlobBuilder::new(&whole).literal_separator(true).backslash_escape(true).build();
                 let glob = glob.map_err(|source| PatternsError::Invalid { text: text.to_owned(), source })?;
                 let deep = rest.iter().any(|part| part.contains("**") || part.contains('{'));
                 Rule::Glob(Box::new(glob.compile_matcher()), (!deep).then(|| rest.len() - 1))
@@ -185,25 +222,60 @@ impl Pattern {
         Ok(Self { text: text.to_owned(), base, rule })
     }
 
-    fn find(&self, root: &Path, found: &mut Vec<Match>) -> Result<(), PatternsError> {
+    fn find(&self, root: &Path, found: &mut Matches) -> Result<(), PatternsError> {
         let start = if self.base.is_empty() { root.to_owned() } else { root.join(&self.base) };
         match &self.rule {
             Rule::Literal => match fs::metadata(&start) {
                 Ok(data) if data.is_file() => {
-                    found.push(Match { path: self.base.clone(), stat: FileStat::of(&data) });
+                    found.files.push(Match::new(self.base.clone(), &data));
                     Ok(())
                 }
-                Ok(data) if data.is_dir() => walk(start, &self.base, usize::MAX, &|_, _| true, found),
+                Ok(data) if data.is_dir() => self.walk(root, start, usize::MAX, &|_, _| true, found),
                 Ok(_) => Ok(()),
                 Err(error) if is_absent(&error) => Ok(()),
                 Err(source) => Err(PatternsError::Io { path: start, source }),
             },
-            Rule::Below(suffix) => walk(start, &self.base, usize::MAX, &|_, name| name.ends_with(&**suffix), found),
-            Rule::Within(suffix) => walk(start, &self.base, 0, &|_, name| name.ends_with(&**suffix), found),
+            Rule::Below(suffix) => self.walk(root, start, usize::MAX, &|_, name| name.ends_with(&**suffix), found),
+            Rule::Within(suffix) => self.walk(root, start, 0, &|_, name| name.ends_with(&**suffix), found),
             Rule::Glob(glob, depth) => {
-                walk(start, &self.base, depth.unwrap_or(usize::MAX), &|path, _| glob.is_match(path), found)
+                self.walk(root, start, depth.unwrap_or(usize::MAX), &|path, _| glob.is_match(path), found)
             }
         }
+    }
+
+    /// Adds the files in `start`, and at most `depth` folders below it, that are `wanted` by relative path and name; and
+    /// those behind the links to folders on the way.
+    fn walk(
+        &self,
+        root: &Path,
+        start: PathBuf,
+        depth: usize,
+        wanted: &dyn Fn(&str, &str) -> bool,
+        found: &mut Matches,
+    ) -> Result<(), PatternsError> {
+        let mut met = Vec::new();
+        walk(start.clone(), &self.base, depth, wanted, &mut found.files, &mut met)?;
+        if met.is_empty() {
+            return Ok(());
+        }
+        let reach = match &self.rule {
+            Rule::Glob(_, Some(_)) => links::Reach::Limited,
+            Rule::Glob(_, None) => links::Reach::Deep,
+            Rule::Literal | Rule::Below(_) | Rule::Within(_) => links::Reach::Whole,
+        };
+        let mut links = links::Links::new(root, &start, reach, met);
+        while let Some(Met { path, full, depth }) = links.next(&mut found.links) {
+            let mut met = Vec::new();
+            walk(full, &path, depth.saturating_sub(1), wanted, &mut found.files, &mut met)?;
+            links.add(met);
+        }
+        Ok(())
+    }
+}
+
+impl Match {
+    fn new(path: String, data: &fs::Metadata) -> Self {
+        Self { path, stat: FileStat::of(data), executable: is_executable(data) }
     }
 }
 
@@ -213,17 +285,19 @@ fn plain_suffix(part: &str) -> Option<String> {
     (!suffix.contains(['*', '?', '[', '{', '\\', '!', ']', '}'])).then(|| suffix.to_owned())
 }
 
-fn is_absent(error: &io::Error) -> bool {
+pub(super) fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-/// Adds the files in `folder`, and at most `depth` folders below it, that are `wanted` by relative path and name.
+/// Adds the files in `folder`, and at most `depth` folders below it, that are `wanted` by relative path and name, and the
+/// links to folders that such files may be behind.
 fn walk(
     folder: PathBuf,
     base: &str,
     depth: usize,
     wanted: &dyn Fn(&str, &str) -> bool,
     found: &mut Vec<Match>,
+    met: &mut Vec<Met>,
 ) -> Result<(), PatternsError> {
     let mut todo = vec![(folder, base.to_owned(), depth)];
     while let Some((folder, base, depth)) = todo.pop() {
@@ -237,24 +311,36 @@ fn walk(
             let entry = entry.map_err(failed)?;
             let name = entry.file_name();
             let name = name.to_string_lossy();
-            let path = || if base.is_empty() { name.clone().into_owned() } else { format!("{base}/{name}") };
+            let path = || {
+                if base.is_empty() {
+                    name.clone().into_owned()
+                } else {
+                    format!("{}/{name}", base.trim_end_matches('/'))
+                }
+            };
             let kind = entry.file_type().map_err(failed)?;
             if kind.is_dir() {
-                if depth > 0 && name != ".git" && name != ".stack" {
+                if depth > 0 && !links::is_of_tools(&entry.file_name()) {
                     todo.push((entry.path(), path(), depth - 1));
                 }
                 continue;
             }
             let path = path();
-            if !wanted(&path, &name) {
+            let is_wanted = wanted(&path, &name);
+            // Behind a link there may be a folder, whatever the link is called.
+            let may_lead_on = kind.is_symlink() && depth > 0;
+            if !is_wanted && !may_lead_on {
                 continue;
             }
             // The entry knows its folder, which spares the system the walk to it; but it does not follow links.
             let data = if kind.is_symlink() { fs::metadata(entry.path()) } else { entry.metadata() };
             match data {
-                Ok(data) if data.is_file() => found.push(Match { path, stat: FileStat::of(&data) }),
+                Ok(data) if data.is_file() && is_wanted => found.push(Match::new(path, &data)),
+                Ok(data) if data.is_dir() && depth > 0 && !links::is_of_tools(&entry.file_name()) => {
+                    met.push(Met { path, full: entry.path(), depth });
+                }
                 Ok(_) => {}
-                Err(error) if is_absent(&error) => {}
+                Err(error) if is_absent(&error) || !is_wanted => {}
                 Err(source) => return Err(PatternsError::Io { path: entry.path(), source }),
             }
         }
@@ -313,6 +399,7 @@ mod tests {
         std::os::unix::fs::symlink("real/a", folder.path().join("link")).unwrap();
         std::os::unix::fs::symlink("real", folder.path().join("folder")).unwrap();
         std::os::unix::fs::symlink("nowhere", folder.path().join("dangling")).unwrap();
+        // Everything behind it is matched by its own path.
         assert_eq!(found(&folder, &["**"]), ["link", "real/a"]);
         let linked = Patterns::new(["link", "real/a"]).unwrap().find(folder.path()).unwrap().files;
         assert_eq!(linked[0].stat, linked[1].stat);

@@ -49,7 +49,9 @@ impl Decision {
         Self { changes, ..Self::new(Action::Run, reason) }
     }
 
-    fn admitting(self, manifest: &Manifest) -> Self {
+    /// The same, saying what of the inputs can't be known.
+    #[must_use]
+    pub fn admitting(self, manifest: &Manifest) -> Self {
         Self { unknowable: manifest.unknowable().to_vec(), ..self }
     }
 }

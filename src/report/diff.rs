@@ -71,6 +71,9 @@ impl Console {
             if object.change != ChangeKind::Remove {
                 self.lines(object);
             }
+            if changes_a_secret(object) {
+                self.result_line(format_args!("    {dim}a secret value changes, which is not shown{dim:#}"));
+            }
         }
     }
 
@@ -90,5 +93,31 @@ impl Console {
                 self.result_line(format_args!("    {style}{sign} {}{style:#}", change.value().trim_end_matches('\n')));
             }
         }
+    }
+}
+
+/// Whether a field changes whose values look the same, since what differs in them is hidden.
+fn changes_a_secret(object: &ObjectChange) -> bool {
+    object.change == ChangeKind::Change && object.fields.iter().any(|field| field.from == field.to)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::tools::kube::{FieldChange, ObjectRef};
+
+    #[test]
+    fn a_hidden_change_is_told() {
+        let change = |from: &str, to: &str| {
+            let field = FieldChange { path: "data.a".to_owned(), from: Some(json!(from)), to: Some(json!(to)) };
+            let [api_version, kind, namespace, name] = ["v1", "ConfigMap", "default", "a"].map(str::to_owned);
+            let object = ObjectRef { api_version, kind, namespace, name };
+            let (before, after) = (String::new(), String::new());
+            ObjectChange { object, change: ChangeKind::Change, fields: vec![field], before, after }
+        };
+        assert!(changes_a_secret(&change("token=***", "token=***")));
+        assert!(!changes_a_secret(&change("mode=slow", "mode=fast")));
     }
 }

@@ -110,6 +110,11 @@ impl Applier {
         let id = world.graph().id(step);
         let inspection = inspect(world, step).await?;
         let forced = world.is_forced(step);
+        let speaker = Speaker::new(id.clone(), self.events.clone(), world.redactor().clone());
+        // A task that is skipped, and should not be, is noticed by nobody else.
+        if inspection.decision.action != Action::Skip || forced || id.kind() == StepKind::Task {
+            inspection.manifest.unknowable().iter().for_each(|sentence| speaker.warn(sentence));
+        }
         let reason = match inspection.decision.action {
             Action::Skip if !forced => {
                 world.keep_manifest(id, &inspection.manifest);
@@ -124,10 +129,6 @@ impl Applier {
                 return Err(StepError::new(Class::Input, reason).with_diagnosis("try again without --no-deps"));
             }
         };
-        let speaker = Speaker::new(id.clone(), self.events.clone(), world.redactor().clone());
-        for sentence in inspection.manifest.unknowable() {
-            speaker.warn(sentence);
-        }
         step::announce(world, id.kind(), &self.events);
         speaker.started(attempt, &reason);
         // A build keeps its own: it may have been of newer files than these.

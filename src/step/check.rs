@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::condition::Question;
-use super::ready::text;
+use super::ready::{argument, text};
 use super::{Speaker, StepError, World, of_kube, watching};
 use crate::config::{Check, HttpCheck, HttpTarget, Ready as Spec, Run, Template};
 use crate::error::Class;
@@ -97,11 +97,11 @@ pub(super) async fn once(
         Check::Run { run, env } => {
             let mut command = match run {
                 Run::Argv(argv) => {
-                    let argv = argv.iter().map(|word| text(world, word)).collect::<Result<Vec<_>, _>>()?;
+                    let argv = argv.iter().map(|word| argument(world, word)).collect::<Result<Vec<_>, _>>()?;
                     let mut words = argv.into_iter();
                     Command::new(words.next().unwrap_or_default()).args(words)
                 }
-                Run::Shell(line) => Command::shell(text(world, line)?),
+                Run::Shell(line) => Command::shell(argument(world, line)?),
             };
             command = command.cwd(&world.stack().root);
             for (name, value) in env {

@@ -1,6 +1,7 @@
 //! Everything that a task's decision follows from, as one hash, taken without reading a file.
 //!
-//! A file stands in it by what the system says of it, so equal facts mean equal contents exactly as far as the cache of
+//! A file stands in it by what the system says of it (of which the time of the last change of its metadata tells who may
+//! execute it, too), so equal facts mean equal contents exactly as far as the cache of
 //! digests is to be trusted; and facts are only ever recorded when that cache trusts every file among them. Whatever is
 //! not plain (a secret, an output of another step in the command) leaves no facts, and the task is looked at as usual.
 
@@ -22,7 +23,8 @@ use crate::store::{Proof, TaskView};
 ///
 /// - 1: the first.
 /// - 2: what the needs put out comes last, by itself.
-const VERSION: u32 = 2;
+/// - 3: the keys hold who may execute a file, and links to folders.
+const VERSION: u32 = 3;
 
 /// The files beside a stack file, as the system describes them.
 #[derive(Debug)]
@@ -56,8 +58,8 @@ impl Files {
         facts.inputs(spec)?;
         facts.add(last.key.as_bytes());
         facts.add(last.effect.as_bytes());
-        for (path, digest) in &last.outputs {
-            facts.add(*digest);
+        for (path, made) in &last.outputs {
+            facts.add(&made.digest);
             if !facts.file(path)? {
                 return None;
             }
@@ -157,9 +159,15 @@ impl Facts<'_> {
             return spec.inputs.iter().try_for_each(|file| self.file(&file.value).map(drop));
         }
         let patterns = Patterns::new(spec.inputs.iter().map(|pattern| &*pattern.value)).ok()?;
-        for file in patterns.find(&self.files.root).ok()?.files {
+        let found = patterns.find(&self.files.root).ok()?;
+        for file in found.files {
             self.add(file.path.as_bytes());
             self.stat(&file.stat)?;
+        }
+        self.add(b"links");
+        for link in found.links {
+            self.add(link.path.as_bytes());
+            self.add(link.target.as_bytes());
         }
         Some(())
     }

@@ -167,6 +167,7 @@ fn stopped() -> StepError {
 /// When an input can't be read or the effect can't be looked at.
 pub async fn inspect(world: &World, step: StepIndex) -> Result<Inspection, StepError> {
     let id = world.graph().id(step);
+    task::has_all_that_was_printed(world, step)?;
     match id.kind() {
         StepKind::Cluster => cluster::inspect(world).await,
         StepKind::Build => build::inspect(world, id.name()).await,

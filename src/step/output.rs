@@ -56,8 +56,17 @@ pub enum Output {
     /// A command that ran.
     Task {
         /// What it printed on stdout, without the line end at its end.
-        stdout: String,
+        stdout: Printed,
     },
+}
+
+/// What a command printed on stdout.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Printed {
+    /// This.
+    Text(String),
+    /// So many bytes, which are too many to be kept.
+    TooLong(u64),
 }
 
 /// The tag under which an image is deployed: the first 12 hexadecimal digits of its ID.

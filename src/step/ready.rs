@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::check::{self, Verdict};
 use super::output::{Known, Output};
 use super::{Finished, Inspection, Speaker, StepError, World, stopped, values};
-use crate::config::{Check, Ready as Spec};
+use crate::config::{Check, OutputRef, Outputs, Ready as Spec};
 use crate::error::Class;
 use crate::graph::{StepId, StepKind};
 use crate::key::{Group, Manifest};
@@ -141,6 +141,21 @@ pub(super) async fn execute(
             _ = cancel.raised(CancelLevel::Terminate) => return Err(stopped()),
         }
     }
+}
+
+/// A word of a command line in a run. What a task printed may hold a secret, and then it can't be one: whoever is on the
+/// machine can read it.
+pub(super) fn argument(world: &World, template: &crate::config::Template) -> Result<String, StepError> {
+    for output in template.outputs().filter(|output| matches!(output.value, OutputRef::Task { .. })) {
+        let Some(value) = Outputs::output(world, &output.value) else { continue };
+        let shown = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        if world.redactor().text(&shown) != shown {
+            let reason = format!("`${{{}}}` holds a secret, and is among the arguments of a command", output.value);
+            let why = "every user of this machine could read it in the list of processes\ntry to give it by `env`";
+            return Err(StepError::new(Class::Input, reason).with_diagnosis(why));
+        }
+    }
+    text(world, template)
 }
 
 /// A template's text in a run, secrets included.

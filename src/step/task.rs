@@ -11,18 +11,18 @@ use secrecy::ExposeSecret;
 use tokio::task::block_in_place;
 
 use super::facts::{Seen, facts};
-use super::output::{Known, Output};
-use super::ready::text;
+use super::output::{Known, Output, Printed};
+use super::ready::argument;
 use super::{Finished, Inspection, Speaker, StepError, World, stopped, values};
 use crate::config::{Run, Task as Spec};
 use crate::error::Class;
 use crate::graph::{StepId, StepIndex, StepKind, Why};
-use crate::key::context::{Digest, FileStat};
-use crate::key::patterns::{Matches, Patterns, PatternsError};
+use crate::key::context::FileStat;
+use crate::key::patterns::{Link, Match, Matches, Patterns, PatternsError, is_executable};
 use crate::key::{Group, Manifest};
 use crate::plan::{Action, Decision, Effect, by_record};
 use crate::process::{self, Cancel, Command, ProcessError};
-use crate::store::{TaskRecord, TaskView};
+use crate::store::{Made, TaskRecord, TaskView};
 
 /// The most of a command's output that others can refer to.
 const KEPT: usize = 1 << 20;
@@ -48,7 +48,7 @@ enum Reading {
 
 /// What is known of a file's content.
 enum Content {
-    Known(Digest),
+    Known(Made),
     Gone,
     /// It would have to be read.
     Unread,
@@ -97,12 +97,15 @@ pub(super) fn skip_at_once(world: &World, step: StepIndex, name: &str) -> Option
     if let Some(Seen { own, stdout, outputs }) = seen
         && facts(world, step, own).is_some_and(|proof| world.proven().contains(&proof))
     {
-        return Some((intact(outputs), Output::Task { stdout }));
+        return Some((intact(outputs), Output::Task { stdout: Printed::Text(stdout) }));
     }
     // Errors are for `inspect` to tell.
     let inspection = proving(world, step, name, || look(world, step, name, Reading::OnlyKnown)).ok()??;
     match (inspection.decision.action, inspection.output) {
-        (Action::Skip, Known::Yes(output)) => Some((inspection.decision.reason, output)),
+        // What can't be known has to be told.
+        (Action::Skip, Known::Yes(output)) if inspection.decision.unknowable.is_empty() => {
+            Some((inspection.decision.reason, output))
+        }
         _ => None,
     }
 }
@@ -124,7 +127,9 @@ fn proving(
     };
     let before = proof(false);
     let found = look()?;
-    if let (Some(Inspection { decision: Decision { action: Action::Skip, .. }, .. }), Some(before)) = (&found, before)
+    if let (Some(Inspection { decision: Decision { action: Action::Skip, unknowable, .. }, .. }), Some(before)) =
+        (&found, before)
+        && unknowable.is_empty()
         && proof(true) == Some(before)
     {
         world.proven().insert(before);
@@ -137,19 +142,24 @@ fn look(world: &World, step: StepIndex, name: &str, reading: Reading) -> Result<
     let spec = spec(world, name)?;
     let Some(manifest) = inputs(world, step, spec, reading)? else { return Ok(None) };
     let last = world.tasks().get(name);
+    let id = || StepId::new(StepKind::Task, name);
     let key = manifest.key().map(|key| key.to_string());
     let decision = match &last {
         _ if !spec.cache => Decision::new(Action::Run, "it runs in every apply"),
         None => match manifest.waits_for() {
             Some(step) => Decision::new(Action::Unknown, format!("depends on {step}, which has not run yet")),
+            None if world.state().unsettled.contains(&id().to_string()) => {
+                Decision::new(Action::Run, "its inputs changed while it ran the last time")
+            }
             None => Decision::new(Action::Run, "it has not run here with success yet"),
         },
         Some(last) => {
             let Some(effect) = effect(world, last, reading)? else { return Ok(None) };
             match &effect {
-                Effect::Intact(_) if last.stdout.is_none() && is_quoted(world, step) => {
-                    Decision::new(Action::Run, "what it prints is secret and was not kept, and another step wants it")
-                }
+                Effect::Intact(_) if last.stdout.is_none() && is_quoted(world, step) => Decision::new(
+                    Action::Run,
+                    "what it prints was not kept, since a secret is in it or it is too long, and another step wants it",
+                ),
                 // Equal keys have no difference to look for.
                 Effect::Intact(seen) if key.as_ref() == Some(&last.key) => Decision::new(Action::Skip, seen),
                 _ => by_record(&manifest, last.manifest().as_ref(), &effect),
@@ -157,11 +167,32 @@ fn look(world: &World, step: StepIndex, name: &str, reading: Reading) -> Result<
         }
     };
     let output = match (decision.action, last) {
-        (Action::Skip, Some(last)) => Known::Yes(Output::Task { stdout: last.stdout.clone().unwrap_or_default() }),
-        _ => Known::After(StepId::new(StepKind::Task, name)),
+        (Action::Skip, Some(last)) => {
+            // What was not kept is wanted by nobody, or it would run.
+            Known::Yes(Output::Task { stdout: Printed::Text(last.stdout.clone().unwrap_or_default()) })
+        }
+        _ => Known::After(id()),
     };
+    let decision = decision.admitting(&manifest);
     let work = super::Work::Task(Box::new(Work { name: name.to_owned(), key }));
     Ok(Some(Inspection { decision, manifest, output, work }))
+}
+
+/// Fails if the step refers to what a task printed, and that was too much to be kept.
+pub(super) fn has_all_that_was_printed(world: &World, step: StepIndex) -> Result<(), StepError> {
+    let graph = world.graph();
+    for &need in graph.needs(step) {
+        if let Some(Known::Yes(Output::Task { stdout: Printed::TooLong(bytes) })) = world.output_of(need)
+            && matches!(graph.why(step, need), Some(Why::Output(_)))
+        {
+            let task = graph.id(need).name();
+            let reason =
+                format!("{} printed {bytes} bytes, and `${{task.{task}.stdout}}` holds {KEPT} at most", graph.id(need));
+            let help = "try to write it to a file that is named in the task's `outputs`, and to read that";
+            return Err(StepError::new(Class::Input, reason).with_diagnosis(help));
+        }
+    }
+    Ok(())
 }
 
 /// Whether another step refers to what it prints.
@@ -200,16 +231,28 @@ fn inputs(world: &World, step: StepIndex, spec: &Spec, reading: Reading) -> Resu
     }
     add_needs(world, step, &mut manifest);
     let found = find(world, &spec.inputs)?;
+    let waits = manifest.waits_for().is_some();
     for pattern in found.empty {
-        manifest.note(format!("no file matches the input {pattern}"));
+        let sentence = format!("no file matches the input {pattern}");
+        // A step that has not run yet may make them.
+        if waits { manifest.note(sentence) } else { manifest.cannot_know(sentence) }
     }
     for file in &found.files {
-        let digest = match content(world, &file.path, Some(&file.stat), reading)? {
-            Content::Known(digest) => digest,
+        let Made { digest, executable } = match content(world, &file.path, Some(file), reading)? {
+            Content::Known(made) => made,
             Content::Gone => return Err(unsteady(&file.path)),
             Content::Unread => return Ok(None),
         };
-        manifest.digest(Group::File, &*file.path, format!("blake3:{}", blake3::Hash::from(digest).to_hex()));
+        // Most files can't be executed, and stand as they always did.
+        let mark = if executable { "executable " } else { "" };
+        manifest.digest(Group::File, &*file.path, format!("{mark}blake3:{}", blake3::Hash::from(digest).to_hex()));
+    }
+    for link in found.links {
+        if link.leads_outside {
+            let Link { path, target, .. } = &link;
+            manifest.note(format!("{path} is a link to {target}: what is behind it is not looked at"));
+        }
+        manifest.digest(Group::File, link.path, format!("link {}", link.target));
     }
     Ok(Some(manifest))
 }
@@ -249,23 +292,23 @@ fn find(world: &World, patterns: &[crate::config::Spanned<String>]) -> Result<Ma
     patterns.find(&world.stack().root).map_err(of_patterns)
 }
 
-fn content(world: &World, path: &str, stat: Option<&FileStat>, reading: Reading) -> Result<Content, StepError> {
+fn content(world: &World, path: &str, seen: Option<&Match>, reading: Reading) -> Result<Content, StepError> {
     let digests = world.digests();
     let full = world.stack().root.join(path);
-    let stat = match stat {
-        Some(stat) => *stat,
+    let (stat, executable) = match seen {
+        Some(file) => (file.stat, file.executable),
         None => match std::fs::metadata(&full) {
-            Ok(data) => FileStat::of(&data),
+            Ok(data) => (FileStat::of(&data), is_executable(&data)),
             Err(_) => return Ok(Content::Gone),
         },
     };
     if let Some(digest) = digests.get(&stat) {
-        return Ok(Content::Known(digest));
+        return Ok(Content::Known(Made { digest, executable }));
     }
     match reading {
         Reading::OnlyKnown => Ok(Content::Unread),
         Reading::Files => match digests.digest(&full) {
-            Ok(digest) => Ok(Content::Known(digest)),
+            Ok(digest) => Ok(Content::Known(Made { digest, executable })),
             Err(_) if !full.exists() => Ok(Content::Gone),
             Err(error) => Err(StepError::of(&error, error.class(), error.help())),
         },
@@ -281,7 +324,11 @@ fn effect(world: &World, last: &TaskRecord, reading: Reading) -> Result<Option<E
     let mut wrong = Vec::new();
     for (path, expected) in &last.outputs {
         match content(world, path, None, reading)? {
-            Content::Known(digest) if digest == *expected => {}
+            Content::Known(made) if made == *expected => {}
+            Content::Known(made) if made.digest == expected.digest => wrong.push(match made.executable {
+                true => format!("its output {path} can be executed now"),
+                false => format!("its output {path} can't be executed any more"),
+            }),
             Content::Known(_) => wrong.push(format!("its output {path} was changed")),
             Content::Gone => wrong.push(format!("its output {path} is gone")),
             Content::Unread => return Ok(None),
@@ -321,15 +368,16 @@ pub(super) async fn execute(
         StepError::new(Class::Environment, format!("can't write the record of tasks in .stack/: {error}"))
     };
     log.withdraw(&name).map_err(unwritable)?;
+    let id = speaker.step().to_string();
+    if world.state().unsettled.contains(&id) {
+        world.learn(|state| state.unsettled.remove(&id));
+    }
     let command = command(world, spec)?;
     let printed = process::run(&command, cancel, |stream, line| speaker.output(stream, line)).await;
     let printed = printed.map_err(|error| failed(spec, &error))?;
-    let stdout = if printed.stdout_dropped == 0 {
-        printed.stdout_text().trim_end_matches(['\n', '\r']).to_owned()
-    } else {
-        speaker
-            .warn(&format!("it printed more than {KEPT} bytes, which is more than ${{task.{name}.stdout}} can hold"));
-        String::new()
+    let stdout = match printed.stdout_dropped {
+        0 => Printed::Text(printed.stdout_text().trim_end_matches(['\n', '\r']).to_owned()),
+        dropped => Printed::TooLong(printed.stdout.len() as u64 + dropped),
     };
     let (outputs, now) = block_in_place(|| {
         let outputs = made(world, spec)?;
@@ -344,11 +392,16 @@ pub(super) async fn execute(
     match now.and_then(|now| now.recorded()) {
         Some(now) if key.as_ref().is_some_and(|key| *key == now.key.to_string()) => {
             let effect = effect_id(&now.key.to_string(), &outputs);
-            let is_secret = world.redactor().text(&stdout) != stdout;
-            let kept = (!is_secret).then(|| stdout.clone());
+            let kept = match &stdout {
+                Printed::Text(text) => Some(text.clone()).filter(|text| world.redactor().text(text) == *text),
+                Printed::TooLong(_) => None,
+            };
             log.put(&name, TaskRecord::new(&now, effect, kept, outputs)).map_err(unwritable)?;
         }
-        _ => speaker.warn("its inputs changed while it ran, so it will run again the next time"),
+        _ => {
+            speaker.warn("its inputs changed while it ran, so it will run again the next time");
+            world.learn(|state| state.unsettled.insert(id));
+        }
     }
     Ok(Finished { output: Output::Task { stdout }, note })
 }
@@ -356,11 +409,11 @@ pub(super) async fn execute(
 fn command(world: &World, spec: &Spec) -> Result<Command, StepError> {
     let mut command = match &spec.run {
         Run::Argv(argv) => {
-            let argv = argv.iter().map(|word| text(world, word)).collect::<Result<Vec<_>, _>>()?;
+            let argv = argv.iter().map(|word| argument(world, word)).collect::<Result<Vec<_>, _>>()?;
             let mut words = argv.into_iter();
             Command::new(words.next().unwrap_or_default()).args(words)
         }
-        Run::Shell(line) => Command::shell(text(world, line)?),
+        Run::Shell(line) => Command::shell(argument(world, line)?),
     };
     let cwd = spec.cwd.as_ref().map_or(&world.stack().root, |cwd| &cwd.absolute);
     command = command.cwd(cwd).grace(world.stack().limits.grace).keep(KEPT);
@@ -395,8 +448,8 @@ fn failed(spec: &Spec, error: &ProcessError) -> StepError {
     step.with_diagnosis(diagnosis)
 }
 
-/// The files that the command was to make, with their digests.
-fn made(world: &World, spec: &Spec) -> Result<Vec<(String, Digest)>, StepError> {
+/// The files that the command was to make.
+fn made(world: &World, spec: &Spec) -> Result<Vec<(String, Made)>, StepError> {
     let found = find(world, &spec.outputs)?;
     if let Some(pattern) = found.empty.first() {
         let error = StepError::new(Class::Input, format!("it made no file that matches its output `{pattern}`"));
@@ -404,8 +457,8 @@ fn made(world: &World, spec: &Spec) -> Result<Vec<(String, Digest)>, StepError> 
     }
     let mut outputs = Vec::with_capacity(found.files.len());
     for file in found.files {
-        match content(world, &file.path, Some(&file.stat), Reading::Files)? {
-            Content::Known(digest) => outputs.push((file.path, digest)),
+        match content(world, &file.path, Some(&file), Reading::Files)? {
+            Content::Known(made) => outputs.push((file.path, made)),
             Content::Gone | Content::Unread => return Err(unsteady(&file.path)),
         }
     }
@@ -414,14 +467,16 @@ fn made(world: &World, spec: &Spec) -> Result<Vec<(String, Digest)>, StepError> 
 
 /// What makes whatever needs the task run again: its outputs, if it has any. What else it did nobody knows, so without
 /// outputs it is the run itself.
-fn effect_id(key: &str, outputs: &[(String, Digest)]) -> String {
+fn effect_id(key: &str, outputs: &[(String, Made)]) -> String {
     let mut hasher = blake3::Hasher::new();
     if outputs.is_empty() {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         hasher.update(key.as_bytes()).update(&now.as_nanos().to_le_bytes());
     }
-    for (path, digest) in outputs {
-        hasher.update(&(path.len() as u64).to_le_bytes()).update(path.as_bytes()).update(digest);
+    for (path, Made { digest, executable }) in outputs {
+        // No path is so long that its length needs the highest bit.
+        let length = path.len() as u64 | u64::from(*executable) << 63;
+        hasher.update(&length.to_le_bytes()).update(path.as_bytes()).update(digest);
     }
     format!("blake3:{}", hasher.finalize().to_hex())
 }

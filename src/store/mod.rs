@@ -22,7 +22,7 @@ pub use lock::{Holder, Lock, LockError};
 pub use manifests::Manifests;
 pub use proven::{Proof, Proven};
 pub use state::{LastOutcome, State};
-pub use tasks::{TaskLog, TaskRecord, TaskView};
+pub use tasks::{Made, TaskLog, TaskRecord, TaskView};
 
 /// The folder `.stack/` beside a stack file.
 #[derive(Debug, Clone)]

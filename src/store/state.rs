@@ -1,6 +1,6 @@
 //! What earlier runs on this machine left: hints that make the next run faster and better explained.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 
@@ -24,6 +24,9 @@ pub struct State {
     pub durations: HashMap<String, u64>,
     /// For each step that was not done or skipped in the last run that was to reach it, how it ended.
     pub outcomes: BTreeMap<String, LastOutcome>,
+    /// Tasks whose inputs changed while they ran the last time, so that what they made is made of nobody knows what.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub unsettled: BTreeSet<String>,
     /// Answers of tools that hold until the tool changes, by a name that says what they depend on.
     pub tools: BTreeMap<String, serde_json::Value>,
 }
@@ -49,8 +52,8 @@ struct Versioned<T> {
 impl State {
     /// The steps of which something is remembered.
     pub fn steps(&self) -> impl Iterator<Item = &str> {
-        let steps: std::collections::BTreeSet<_> =
-            self.durations.keys().chain(self.outcomes.keys()).map(String::as_str).collect();
+        let steps: BTreeSet<_> =
+            self.durations.keys().chain(self.outcomes.keys()).chain(&self.unsettled).map(String::as_str).collect();
         steps.into_iter()
     }
 
@@ -59,6 +62,7 @@ impl State {
         for step in steps {
             self.durations.remove(step);
             self.outcomes.remove(step);
+            self.unsettled.remove(step);
         }
     }
 

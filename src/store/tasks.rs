@@ -26,6 +26,8 @@ const VERSION: u32 = 3;
 const HEADER: usize = 8 + 4;
 /// Length and checksum.
 const FRAME: usize = 4 + 4;
+/// What follows the digest of a file that may be executed.
+const EXECUTABLE: &[u8] = b"x";
 /// The bytes of a frame with a record of a task that makes a file.
 const USUAL: usize = 512;
 
@@ -38,10 +40,19 @@ pub struct TaskRecord {
     pub effect: String,
     /// What it printed; absent where a secret was in it.
     pub stdout: Option<String>,
-    /// The files that it made, by path, with the digests of their contents.
-    pub outputs: Vec<(String, Digest)>,
+    /// The files that it made, by path.
+    pub outputs: Vec<(String, Made)>,
     /// Its inputs as JSON: read only to explain a difference.
     manifest: Vec<u8>,
+}
+
+/// A file that a task made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Made {
+    /// The digest of what is in it.
+    pub digest: Digest,
+    /// Whether its owner may execute it.
+    pub executable: bool,
 }
 
 /// A record that is looked at where it lies.
@@ -53,8 +64,8 @@ pub struct TaskView<'r> {
     pub effect: &'r str,
     /// What it printed; absent where a secret was in it.
     pub stdout: Option<&'r str>,
-    /// The files that it made, with the digests of their contents.
-    pub outputs: Vec<(&'r str, &'r Digest)>,
+    /// The files that it made.
+    pub outputs: Vec<(&'r str, Made)>,
     manifest: &'r [u8],
 }
 
@@ -64,7 +75,7 @@ impl TaskView<'_> {
             key: self.key.to_owned(),
             effect: self.effect.to_owned(),
             stdout: self.stdout.map(str::to_owned),
-            outputs: self.outputs.iter().map(|(path, digest)| ((*path).to_owned(), **digest)).collect(),
+            outputs: self.outputs.iter().map(|(path, made)| ((*path).to_owned(), *made)).collect(),
             manifest: self.manifest.to_vec(),
         }
     }
@@ -76,7 +87,7 @@ impl TaskRecord {
             key: &self.key,
             effect: &self.effect,
             stdout: self.stdout.as_deref(),
-            outputs: self.outputs.iter().map(|(path, digest)| (path.as_str(), digest)).collect(),
+            outputs: self.outputs.iter().map(|(path, made)| (path.as_str(), *made)).collect(),
             manifest: &self.manifest,
         }
     }
@@ -86,7 +97,7 @@ impl TaskRecord {
         manifest: &RecordedManifest,
         effect: String,
         stdout: Option<String>,
-        outputs: Vec<(String, Digest)>,
+        outputs: Vec<(String, Made)>,
     ) -> Self {
         let key = manifest.key.to_string();
         // Without it a difference is explained less well, and nothing else.
@@ -363,9 +374,12 @@ fn encode(task: &str, record: Option<&TaskRecord>) -> Vec<u8> {
         put(&[u8::from(record.stdout.is_some())]);
         put(record.stdout.as_deref().unwrap_or_default().as_bytes());
         put(&record.manifest);
-        for (path, digest) in &record.outputs {
+        for (path, Made { digest, executable }) in &record.outputs {
             put(path.as_bytes());
-            put(digest);
+            match executable {
+                false => put(digest),
+                true => put(&[digest.as_slice(), EXECUTABLE].concat()),
+            }
         }
     }
     bytes
@@ -389,7 +403,11 @@ fn decode(payload: &[u8]) -> Option<(&str, Option<TaskView<'_>>)> {
     let manifest = take()?;
     let mut outputs = Vec::new();
     while let Some(path) = take() {
-        outputs.push((text(path)?, take()?.try_into().ok()?));
+        let (digest, mark) = take()?.split_first_chunk()?;
+        if !mark.is_empty() && mark != EXECUTABLE {
+            return None;
+        }
+        outputs.push((text(path)?, Made { digest: *digest, executable: !mark.is_empty() }));
     }
     Some((task, Some(TaskView { key, effect, stdout, outputs, manifest })))
 }
@@ -402,7 +420,11 @@ mod tests {
     fn record(number: u8) -> TaskRecord {
         let mut manifest = Manifest::new("task");
         manifest.text(Group::Setting, "run", format!("echo {number}"));
-        let outputs = vec![("out/a".to_owned(), [number; 32]), ("out/b".to_owned(), [0; 32])];
+        let made = |digest, executable| Made { digest, executable };
+        let outputs = vec![
+            ("out/a".to_owned(), made([number; 32], false)),
+            ("out/b".to_owned(), made([0; 32], number.is_multiple_of(2))),
+        ];
         TaskRecord::new(&manifest.recorded().unwrap(), format!("effect {number}"), Some("said\n".to_owned()), outputs)
     }
 

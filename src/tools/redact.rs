@@ -1,25 +1,24 @@
 //! Keeps secret values out of what tools print.
 //!
 //! Output is redacted a whole line at a time, so that a value which arrives in two pieces is still found. A value of
-//! several lines (a key, a certificate) is hidden line by line, since that is how a tool would echo it.
+//! several lines (a key, a certificate) is hidden line by line, since that is how a tool would echo it. Values are hidden
+//! in the forms that JSON, URLs and base64 give them, too.
 
 use std::borrow::Cow;
 use std::fmt;
 
+mod forms;
+
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 
 /// What stands in the place of a secret value.
 pub const HIDDEN: &str = "***";
 
 /// Values shorter than this are not hidden: they would turn every `1` in the output into stars and are no secret.
 const SHORTEST: usize = 3;
-/// Lines of a value of several lines that are shorter than this are not hidden by themselves.
-const SHORTEST_LINE: usize = 8;
 
-/// The base64 form of longer values (a bundle of certificates) is not looked for: no tool prints it on one line, and
-/// looking for it costs more than all the rest.
+/// The base64 and percent-encoded forms of longer values (a bundle of certificates) are not looked for: no tool prints
+/// them on one line, and looking for them costs more than all the rest.
 const LONGEST_ENCODED: usize = 16 * 1024;
 
 /// Replaces known secret values by stars.
@@ -30,7 +29,8 @@ pub struct Redactor {
 }
 
 impl Redactor {
-    /// A redactor of these values, and of their base64 form, which is how Kubernetes shows a Secret.
+    /// A redactor of these values, of their base64 form, which is how Kubernetes shows a Secret, and of the forms that they
+    /// have within JSON and URLs.
     pub fn new<'a>(values: impl IntoIterator<Item = &'a str>) -> Self {
         Self::default().with(values)
     }
@@ -44,16 +44,18 @@ impl Redactor {
                 continue;
             }
             if trimmed.contains('\n') {
-                let lines = trimmed.lines().map(str::trim).filter(|line| line.len() >= SHORTEST_LINE);
-                self.values.extend(lines.map(str::to_owned));
+                for line in trimmed.lines().map(str::trim).filter(|line| is_telling(line)) {
+                    self.values.push(line.to_owned());
+                    forms::json(line, &mut self.values);
+                }
             } else {
                 self.values.push(trimmed.to_owned());
             }
+            forms::json(trimmed, &mut self.values);
             if value.len() <= LONGEST_ENCODED {
-                self.values.push(STANDARD.encode(value));
-                if trimmed.len() != value.len() {
-                    self.values.push(STANDARD.encode(trimmed));
-                }
+                forms::percent(trimmed, &mut self.values);
+                forms::base64(value, &mut self.values);
+                forms::base64(trimmed, &mut self.values);
             }
         }
         self.values.sort_unstable();
@@ -91,6 +93,11 @@ impl Redactor {
     }
 }
 
+/// Whether a line of a value of several lines is hidden by itself: `{`, `---` and the like tell nothing.
+fn is_telling(line: &str) -> bool {
+    line.len() >= SHORTEST && line.contains(char::is_alphanumeric)
+}
+
 impl fmt::Debug for Redactor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Redactor({} values)", self.values.len())
@@ -113,6 +120,43 @@ mod tests {
         let redactor = Redactor::new(["-----BEGIN KEY-----\nabcdefghijkl\nxy\n-----END KEY-----\n", "s3cret\n"]);
         assert_eq!(redactor.text("got abcdefghijkl\nand xy"), "got ***\nand xy");
         assert_eq!(redactor.line("data: czNjcmV0Cg== or czNjcmV0"), "data: *** or ***");
-        assert_eq!(format!("{redactor:?}"), "Redactor(8 values)");
+        let shown = format!("{redactor:?}");
+        assert!(shown.starts_with("Redactor(") && !shown.contains("s3cret"), "{shown}");
+    }
+
+    #[test]
+    fn hides_short_lines_of_a_value_and_not_its_punctuation() {
+        let redactor = Redactor::new(["{\n---\nuser=a\npw=b7\nk1!\n}\n"]);
+        assert_eq!(redactor.text("user=a\npw=b7\nthe k1!\n{ --- }"), "***\n***\nthe ***\n{ --- }");
+    }
+
+    #[test]
+    fn hides_what_json_makes_of_a_value() {
+        let redactor = Redactor::new(["pa\"ss\\w<&>é", "first\nsecond \"line\"\n"]);
+        for form in [
+            r#"pa\"ss\\w<&>é"#,
+            r#"pa\"ss\\w\u003c\u0026\u003eé"#,
+            r#"pa\"ss\\w<&>\u00e9"#,
+            r#"first\nsecond \"line\""#,
+            r#"second \"line\""#,
+        ] {
+            assert_eq!(redactor.line(&format!("[\"{form}\"]")), "[\"***\"]", "{form}");
+        }
+        let value = "a\tb\u{1}\r\n\"c\\";
+        assert_eq!(Redactor::new([value]).line(&serde_json::to_string(value).unwrap()), "\"***\"");
+    }
+
+    #[test]
+    fn hides_what_urls_make_of_a_value() {
+        let redactor = Redactor::new(["p/ss wörd(1)!"]);
+        for form in [
+            "p%2Fss%20w%C3%B6rd%281%29%21",
+            "p%2fss%20w%c3%b6rd%281%29%21",
+            "p/ss%20w%C3%B6rd%281%29%21",
+            "p%2Fss+w%C3%B6rd%281%29%21",
+            "p%2Fss%20w%C3%B6rd(1)!",
+        ] {
+            assert_eq!(redactor.line(&format!("https://u:{form}@host/")), "https://u:***@host/", "{form}");
+        }
     }
 }

@@ -98,6 +98,11 @@ fn a_difference_is_shown_by_object_without_secrets_and_noise() {
         assert!(project.stack(&["diff", "--exit-code"]).code == 5);
         project.apply();
         assert_eq!(diff(&project), [json!(null); 0]);
+
+        project.edit("stack.toml", "other-hidden-value", "third-hidden-value");
+        let text = project.stack(&["plan", "--diff"]).expect_code(0).stdout;
+        assert!(text.contains("changes ConfigMap web-file") && text.contains("a secret value changes"), "{text}");
+        assert!(!text.contains("hidden-value"), "{text}");
     }
 }
 

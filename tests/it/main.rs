@@ -67,6 +67,8 @@ mod status;
 #[cfg(test)]
 mod stopping;
 #[cfg(test)]
+mod task_files;
+#[cfg(test)]
 mod tasks;
 #[cfg(test)]
 mod todo_stack;

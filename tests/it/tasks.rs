@@ -32,7 +32,7 @@ fn project() -> Project {
 
 /// Applies, and says which steps ran, by `done`.
 #[track_caller]
-fn done(project: &Project) -> Vec<String> {
+pub(crate) fn done(project: &Project) -> Vec<String> {
     let outcomes = project.apply();
     with_outcome(&outcomes, "done").into_iter().map(str::to_owned).collect()
 }
@@ -49,7 +49,7 @@ fn lines(project: &Project, file: &str) -> usize {
 }
 
 const BOTH: [&str; 2] = ["task:generate", "task:use"];
-const NONE: [&str; 0] = [];
+pub(crate) const NONE: [&str; 0] = [];
 
 #[test]
 fn a_task_runs_when_what_it_depends_on_or_what_it_made_changed() {
@@ -370,6 +370,10 @@ fn what_a_command_prints_is_not_kept_when_a_secret_is_in_it() {
     assert_eq!(lines(&project, "log"), 3);
     let why = project.stack(&["why", "task:use"]).expect_code(0);
     assert!(!why.stdout.contains("hunter"), "{}", why.stdout);
+    project.edit("stack.toml", "test $SESSION =", "test ${task.login.stdout} =");
+    let run = project.stack(&["apply", "--format", "json"]).expect_code(1);
+    let reason = finished(&run, "task:use")["reason"].to_string();
+    assert!(reason.contains("among the arguments") && !run.stdout.contains("hunter"), "{}", run.stdout);
     assert_no_secret_is_kept(&project);
 }
 
@@ -516,4 +520,73 @@ fn what_was_seen_early_does_not_outlive_a_run_that_was_waited_for() {
     assert_eq!(first.end().0, Some(0));
     assert!(second.wait().unwrap().success());
     assert_eq!(fs::read_to_string(project.path().join("used")).unwrap(), "2");
+}
+
+#[test]
+fn a_secret_is_hidden_in_other_forms_and_by_its_lines() {
+    let mut project = Project::empty("tasks");
+    project.write(
+        "print.py",
+        "import json, os, urllib.parse\nt = os.environ['TOKEN']\n\
+         print(json.dumps([t]), urllib.parse.quote(t))\nprint(os.environ['KEY'])\n",
+    );
+    project.write(
+        "stack.toml",
+        "[stack]\nname = \"@name@\"\n[vars]\ntoken = { env = \"TOKEN\", secret = true }\n\
+         key = { env = \"KEY\", secret = true }\n[task.a]\nrun = \"python3 print.py\"\n\
+         env = { TOKEN = \"${var.token}\", KEY = \"${var.key}\" }\n",
+    );
+    project.set_env("TOKEN", "hunter2 \"quoted\"é");
+    project.set_env("KEY", "{\nhunter\na1b2\n}");
+    let run = project.stack(&["apply", "--format", "json"]).expect_code(0);
+    let printed: Vec<_> = run.events().into_iter().filter(|event| event["event"] == "step-output").collect();
+    let lines: Vec<_> = printed.iter().map(|event| event["line"].as_str().unwrap()).collect();
+    assert_eq!(lines, ["[\"***\"] ***", "{", "***", "***", "}"]);
+    assert_no_secret_is_kept(&project);
+}
+
+#[test]
+fn a_task_that_changes_its_own_inputs_is_told_so() {
+    let project = Project::empty("tasks");
+    project.write(
+        "stack.toml",
+        "[stack]\nname = \"@name@\"\n[task.a]\nrun = \"echo more >> in.txt; test ! -e bad\"\ninputs = [\"in.txt\"]\n",
+    );
+    project.write("in.txt", "one\n");
+    let why = |project: &Project| project.plan()["task:a"].1.clone();
+    assert_eq!(why(&project), "it has not run here with success yet");
+    let run = project.stack(&["apply", "--format", "json"]).expect_code(0);
+    assert!(run.stdout.contains("its inputs changed while it ran"), "{}", run.stdout);
+    assert_eq!(why(&project), "its inputs changed while it ran the last time");
+    project.write("bad", "");
+    project.stack(&["apply"]).expect_code(1);
+    assert_eq!(why(&project), "it has not run here with success yet", "the last time it failed");
+    fs::remove_file(project.path().join("bad")).unwrap();
+    project.edit("stack.toml", "echo more >> in.txt; ", "");
+    assert_eq!(done(&project), ["task:a"]);
+    assert_eq!(done(&project), NONE);
+}
+
+#[test]
+fn what_is_too_long_to_be_kept_fails_the_step_that_wants_it() {
+    let project = Project::empty("tasks");
+    project.write(
+        "stack.toml",
+        "[stack]\nname = \"@name@\"\n[task.long]\nrun = \"head -c 1100000 /dev/zero | tr '\\\\0' x; echo ran >> log\"\n",
+    );
+    assert_eq!(done(&project), ["task:long"]);
+    assert_eq!(done(&project), NONE, "nobody wants it");
+    project.append("stack.toml", "[task.use]\nrun = \"test -n $TEXT\"\nenv = { TEXT = \"${task.long.stdout}\" }\n");
+    for times in 2..=3 {
+        let run = project.stack(&["apply", "--format", "json"]).expect_code(1);
+        let failed = finished(&run, "task:use");
+        assert_eq!(
+            failed["reason"],
+            "task:long printed 1100000 bytes, and `${task.long.stdout}` holds 1048576 at most"
+        );
+        assert!(failed["diagnosis"].as_str().unwrap().contains("outputs"), "{failed}");
+        assert_eq!(lines(&project, "log"), times);
+    }
+    project.edit("stack.toml", "head -c 1100000", "head -c 1000");
+    assert_eq!(done(&project), ["task:long", "task:use"]);
 }

@@ -78,7 +78,7 @@ fn load_with(text: &str, options: &LoadOptions<'_>) -> Result<StackFile, ConfigE
     from_text(text, Path::new("/home/dev/stack.toml"), options)
 }
 
-fn load_text(text: &str) -> Result<StackFile, ConfigErrors> {
+pub(super) fn load_text(text: &str) -> Result<StackFile, ConfigErrors> {
     load_with(text, &LoadOptions::new(&no_env))
 }
 
@@ -89,7 +89,7 @@ fn right(text: &str) -> StackFile {
 }
 
 /// As a terminal of 80 columns shows it.
-fn render(errors: &ConfigErrors) -> String {
+pub(super) fn render(errors: &ConfigErrors) -> String {
     let mut out = String::new();
     GraphicalReportHandler::new_themed(GraphicalTheme::unicode_nocolor())
         .with_width(80)

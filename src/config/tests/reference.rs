@@ -100,7 +100,7 @@ fn the_reference_describes_every_key() {
 fn the_examples_of_the_reference_are_right() {
     let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/stack-file.md")).unwrap();
     let examples: Vec<&str> = page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    assert_eq!(examples.len(), 3);
+    assert_eq!(examples.len(), 4);
     right(examples[0]);
     right(&examples.concat());
 }

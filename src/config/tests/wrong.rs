@@ -105,6 +105,12 @@ said!(
 );
 
 said!(
+    secrets_among_the_arguments_of_commands,
+    "[vars]\nkey = { default = \"k\", secret = true }\n\n[chart.c]\npath = \"c\"\npost-render = [\"sed\", \"${var.key}\"]\n\n\
+     [ready.r]\nrun = [\"curl\", \"-H\", \"x: ${var.key}\"]\n\n[task.t]\nrun = \"login ${var.key}\"\nenv = { KEY = \"${var.key}\" }\n"
+);
+
+said!(
     pools_and_loads_that_are_not_there,
     "[limits.pools]\ndatabase = 1\n\n[image.base]\ncontext = \"b\"\nload = \"none\"\n\n\
      [task.t]\nrun = \"true\"\npool = \"databse\"\nneeds = [\"load.base\"]\n\n[chart.c]\nchart = \"oci://host/c\"\n"

@@ -4,7 +4,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 
 use serde_json::Value as Json;
 
-use super::super::output::{Known, Output, deploy_tag};
+use super::super::output::{Known, Output, Printed, deploy_tag};
 use super::World;
 use crate::config::{ChartField, ImageField, OutputRef, Outputs};
 use crate::graph::{StepId, StepIndex, StepKind};
@@ -98,7 +98,7 @@ impl Outputs for World {
                 }
             }
             OutputRef::Task { name } => match self.output(StepKind::Task, name) {
-                Known::Yes(Output::Task { stdout }) => Some(Json::from(stdout)),
+                Known::Yes(Output::Task { stdout: Printed::Text(stdout) }) => Some(Json::from(stdout)),
                 Known::Yes(_) | Known::After(_) => None,
             },
             OutputRef::ClusterIp => match self.output(StepKind::Cluster, "") {
