@@ -187,6 +187,46 @@ async fn members_of_the_group_have_their_grace_after_the_leader() {
 }
 
 #[tokio::test]
+async fn the_last_words_of_members_are_read_after_the_leader() {
+    let source = CancelSource::new();
+    // More than a pipe holds.
+    let line = "sh -c 'trap \"yes | head -c 300000; echo clean; exit\" TERM; echo ready; while :; do sleep 0.01; done' \
+                & wait";
+    let mut last = String::new();
+    let command = Command::shell(line).grace(LONG);
+    let start = Instant::now();
+    let error = run(&command, &source.cancel(), |stream, line| {
+        if stream == Stream::Stdout {
+            line.clone_into(&mut last);
+        }
+        source.raise(CancelLevel::Terminate);
+    })
+    .await
+    .unwrap_err();
+    assert!(matches!(error, ProcessError::Cancelled { .. }), "{error}");
+    assert_eq!(last, "clean");
+    assert!(start.elapsed() < LONG);
+}
+
+#[tokio::test]
+async fn nothing_is_left_of_a_command_that_failed() {
+    // One that heeds TERM, one that does not, and one that ends its leader by a signal.
+    for line in [
+        "sleep 1000 & echo $!; exit 1",
+        "(trap '' TERM; echo ready; while :; do sleep 1000; done) & echo $!; exit 1",
+        "sleep 1000 & echo $!; kill -KILL $$",
+    ] {
+        let mut pid = 0;
+        let error = shell(line, &Cancel::never(), |line| pid = line.parse().unwrap_or(pid)).await.unwrap_err();
+        assert!(
+            matches!(error, ProcessError::Exit { code: 1, .. } | ProcessError::Signal { signal: 9, .. }),
+            "{error}"
+        );
+        assert!(pid > 0 && !is_alive(pid), "{line}");
+    }
+}
+
+#[tokio::test]
 async fn work_that_may_finish_is_let_finish() {
     let source = CancelSource::new();
     let let_finish = |line: &str, grace| Command::shell(line).on_terminate(OnTerminate::LetFinish).grace(grace);
