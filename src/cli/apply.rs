@@ -8,11 +8,12 @@ use super::Stop;
 use super::args::Apply;
 use super::open::{self, Opened, Reading, check_tools, covers_all, jobs, locked, stops};
 use super::settings::Settings;
+use super::telling::Telling;
 use crate::error::{Class, ExitCode};
 use crate::event::Events;
 use crate::exec::Stops;
 use crate::graph::StepSet;
-use crate::report::{CiReports, follow};
+use crate::report::CiReports;
 use crate::run::{self, ApplyOptions, RunResult, Selected};
 use crate::sched::StopReason;
 use crate::step::{Options, World};
@@ -62,18 +63,22 @@ pub(super) async fn once(
     world.refresh();
 
     let (events, receiver) = Events::channel();
-    let follower = tokio::spawn(follow(receiver, settings.console, settings.verbose, how.reports.are_wanted()));
+    let telling = Telling::begin(settings, receiver, how.reports.are_wanted())?;
     // Only a run over everything knows what is left over.
     let prune = if how.everything && covers_all(world, selected) { Some(open::stops()?) } else { None };
     let options = ApplyOptions { jobs: jobs(how.jobs), keep_going: how.keep_going, prune };
     let result = run::apply(world, Selected::new(world.graph(), selected), options, stops, &events).await;
     drop(events);
-    // The reporter has nothing to fail at; if it panicked, the run's own result still counts.
-    let seen = follower.await.unwrap_or_default();
+    let seen = telling.end(world.stack().limits.grace).await;
+    let kept = world.keep();
+    let Some(seen) = seen else {
+        // Somebody wants it to end, and the output is stuck: so is every further word.
+        return Ok(ExitCode::Interrupted);
+    };
     if let Err((path, error)) = how.reports.write(world.stack_name(), &seen, settings.console) {
         settings.console.warning(&format!("can't write {}: {error}", path.display()));
     }
-    if let Err(error) = world.keep() {
+    if let Err(error) = kept {
         settings.console.warning(&format!("the next run will explain itself less well: can't write .stack/: {error}"));
     }
     drop(lock);

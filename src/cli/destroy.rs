@@ -4,9 +4,9 @@ use super::Stop;
 use super::args::Destroy;
 use super::open::{self, Opened, Reading, check_tools, locked, stops};
 use super::settings::Settings;
+use super::telling::Telling;
 use crate::error::{Class, ExitCode, Failure};
 use crate::event::Events;
-use crate::report::follow;
 use crate::run::{self, Selected};
 use crate::sched::StopReason;
 use crate::step::{Options, Removal, StepError, preview};
@@ -31,12 +31,15 @@ pub(super) async fn run(settings: &Settings, args: &Destroy) -> Result<ExitCode,
     let lock = world.store().lock("destroy").map_err(locked)?;
 
     let (events, receiver) = Events::channel();
-    let follower = tokio::spawn(follow(receiver, settings.console, settings.verbose, false));
+    let telling = Telling::begin(settings, receiver, false)?;
     let result = run::destroy(&world, selected, removal, stops, &events).await;
     drop(events);
-    // The reporter has nothing to fail at; if it panicked, the run's own result still counts.
-    let _ = follower.await;
+    let seen = telling.end(world.stack().limits.grace).await;
     drop(lock);
+    if seen.is_none() {
+        // Somebody wants it to end, and the output is stuck: so is every further word.
+        return Ok(ExitCode::Interrupted);
+    }
     let summary = result.map_err(|error| open::missing(&StepError::new(Class::Internal, error.to_string())))?;
     Ok(match summary.stopped {
         Some(StopReason::Interrupt | StopReason::Kill) => ExitCode::Interrupted,

@@ -39,9 +39,10 @@ pub fn watch_signals() -> io::Result<Stops> {
                 () = received(&mut interrupt) => {}
                 () = received(&mut terminate) => {}
                 () = received(&mut hangup) => {}
+                // Nobody listens any more once the run is over; the system's handlers stay, so that a late Ctrl-C does
+                // not cut off the summary.
+                () = sender.closed() => return,
             }
-            // Nobody listens any more once the run is over; the handlers stay, so that a late Ctrl-C does not cut off
-            // the summary.
             let _ = sender.send(reason);
             reason = StopReason::Kill;
         }

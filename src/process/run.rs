@@ -17,7 +17,7 @@ use super::command::{Command, OnTerminate};
 use super::error::ProcessError;
 use super::group::Group;
 use super::lines::{Lines, Tail};
-use crate::event::Stream;
+use crate::event::{Room, Stream};
 
 /// How long a child that was allowed to finish has between TERM and KILL, once its grace is over.
 const LAST_GRACE: Duration = Duration::from_secs(2);
@@ -178,6 +178,9 @@ async fn drive(
     let mut timer = limits.timeout.map(|timeout| Instant::now() + timeout);
 
     while !(draining && stdout.is_closed() && stderr.is_closed()) {
+        let running = stage == Stage::Running && status.is_none();
+        // What was asked to stop shall not be kept from it by a full pipe.
+        let reading = !running || command.room.as_ref().is_none_or(Room::is_there);
         // Not biased: a child that never stops printing must not hide its own end, or its other stream.
         tokio::select! {
             raised = cancel.raised(next(level)), if level < CancelLevel::Kill && !draining => {
@@ -210,7 +213,7 @@ async fn drive(
                 Stage::Terminating => timer = enter(Stage::Killed, &mut stage, &group, REAP),
                 Stage::Killed => break,
             },
-            read = stdout.read(), if !stdout.is_closed() => {
+            read = stdout.read(), if reading && !stdout.is_closed() => {
                 read.map_err(lost)?;
                 stdout.lines(|line| on_line(Stream::Stdout, line));
                 if stopped.is_none() && limits.stdout.is_some_and(|limit| stdout.tail.seen() > limit as u64) {
@@ -218,10 +221,11 @@ async fn drive(
                     timer = enter(Stage::Killed, &mut stage, &group, REAP);
                 }
             }
-            read = stderr.read(), if !stderr.is_closed() => {
+            read = stderr.read(), if reading && !stderr.is_closed() => {
                 read.map_err(lost)?;
                 stderr.lines(|line| on_line(Stream::Stderr, line));
             }
+            () = room(command), if !reading => {}
             exited = child.wait(), if status.is_none() => {
                 let exited = exited.map_err(lost)?;
                 status = Some(exited);
@@ -248,6 +252,11 @@ async fn drive(
     let signalled = stage >= Stage::Terminating;
     if !signalled && status.is_some() {
         group.release();
+        // Its end waits as its lines would have, so that many short commands do not print more than there is room for.
+        tokio::select! {
+            () = room(command) => {}
+            _ = cancel.raised(CancelLevel::Terminate) => {}
+        }
     }
     reap(&mut child, &mut status).await;
     stdout.finish(|line| on_line(Stream::Stdout, line));
@@ -273,6 +282,13 @@ fn enter(next: Stage, stage: &mut Stage, group: &Group, time: Duration) -> Optio
         }
     }
     Some(Instant::now() + time)
+}
+
+/// Waits for room to read on.
+async fn room(command: &Command) {
+    if let Some(room) = &command.room {
+        room.made().await;
+    }
 }
 
 /// Takes the exit status of a child that was killed and has not been waited for yet.

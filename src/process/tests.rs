@@ -79,6 +79,40 @@ async fn each_way_to_fail_has_its_error() {
 }
 
 #[tokio::test]
+async fn a_command_waits_while_there_is_no_room_for_its_lines() {
+    use crate::event::{EventKind, Events};
+    let (events, mut receiver) = Events::channel();
+    while events.room().is_there() {
+        let step = crate::graph::StepId::new(crate::graph::StepKind::Task, "a");
+        events.send(EventKind::StepOutput { step, stream: Stream::Stdout, line: "x".repeat(100_000) });
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let printed = folder.path().join("printed");
+    let command = Command::shell("echo one; touch printed; exec yes").cwd(folder.path()).room(events.room().clone());
+    let source = CancelSource::new();
+    let cancel = source.cancel();
+    let is_free = std::sync::atomic::AtomicBool::new(false);
+    let run = run(&command, &cancel, |_, _| {
+        assert!(is_free.load(std::sync::atomic::Ordering::SeqCst), "it was read although there was no room");
+        source.raise(CancelLevel::Kill);
+    });
+    let listen = async {
+        while !printed.exists() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        is_free.store(true, std::sync::atomic::Ordering::SeqCst);
+        receiver.recv_many(&mut Vec::new(), 1000).await;
+        // Whoever asks for more says that these are told; there are none until the run is over.
+        receiver.recv_many(&mut Vec::new(), 1000).await;
+    };
+    let error = tokio::select! {
+        result = run => result.unwrap_err(),
+        () = listen => panic!("nobody sent more"),
+    };
+    assert!(matches!(error, ProcessError::Cancelled { .. }), "{error}");
+}
+
+#[tokio::test]
 async fn what_a_run_keeps_is_bounded() {
     let command = Command::shell("yes 123456789 | head -c 10000000; echo end").keep(100);
     let output = run(&command, &Cancel::never(), |_, _| {}).await.unwrap();

@@ -321,7 +321,7 @@ pub(super) async fn execute(
         StepError::new(Class::Environment, format!("can't write the record of tasks in .stack/: {error}"))
     };
     log.withdraw(&name).map_err(unwritable)?;
-    let command = command(world, spec)?;
+    let command = command(world, spec)?.room(speaker.room());
     let printed = process::run(&command, cancel, |stream, line| speaker.output(stream, line)).await;
     let printed = printed.map_err(|error| failed(spec, &error))?;
     let stdout = if printed.stdout_dropped == 0 {

@@ -44,10 +44,10 @@ fn assert_nothing_is_left(project: &Project) {
     }
 }
 
-/// `stack apply` on a terminal of its own, from a shell that says how it ended and what the terminal was like.
-fn on_a_terminal(project: &Project) -> Child {
+/// `stack` on a terminal of its own, from a shell that says how it ended and what the terminal was like.
+fn on_a_terminal(project: &Project, command: &str) -> Child {
     let line = format!(
-        "trap : INT; stty -a > tty-before; '{}' apply; echo $? > code; stty -a > tty-after",
+        "trap : INT; stty -a > tty-before; '{}' {command}; echo $? > code; stty -a > tty-after",
         program().display()
     );
     let mut command = Command::new("script");
@@ -60,7 +60,7 @@ fn on_a_terminal(project: &Project) -> Child {
 fn ctrl_c_on_a_terminal_sums_up_and_leaves_the_terminal_as_it_was() {
     let project = Project::empty("stopping");
     project.write("stack.toml", SLOW);
-    let mut terminal = on_a_terminal(&project);
+    let mut terminal = on_a_terminal(&project, "apply");
     wait_until("the task starts", || project.path().join("pid").exists());
     let mut keyboard = terminal.stdin.take().unwrap();
     keyboard.write_all(b"\x03").unwrap();
@@ -81,7 +81,7 @@ fn ctrl_c_on_a_terminal_sums_up_and_leaves_the_terminal_as_it_was() {
 fn a_terminal_that_is_closed_ends_the_run_like_an_interrupt() {
     let project = Project::empty("stopping");
     project.write("stack.toml", SLOW);
-    let mut terminal = on_a_terminal(&project);
+    let mut terminal = on_a_terminal(&project, "apply");
     wait_until("the task starts", || project.path().join("pid").exists());
     terminal.kill().unwrap();
     terminal.wait().unwrap();
@@ -185,6 +185,70 @@ fn a_second_interrupt_kills_at_once() {
     assert_eq!((code, &last["outcome"]), (Some(130), &"cancelled".into()));
     assert!(start.elapsed() < Duration::from_secs(20));
     assert_nothing_is_left(&project);
+}
+
+/// How `child` ended, which has to be soon; it does not outlive the test.
+#[track_caller]
+fn end_of(child: &mut Child) -> Option<i32> {
+    let start = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status.code();
+        }
+        if start.elapsed() > Duration::from_secs(30) {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            panic!("it does not end");
+        }
+        std::thread::yield_now();
+    }
+}
+
+/// A task that prints without an end.
+const FLOOD: &str = "[stack]\nname = \"@name@\"\n[limits]\ngrace = \"@grace@\"\n\
+    [task.flood]\nrun = \"echo $$ > pid; exec yes aaaa\"\n";
+
+#[test]
+fn an_output_that_nobody_reads_does_not_keep_a_run_from_stopping() {
+    // One signal and a short grace; two signals and a long one.
+    for (grace, again) in [("300ms", false), ("10m", true)] {
+        for format in ["text", "json"] {
+            let project = Project::empty("stopping");
+            project.write("stack.toml", &FLOOD.replace("@grace@", grace));
+            let mut command = project.command(&["apply", "--verbose", "--format", format]);
+            let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+            let output = child.stdout.take().unwrap();
+            wait_until("the pipe is full", || rustix::io::ioctl_fionread(&output).unwrap() > 60_000);
+            let pid = fs::read_to_string(project.path().join("pid")).unwrap();
+            kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+            wait_until("the task is ended", || !is_alive(&pid));
+            if again {
+                kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+            }
+            assert_eq!(end_of(&mut child), Some(130), "{grace}, {format}");
+            assert_nothing_is_left(&project);
+        }
+    }
+}
+
+#[test]
+fn an_output_that_is_read_late_is_complete_and_in_order() {
+    let project = Project::empty("stopping");
+    project.write("stack.toml", "[stack]\nname = \"@name@\"\n[task.count]\nrun = \"seq -f 'n%.0f' 300000\"\n");
+    let mut command = project.command(&["apply", "--verbose"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let output = child.stdout.take().unwrap();
+    wait_until("the pipe is full", || rustix::io::ioctl_fionread(&output).unwrap() > 60_000);
+    let lines = BufReader::new(output).lines().map(Result::unwrap);
+    let mut next = 1;
+    for line in lines {
+        if let Some((_, number)) = line.split_once("| n") {
+            assert_eq!(number, next.to_string());
+            next += 1;
+        }
+        assert!(!line.contains("dropped"), "{line}");
+    }
+    assert_eq!((end_of(&mut child), next), (Some(0), 300_001));
 }
 
 #[test]
