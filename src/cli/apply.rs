@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::Stop;
 use super::args::Apply;
-use super::open::{self, Opened, Reading, check_tools, covers_all, jobs, locked, stops};
+use super::open::{self, Opened, Reading, check_tools, covers_all, jobs, locked, stops, unless_stopped};
 use super::settings::Settings;
 use super::telling::Telling;
 use crate::error::{Class, ExitCode};
@@ -56,10 +56,14 @@ pub(super) async fn once(
     world: &Arc<World>,
     selected: &StepSet,
     how: How,
-    stops: Stops,
+    mut stops: Stops,
 ) -> Result<ExitCode, Stop> {
-    check_tools(world, selected).await?;
-    let lock = take_lock(settings, world, how.wait).await?;
+    let begin = async {
+        check_tools(world, selected).await?;
+        take_lock(settings, world, how.wait).await
+    };
+    let Some(lock) = unless_stopped(&mut stops, begin).await else { return Ok(ExitCode::Interrupted) };
+    let lock = lock?;
     world.refresh();
 
     let (events, receiver) = Events::channel();
@@ -95,7 +99,8 @@ async fn take_lock(settings: &Settings, world: &World, wait: bool) -> Result<cra
             let held = crate::store::LockError::Held(holder);
             settings.console.warning(&format!("{held}; waiting for it"));
             let store = world.store().clone();
-            // The kernel wakes us: this blocks a thread of its own, not the run.
+            // The kernel wakes us: this blocks a thread of its own, not the run. Who stops waiting leaves the thread behind, and
+            // the lock, should it still be taken, goes with the process.
             let waited = tokio::task::spawn_blocking(move || store.lock_waiting("apply")).await;
             match waited {
                 Ok(lock) => lock.map_err(locked),

@@ -2,7 +2,7 @@
 
 use super::Stop;
 use super::args::Destroy;
-use super::open::{self, Opened, Reading, check_tools, locked, stops};
+use super::open::{self, Opened, Reading, check_tools, locked, stops, unless_stopped};
 use super::settings::Settings;
 use super::telling::Telling;
 use crate::error::{Class, ExitCode, Failure};
@@ -22,10 +22,14 @@ pub(super) async fn run(settings: &Settings, args: &Destroy) -> Result<ExitCode,
     let options = Options { allow_contexts: args.allow_contexts.clone(), ..Options::default() };
     let world = opened.world(settings, options);
     let selected = Selected::new(world.graph(), &selected);
-    let stops = stops()?;
-    check_tools(&world, &crate::graph::StepSet::of(world.graph(), selected.steps().iter().copied())).await?;
-    show(settings, &world, &selected, removal).await;
-    if !args.yes && !open::asked(settings, "remove it? [y/N] ")? {
+    let mut stops = stops()?;
+    let begin = async {
+        check_tools(&world, &crate::graph::StepSet::of(world.graph(), selected.steps().iter().copied())).await?;
+        show(settings, &world, &selected, removal).await;
+        Ok::<_, Stop>(args.yes || open::asked(settings, "remove it? [y/N] ").await?)
+    };
+    let Some(is_wanted) = unless_stopped(&mut stops, begin).await else { return Ok(ExitCode::Interrupted) };
+    if !is_wanted? {
         return Err(Failure::new(ExitCode::Usage, "nothing was removed").into());
     }
     let lock = world.store().lock("destroy").map_err(locked)?;

@@ -194,16 +194,20 @@ pub(super) fn locked(error: LockError) -> Stop {
 }
 
 /// Asks somebody, who has to be there.
-pub(super) fn asked(settings: &Settings, question: &str) -> Result<bool, Stop> {
+pub(super) async fn asked(settings: &Settings, question: &str) -> Result<bool, Stop> {
     if !std::io::stdin().is_terminal() {
         let failure = Failure::new(ExitCode::Usage, "nobody is there to be asked");
         return Err(failure.with_help("say `--yes` to remove it without a question").into());
     }
     settings.console.prompt(question);
-    let mut answer = String::new();
-    // A closed stdin is no yes.
-    let _ = std::io::stdin().lock().read_line(&mut answer);
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+    // On a thread of its own, so that a Ctrl-C is heard meanwhile.
+    let answer = tokio::task::spawn_blocking(|| {
+        let mut answer = String::new();
+        // A closed stdin is no yes.
+        let _ = std::io::stdin().lock().read_line(&mut answer);
+        answer
+    });
+    Ok(answer.await.is_ok_and(|answer| matches!(answer.trim(), "y" | "Y" | "yes")))
 }
 
 /// Whether a selection is everything that the file speaks of.
@@ -216,6 +220,15 @@ pub(super) fn stops() -> Result<Stops, Stop> {
     watch_signals().map_err(|error| {
         Failure::new(ExitCode::Missing, "the system refuses signal handlers").with_source(error).into()
     })
+}
+
+/// What `work` comes to, or nothing when somebody wants it to stop first.
+pub(super) async fn unless_stopped<T>(stops: &mut Stops, work: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        Some(_) = stops.recv() => None,
+        done = work => Some(done),
+    }
 }
 
 /// `-j N` as the scheduler takes it.

@@ -78,6 +78,26 @@ fn ctrl_c_on_a_terminal_sums_up_and_leaves_the_terminal_as_it_was() {
 }
 
 #[test]
+fn ctrl_c_is_an_answer_to_a_question() {
+    let project = Project::empty("stopping");
+    project.write("stack.toml", "[stack]\nname = \"@name@\"\n[task.a]\nrun = \"true\"\n");
+    let mut terminal = on_a_terminal(&project, "destroy");
+    let mut printed = terminal.stdout.take().unwrap();
+    let mut seen = String::new();
+    while !seen.contains("[y/N]") {
+        let mut piece = [0; 100];
+        let count = printed.read(&mut piece).unwrap();
+        assert!(count > 0, "{seen}");
+        seen.push_str(&String::from_utf8_lossy(&piece[..count]));
+    }
+    let mut keyboard = terminal.stdin.take().unwrap();
+    keyboard.write_all(b"\x03").unwrap();
+    assert_eq!(end_of(&mut terminal), Some(0));
+    drop(keyboard);
+    assert_eq!(fs::read_to_string(project.path().join("code")).unwrap().trim(), "130");
+}
+
+#[test]
 fn a_terminal_that_is_closed_ends_the_run_like_an_interrupt() {
     let project = Project::empty("stopping");
     project.write("stack.toml", SLOW);
@@ -249,6 +269,47 @@ fn an_output_that_is_read_late_is_complete_and_in_order() {
         assert!(!line.contains("dropped"), "{line}");
     }
     assert_eq!((end_of(&mut child), next), (Some(0), 300_001));
+}
+
+#[test]
+fn an_apply_that_waits_for_the_lock_can_be_stopped() {
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
+        let project = Project::empty("stopping");
+        project.write("stack.toml", "[stack]\nname = \"@name@\"\n[task.a]\nrun = \"touch after; exit 1\"\n");
+        project.stack(&["apply"]).expect_code(1);
+        fs::remove_file(project.path().join("after")).unwrap();
+        let lock = File::open(project.path().join(".stack/lock")).unwrap();
+        lock.lock().unwrap();
+        let mut command = project.command(&["apply", "--wait"]);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut said = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        said.read_line(&mut line).unwrap();
+        assert!(line.contains("waiting for it"), "{line}");
+        kill_process(Pid::from_child(&child), signal).unwrap();
+        assert_eq!(end_of(&mut child), Some(130), "{signal:?}");
+        assert!(!project.path().join("after").exists(), "something was started");
+        drop(lock);
+    }
+}
+
+#[test]
+fn an_apply_that_looks_for_its_tools_can_be_stopped() {
+    let mut project = Project::empty("stopping");
+    project.write("stack.toml", "[stack]\nname = \"@name@\"\n[image.a]\ncontext = \"a\"\n");
+    project.write("a/Dockerfile", "FROM scratch\n");
+    // An engine that takes calls and answers none.
+    let socket = project.path().join("engine");
+    let engine = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    project.set_env("DOCKER_HOST", format!("unix://{}", socket.display()));
+    let mut command = project.command(&["apply"]);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let call = engine.accept().unwrap();
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let start = Instant::now();
+    assert_eq!(end_of(&mut child), Some(130));
+    assert!(start.elapsed() < Duration::from_secs(4), "it was not the call that ended");
+    drop(call);
 }
 
 #[test]
