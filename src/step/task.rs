@@ -50,6 +50,8 @@ enum Reading {
 enum Content {
     Known(Digest),
     Gone,
+    /// There is something else in its place, such as a folder.
+    NoFile,
     /// It would have to be read.
     Unread,
 }
@@ -206,7 +208,7 @@ fn inputs(world: &World, step: StepIndex, spec: &Spec, reading: Reading) -> Resu
     for file in &found.files {
         let digest = match content(world, &file.path, Some(&file.stat), reading)? {
             Content::Known(digest) => digest,
-            Content::Gone => return Err(unsteady(&file.path)),
+            Content::Gone | Content::NoFile => return Err(unsteady(&file.path)),
             Content::Unread => return Ok(None),
         };
         manifest.digest(Group::File, &*file.path, format!("blake3:{}", blake3::Hash::from(digest).to_hex()));
@@ -255,6 +257,7 @@ fn content(world: &World, path: &str, stat: Option<&FileStat>, reading: Reading)
     let stat = match stat {
         Some(stat) => *stat,
         None => match std::fs::metadata(&full) {
+            Ok(data) if !data.is_file() => return Ok(Content::NoFile),
             Ok(data) => FileStat::of(&data),
             Err(_) => return Ok(Content::Gone),
         },
@@ -282,7 +285,7 @@ fn effect(world: &World, last: &TaskRecord, reading: Reading) -> Result<Option<E
     for (path, expected) in &last.outputs {
         match content(world, path, None, reading)? {
             Content::Known(digest) if digest == *expected => {}
-            Content::Known(_) => wrong.push(format!("its output {path} was changed")),
+            Content::Known(_) | Content::NoFile => wrong.push(format!("its output {path} was changed")),
             Content::Gone => wrong.push(format!("its output {path} is gone")),
             Content::Unread => return Ok(None),
         }
@@ -377,7 +380,9 @@ fn failed(spec: &Spec, error: &ProcessError) -> StepError {
         return stopped();
     }
     let class = match (error, error.class()) {
-        (ProcessError::Exit { .. }, _) if spec.options.retries > 0 => Class::Transient,
+        (ProcessError::Exit { .. } | ProcessError::Signal { .. }, _) if spec.options.retries > 0 => Class::Transient,
+        // The command's own failure, as much as an exit code: nothing is missing here.
+        (ProcessError::Signal { .. }, _) => Class::Input,
         (_, class) => class,
     };
     let step = StepError::of(error, class, error.help());
@@ -406,7 +411,7 @@ fn made(world: &World, spec: &Spec) -> Result<Vec<(String, Digest)>, StepError> 
     for file in found.files {
         match content(world, &file.path, Some(&file.stat), Reading::Files)? {
             Content::Known(digest) => outputs.push((file.path, digest)),
-            Content::Gone | Content::Unread => return Err(unsteady(&file.path)),
+            Content::Gone | Content::NoFile | Content::Unread => return Err(unsteady(&file.path)),
         }
     }
     Ok(outputs)

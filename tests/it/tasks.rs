@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use crate::support::{Project, Run, Running, with_outcome};
+use crate::support::{Project, Run, Running, succeed, with_outcome};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -310,6 +310,43 @@ fn a_task_that_may_fail_is_tried_again() {
     );
     assert_eq!(done(&project), ["task:flaky"]);
     assert_eq!(lines(&project, "log"), 3);
+}
+
+#[test]
+fn a_command_that_a_signal_ended_failed_as_one_with_an_exit_code() {
+    let project = Project::empty("tasks");
+    project.write(
+        "stack.toml",
+        "[stack]\nname = \"@name@\"\n[task.a]\nrun = [\"sh\", \"-c\", \"echo x >> tries; kill -SEGV $$\"]\n",
+    );
+    project.stack(&["apply"]).expect_code(1);
+    assert_eq!(lines(&project, "tries"), 1);
+    project.append("stack.toml", "retries = 2\nbackoff = \"10ms\"\n");
+    project.stack(&["apply"]).expect_code(1);
+    assert_eq!(lines(&project, "tries"), 4, "and it is tried again");
+}
+
+#[test]
+fn an_output_that_is_no_file_any_more_was_changed() {
+    let project = Project::empty("tasks");
+    project.write(
+        "stack.toml",
+        "[stack]\nname = \"@name@\"\n[task.a]\nrun = \"rm -rf made; echo x > made\"\noutputs = [\"made\"]\n",
+    );
+    assert_eq!(done(&project), ["task:a"]);
+    let made = project.path().join("made");
+    let replace: [fn(&std::path::Path); 3] = [
+        |path| fs::create_dir(path).unwrap(),
+        |path| drop(succeed(std::process::Command::new("mkfifo").arg(path))),
+        |path| std::os::unix::fs::symlink("/dev/zero", path).unwrap(),
+    ];
+    for replace in replace {
+        fs::remove_file(&made).unwrap();
+        replace(&made);
+        assert_eq!(project.plan()["task:a"].1, "its output made was changed");
+        assert_eq!(done(&project), ["task:a"]);
+        assert_eq!(done(&project), NONE);
+    }
 }
 
 #[test]
