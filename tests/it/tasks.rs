@@ -219,6 +219,18 @@ fn pools_limit_how_many_run_and_the_longest_goes_first() {
 }
 
 #[test]
+fn tasks_in_pools_are_tasks_all_the_same() {
+    let project = Project::empty("tasks");
+    let mut stack = "[stack]\nname = \"@name@\"\n[limits]\njobs = 4\ntasks = 1\npools = { db = 4 }\n".to_owned();
+    for (name, more) in [("a", "pool = \"db\""), ("b", "pool = \"db\""), ("c", "")] {
+        stack += &format!("[task.{name}]\nrun = \"echo + >> log; sleep 0.05; echo - >> log\"\n{more}\n");
+    }
+    project.write("stack.toml", &stack);
+    done(&project);
+    assert_eq!(fs::read_to_string(project.path().join("log")).unwrap().replace('\n', ""), "+-+-+-");
+}
+
+#[test]
 fn what_was_found_right_is_believed_only_while_every_fact_is_the_same() {
     let project = Project::empty("tasks");
     project.write(
