@@ -344,6 +344,7 @@ pub(super) async fn execute(
         1 => Some("made 1 file".to_owned()),
         count => Some(format!("made {count} files")),
     };
+    let waits_for = now.as_ref().and_then(|now| now.waits_for().cloned());
     match now.and_then(|now| now.recorded()) {
         Some(now) if key.as_ref().is_some_and(|key| *key == now.key.to_string()) => {
             let effect = effect_id(&now.key.to_string(), &outputs);
@@ -351,7 +352,12 @@ pub(super) async fn execute(
             let kept = (!is_secret).then(|| stdout.clone());
             log.put(&name, TaskRecord::new(&now, effect, kept, outputs)).map_err(unwritable)?;
         }
-        _ => speaker.warn("its inputs changed while it ran, so it will run again the next time"),
+        _ => speaker.warn(&match waits_for {
+            Some(need) => format!(
+                "{need} has not run with success yet, so it is not known what this ran with: it will run again the next time"
+            ),
+            None => "its inputs changed while it ran, so it will run again the next time".to_owned(),
+        }),
     }
     Ok(Finished { output: Output::Task { stdout }, note })
 }

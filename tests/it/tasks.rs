@@ -231,6 +231,22 @@ fn tasks_in_pools_are_tasks_all_the_same() {
 }
 
 #[test]
+fn what_is_not_known_of_a_need_is_not_taken_for_a_change() {
+    let project = Project::empty("tasks");
+    project.write(
+        "stack.toml",
+        "[stack]\nname = \"@name@\"\n[task.a]\nrun = \"exit 1\"\n\
+         [task.b]\nrun = \"true\"\nneeds = [\"task.a\"]\ncache = false\n",
+    );
+    let run = project.stack(&["apply", "--no-deps", "task:b", "--format", "json"]).expect_code(0);
+    let warnings: Vec<Value> = run.events().into_iter().filter(|event| event["event"] == "warning").collect();
+    assert_eq!(
+        warnings.iter().map(|event| event["message"].as_str().unwrap()).collect::<Vec<_>>(),
+        ["task:a has not run with success yet, so it is not known what this ran with: it will run again the next time"]
+    );
+}
+
+#[test]
 fn what_was_found_right_is_believed_only_while_every_fact_is_the_same() {
     let project = Project::empty("tasks");
     project.write(
