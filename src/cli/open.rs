@@ -12,7 +12,7 @@ use super::settings::Settings;
 use crate::config::{self, Cache, CacheMode, LoadOptions, StackFile};
 use crate::error::{Class, ExitCode, Failure};
 use crate::exec::{Stops, watch_signals};
-use crate::graph::{Graph, ImageFacts, SelectError, Selection, StepId, StepIndex, StepKind, StepSet};
+use crate::graph::{self, Graph, ImageFacts, SelectError, Selection, StepId, StepIndex, StepKind, StepSet};
 use crate::step::{EarlyFacts, Options, StepError, World, connect_early, preflight};
 use crate::store::{Earlier, LockError, Store};
 
@@ -89,6 +89,9 @@ impl Opened {
         let graph = Graph::build(&stack, &facts)?;
         for warning in &stack.warnings {
             settings.console.warning(warning.message());
+        }
+        for warning in graph::unordered(&stack, &graph) {
+            settings.console.warning(&warning);
         }
         Ok(Self { stack, graph, facts, earlier, early_facts })
     }
