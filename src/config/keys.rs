@@ -323,7 +323,7 @@ pub(super) static LIMITS: TableShape = TableShape {
     doc: "How much may run at the same time, and for how long.",
     one_of: &[],
     keys: &[
-        opt("jobs", POSITIVE, "the number of CPUs, at least 4", "How many steps may run at the same time."),
+        opt("jobs", POSITIVE, "the number of CPUs, at least 8", "How many steps may run at the same time."),
         opt("builds", POSITIVE, "no limit of its own", "How many images may be built at the same time."),
         opt("loads", POSITIVE, "no limit of its own", "How many images may be loaded at the same time."),
         opt("charts", POSITIVE, "no limit of its own", "How many charts may be installed at the same time."),
