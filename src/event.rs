@@ -4,7 +4,10 @@
 //! consumers, and carries no secret: whoever makes an event redacts it first. The JSON form is a contract, see the
 //! design of the commands.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -229,10 +232,14 @@ pub enum RunOutcome {
 
 /// The sending end of a run's events. Cheap to clone; sending never blocks and never fails visibly: a run goes on when
 /// nobody listens any more.
+///
+/// What steps print is the one kind of event that may come faster than it can be told. Whoever reads it from a tool waits
+/// for [`Room`] before reading on; what comes all the same is dropped, and its lines are counted.
 #[derive(Debug, Clone)]
 pub struct Events {
     sender: mpsc::UnboundedSender<Event>,
     is_over: Arc<Notify>,
+    room: Room,
 }
 
 /// The receiving end of a run's events.
@@ -240,12 +247,28 @@ pub struct Events {
 pub struct EventReceiver {
     receiver: mpsc::UnboundedReceiver<Event>,
     is_over: Arc<Notify>,
+    room: Room,
+    /// The size of the output that was handed out last, which is not told yet.
+    handed_out: usize,
 }
 
 impl EventReceiver {
-    /// Waits for events and appends as many as there are, up to `most`; none when nobody can send any more.
+    /// Waits for events and appends as many as there are, up to `most`; none when nobody can send any more. Those that were
+    /// received before are told by then.
     pub async fn recv_many(&mut self, events: &mut Vec<Event>, most: usize) -> usize {
-        self.receiver.recv_many(events, most).await
+        self.room.give_back(std::mem::take(&mut self.handed_out));
+        let before = events.len();
+        let count = self.receiver.recv_many(events, most).await;
+        self.handed_out = events[before..].iter().map(|event| size(&event.kind)).sum();
+        let dropped = self.room.take_dropped();
+        if dropped > 0 {
+            let message = format!("{dropped} lines of output were dropped: they came faster than they could be told");
+            let kind = EventKind::Warning { step: None, message };
+            // The end of the run stays the last word.
+            let place = events[before..].iter().position(|event| matches!(event.kind, EventKind::RunFinished { .. }));
+            events.insert(place.map_or(events.len(), |place| before + place), Event { time: Timestamp::now(), kind });
+        }
+        count
     }
 
     /// Lets events come together for so long, or until the run is over.
@@ -255,21 +278,155 @@ impl EventReceiver {
     }
 }
 
+impl Drop for EventReceiver {
+    fn drop(&mut self) {
+        // Nobody listens any more, so there is nothing to wait for.
+        self.room.close();
+    }
+}
+
 impl Events {
     /// A channel of events.
     pub fn channel() -> (Self, EventReceiver) {
         let (sender, receiver) = mpsc::unbounded_channel();
         let is_over = Arc::new(Notify::new());
-        (Self { sender, is_over: Arc::clone(&is_over) }, EventReceiver { receiver, is_over })
+        let room = Room::default();
+        let events = Self { sender, is_over: Arc::clone(&is_over), room: room.clone() };
+        (events, EventReceiver { receiver, is_over, room, handed_out: 0 })
     }
 
     /// Sends an event that happened now.
     pub fn send(&self, kind: EventKind) {
+        if !self.room.take(size(&kind)) {
+            return;
+        }
         let is_over = matches!(kind, EventKind::RunFinished { .. });
         // A closed channel means that the reporter is gone (a closed pipe, say): the run still has to end well.
         let _ = self.sender.send(Event { time: Timestamp::now(), kind });
         if is_over {
             self.is_over.notify_one();
         }
+    }
+
+    /// The room for what steps print.
+    pub fn room(&self) -> &Room {
+        &self.room
+    }
+}
+
+/// What an event weighs that is a line of output; others are few, and weigh nothing.
+fn size(kind: &EventKind) -> usize {
+    match kind {
+        // Beside its text, about what the event itself takes.
+        EventKind::StepOutput { line, .. } => line.len() + 256,
+        _ => 0,
+    }
+}
+
+/// The room for output that is still to be told. Cheap to clone: clones are the same room.
+#[derive(Debug, Clone, Default)]
+pub struct Room(Arc<Waiting>);
+
+#[derive(Debug, Default)]
+struct Waiting {
+    size: AtomicUsize,
+    /// Lines for which there was no room at all.
+    dropped: AtomicU64,
+    is_closed: AtomicBool,
+    changed: Notify,
+}
+
+impl Room {
+    /// With more output than this waiting, those who can wait do.
+    const WAIT: usize = 4 << 20;
+    /// With more than this, it is dropped.
+    const DROP: usize = 4 * Self::WAIT;
+
+    /// Whether output can be read on.
+    pub fn is_there(&self) -> bool {
+        self.0.size.load(SeqCst) < Self::WAIT || self.0.is_closed.load(SeqCst)
+    }
+
+    /// Waits until output can be read on.
+    pub async fn made(&self) {
+        loop {
+            let mut changed = pin!(self.0.changed.notified());
+            // From here on no change is missed.
+            changed.as_mut().enable();
+            if self.is_there() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    fn take(&self, size: usize) -> bool {
+        if size == 0 {
+            return true;
+        }
+        if self.0.size.fetch_add(size, SeqCst) < Self::DROP || self.0.is_closed.load(SeqCst) {
+            return true;
+        }
+        self.0.dropped.fetch_add(1, SeqCst);
+        self.0.size.fetch_sub(size, SeqCst);
+        false
+    }
+
+    fn give_back(&self, size: usize) {
+        if size > 0 {
+            self.0.size.fetch_sub(size, SeqCst);
+            self.0.changed.notify_waiters();
+        }
+    }
+
+    fn take_dropped(&self) -> u64 {
+        self.0.dropped.swap(0, SeqCst)
+    }
+
+    fn close(&self) {
+        self.0.is_closed.store(true, SeqCst);
+        self.0.changed.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::StepKind;
+
+    fn line(line: String) -> EventKind {
+        EventKind::StepOutput { step: StepId::new(StepKind::Task, "a"), stream: Stream::Stdout, line }
+    }
+
+    #[tokio::test]
+    async fn output_that_nobody_takes_is_bounded_and_what_was_dropped_is_told() {
+        let (events, mut receiver) = Events::channel();
+        assert!(events.room().is_there());
+        let lines = 3 * Room::DROP / 10_000;
+        for _ in 0..lines {
+            events.send(line("x".repeat(10_000)));
+        }
+        assert!(!events.room().is_there());
+        events.send(EventKind::RunStarted { stack: "s".to_owned(), steps: 1 });
+        let mut seen = Vec::new();
+        receiver.recv_many(&mut seen, lines).await;
+        let kept = seen.iter().filter(|event| matches!(event.kind, EventKind::StepOutput { .. })).count();
+        assert!(kept * 10_000 <= Room::DROP + 10_000 && kept * 10_000 > Room::WAIT, "{kept} are kept");
+        assert!(seen.iter().any(|event| matches!(event.kind, EventKind::RunStarted { .. })), "the rest has no bound");
+        let told = format!("{} lines of output were dropped", lines - kept);
+        let is_told =
+            |event: &Event| matches!(&event.kind, EventKind::Warning { message, .. } if message.starts_with(&told));
+        assert!(seen.iter().any(is_told), "{told}");
+        // What was received is told by the time that more is wanted.
+        events.send(EventKind::RunStarted { stack: "s".to_owned(), steps: 1 });
+        tokio::join!(events.room().made(), receiver.recv_many(&mut seen, 1));
+        assert!(events.room().is_there());
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_a_listener_that_is_gone() {
+        let (events, receiver) = Events::channel();
+        (0..Room::DROP / 1000).for_each(|_| events.send(line("x".repeat(1000))));
+        tokio::join!(events.room().made(), async { drop(receiver) });
     }
 }

@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use super::Stop;
 use super::args::Apply;
-use super::open::{self, Opened, Reading, check_tools, covers_all, jobs, locked, stops};
+use super::open::{self, Opened, Reading, check_tools, covers_all, jobs, locked, stops, unless_stopped};
 use super::settings::Settings;
+use super::telling::Telling;
 use crate::error::{Class, ExitCode};
 use crate::event::Events;
 use crate::exec::Stops;
 use crate::graph::StepSet;
-use crate::report::{CiReports, follow};
+use crate::report::CiReports;
 use crate::run::{self, ApplyOptions, RunResult, Selected};
 use crate::sched::StopReason;
 use crate::step::{Options, World};
@@ -55,25 +56,33 @@ pub(super) async fn once(
     world: &Arc<World>,
     selected: &StepSet,
     how: How,
-    stops: Stops,
+    mut stops: Stops,
 ) -> Result<ExitCode, Stop> {
-    check_tools(world, selected).await?;
-    let lock = take_lock(settings, world, how.wait).await?;
+    let begin = async {
+        check_tools(world, selected).await?;
+        take_lock(settings, world, how.wait).await
+    };
+    let Some(lock) = unless_stopped(&mut stops, begin).await else { return Ok(ExitCode::Interrupted) };
+    let lock = lock?;
     world.refresh();
 
     let (events, receiver) = Events::channel();
-    let follower = tokio::spawn(follow(receiver, settings.console, settings.verbose, how.reports.are_wanted()));
+    let telling = Telling::begin(settings, receiver, how.reports.are_wanted())?;
     // Only a run over everything knows what is left over.
     let prune = if how.everything && covers_all(world, selected) { Some(open::stops()?) } else { None };
     let options = ApplyOptions { jobs: jobs(how.jobs), keep_going: how.keep_going, prune };
     let result = run::apply(world, Selected::new(world.graph(), selected), options, stops, &events).await;
     drop(events);
-    // The reporter has nothing to fail at; if it panicked, the run's own result still counts.
-    let seen = follower.await.unwrap_or_default();
+    let seen = telling.end(world.stack().limits.grace).await;
+    let kept = world.keep();
+    let Some(seen) = seen else {
+        // Somebody wants it to end, and the output is stuck: so is every further word.
+        return Ok(ExitCode::Interrupted);
+    };
     if let Err((path, error)) = how.reports.write(world.stack_name(), &seen, settings.console) {
         settings.console.warning(&format!("can't write {}: {error}", path.display()));
     }
-    if let Err(error) = world.keep() {
+    if let Err(error) = kept {
         settings.console.warning(&format!("the next run will explain itself less well: can't write .stack/: {error}"));
     }
     drop(lock);
@@ -90,7 +99,8 @@ async fn take_lock(settings: &Settings, world: &World, wait: bool) -> Result<cra
             let held = crate::store::LockError::Held(holder);
             settings.console.warning(&format!("{held}; waiting for it"));
             let store = world.store().clone();
-            // The kernel wakes us: this blocks a thread of its own, not the run.
+            // The kernel wakes us: this blocks a thread of its own, not the run. Who stops waiting leaves the thread behind, and
+            // the lock, should it still be taken, goes with the process.
             let waited = tokio::task::spawn_blocking(move || store.lock_waiting("apply")).await;
             match waited {
                 Ok(lock) => lock.map_err(locked),

@@ -2,11 +2,11 @@
 
 use super::Stop;
 use super::args::Destroy;
-use super::open::{self, Opened, Reading, check_tools, locked, stops};
+use super::open::{self, Opened, Reading, check_tools, locked, stops, unless_stopped};
 use super::settings::Settings;
+use super::telling::Telling;
 use crate::error::{Class, ExitCode, Failure};
 use crate::event::Events;
-use crate::report::follow;
 use crate::run::{self, Selected};
 use crate::sched::StopReason;
 use crate::step::{Options, Removal, StepError, preview};
@@ -22,21 +22,28 @@ pub(super) async fn run(settings: &Settings, args: &Destroy) -> Result<ExitCode,
     let options = Options { allow_contexts: args.allow_contexts.clone(), ..Options::default() };
     let world = opened.world(settings, options);
     let selected = Selected::new(world.graph(), &selected);
-    let stops = stops()?;
-    check_tools(&world, &crate::graph::StepSet::of(world.graph(), selected.steps().iter().copied())).await?;
-    show(settings, &world, &selected, removal).await;
-    if !args.yes && !open::asked(settings, "remove it? [y/N] ")? {
+    let mut stops = stops()?;
+    let begin = async {
+        check_tools(&world, &crate::graph::StepSet::of(world.graph(), selected.steps().iter().copied())).await?;
+        show(settings, &world, &selected, removal).await;
+        Ok::<_, Stop>(args.yes || open::asked(settings, "remove it? [y/N] ").await?)
+    };
+    let Some(is_wanted) = unless_stopped(&mut stops, begin).await else { return Ok(ExitCode::Interrupted) };
+    if !is_wanted? {
         return Err(Failure::new(ExitCode::Usage, "nothing was removed").into());
     }
     let lock = world.store().lock("destroy").map_err(locked)?;
 
     let (events, receiver) = Events::channel();
-    let follower = tokio::spawn(follow(receiver, settings.console, settings.verbose, false));
+    let telling = Telling::begin(settings, receiver, false)?;
     let result = run::destroy(&world, selected, removal, stops, &events).await;
     drop(events);
-    // The reporter has nothing to fail at; if it panicked, the run's own result still counts.
-    let _ = follower.await;
+    let seen = telling.end(world.stack().limits.grace).await;
     drop(lock);
+    if seen.is_none() {
+        // Somebody wants it to end, and the output is stuck: so is every further word.
+        return Ok(ExitCode::Interrupted);
+    }
     let summary = result.map_err(|error| open::missing(&StepError::new(Class::Internal, error.to_string())))?;
     Ok(match summary.stopped {
         Some(StopReason::Interrupt | StopReason::Kill) => ExitCode::Interrupted,

@@ -29,7 +29,7 @@ pub(super) async fn run(settings: &Settings, args: &Gc) -> Result<ExitCode, Stop
     }
     let nothing = found.remove.is_empty() && found.forget.is_empty();
     if !args.dry_run && !nothing {
-        if !args.yes && !open::asked(settings, "remove it? [y/N] ")? {
+        if !args.yes && !open::asked(settings, "remove it? [y/N] ").await? {
             return Err(Failure::new(ExitCode::Usage, "nothing was removed").into());
         }
         run::sweep(&world, &mut found).await.map_err(|error| open::missing(&error))?;

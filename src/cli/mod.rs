@@ -16,6 +16,7 @@ mod schema;
 mod settings;
 mod shell;
 mod status;
+mod telling;
 mod validate;
 mod watch;
 mod why;

@@ -12,7 +12,7 @@ use super::settings::Settings;
 use crate::config::{self, Cache, CacheMode, LoadOptions, StackFile};
 use crate::error::{Class, ExitCode, Failure};
 use crate::exec::{Stops, watch_signals};
-use crate::graph::{Graph, ImageFacts, SelectError, Selection, StepId, StepIndex, StepKind, StepSet};
+use crate::graph::{self, Graph, ImageFacts, SelectError, Selection, StepId, StepIndex, StepKind, StepSet};
 use crate::step::{EarlyFacts, Options, StepError, World, connect_early, preflight};
 use crate::store::{Earlier, LockError, Store};
 
@@ -89,6 +89,9 @@ impl Opened {
         let graph = Graph::build(&stack, &facts)?;
         for warning in &stack.warnings {
             settings.console.warning(warning.message());
+        }
+        for warning in graph::unordered(&stack, &graph) {
+            settings.console.warning(&warning);
         }
         Ok(Self { stack, graph, facts, earlier, early_facts })
     }
@@ -194,16 +197,20 @@ pub(super) fn locked(error: LockError) -> Stop {
 }
 
 /// Asks somebody, who has to be there.
-pub(super) fn asked(settings: &Settings, question: &str) -> Result<bool, Stop> {
+pub(super) async fn asked(settings: &Settings, question: &str) -> Result<bool, Stop> {
     if !std::io::stdin().is_terminal() {
         let failure = Failure::new(ExitCode::Usage, "nobody is there to be asked");
         return Err(failure.with_help("say `--yes` to remove it without a question").into());
     }
     settings.console.prompt(question);
-    let mut answer = String::new();
-    // A closed stdin is no yes.
-    let _ = std::io::stdin().lock().read_line(&mut answer);
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+    // On a thread of its own, so that a Ctrl-C is heard meanwhile.
+    let answer = tokio::task::spawn_blocking(|| {
+        let mut answer = String::new();
+        // A closed stdin is no yes.
+        let _ = std::io::stdin().lock().read_line(&mut answer);
+        answer
+    });
+    Ok(answer.await.is_ok_and(|answer| matches!(answer.trim(), "y" | "Y" | "yes")))
 }
 
 /// Whether a selection is everything that the file speaks of.
@@ -216,6 +223,15 @@ pub(super) fn stops() -> Result<Stops, Stop> {
     watch_signals().map_err(|error| {
         Failure::new(ExitCode::Missing, "the system refuses signal handlers").with_source(error).into()
     })
+}
+
+/// What `work` comes to, or nothing when somebody wants it to stop first.
+pub(super) async fn unless_stopped<T>(stops: &mut Stops, work: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        Some(_) = stops.recv() => None,
+        done = work => Some(done),
+    }
 }
 
 /// `-j N` as the scheduler takes it.

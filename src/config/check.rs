@@ -52,6 +52,11 @@ pub(super) fn check(node: &Node<'_>, shape: &Shape, key: Option<&Key>, mode: Mod
         // A reference put a number in the place of a whole string: where text is asked for, its digits are meant.
         return;
     }
+    match key.map(|key| key.name) {
+        Some("run") if matches!(shape, Shape::Either(_)) => check_command(node, context),
+        Some("env") => check_variables(node, context),
+        _ => {}
+    }
     match (shape, &node.kind) {
         (Shape::Either(shapes), _) => match shapes.iter().find(|shape| fits(node, shape)) {
             Some(shape) => check(node, shape, key, mode, context),
@@ -273,6 +278,17 @@ fn check_text(text: &str, span: Span, shape: &Shape, key: Option<&Key>, context:
                 .label(span, "expected a duration")
                 .help("write a number with its unit: \"500ms\", \"90s\", \"2m\", \"1h30m\""),
         ),
+        // As no limit at all it would be misunderstood, and nothing can be done in no time.
+        Shape::Duration
+            if key.is_some_and(|key| key.name == "timeout")
+                && units::parse_duration(text).is_some_and(|time| time.as_millis() == 0) =>
+        {
+            context.report(
+                ConfigError::new("`timeout` is no time at all")
+                    .label(span, "at least \"1ms\"")
+                    .help("leave it out for no limit of its own"),
+            );
+        }
         Shape::Size if units::parse_size(text).is_none() => context.report(
             ConfigError::new(format!("\"{text}\" is no size"))
                 .label(span, "expected a size")
@@ -296,6 +312,39 @@ fn check_text(text: &str, span: Span, shape: &Shape, key: Option<&Key>, context:
             }
         }
         _ => {}
+    }
+}
+
+/// A command names a program; a line for the shell says something.
+fn check_command(node: &Node<'_>, context: &mut Context<'_>) {
+    let is_blank = |node: &Node<'_>| matches!(&node.kind, NodeKind::String(text) if text.trim().is_empty());
+    let wrong = match &node.kind {
+        NodeKind::String(_) if is_blank(node) => Some((node.span, "nothing to run")),
+        NodeKind::Array(items) => match items.first() {
+            None => Some((node.span, "nothing to run")),
+            Some(program) if is_blank(program) => Some((program.span, "expected a program")),
+            Some(_) => None,
+        },
+        _ => None,
+    };
+    if let Some((span, label)) = wrong {
+        context.report(
+            ConfigError::new("`run` is empty")
+                .label(span, label)
+                .help("write a line for the shell, or a program and its arguments: `run = [\"make\", \"all\"]`"),
+        );
+    }
+}
+
+/// Names of variables that the system can't have.
+fn check_variables(node: &Node<'_>, context: &mut Context<'_>) {
+    let NodeKind::Table(entries) = &node.kind else { return };
+    for entry in entries.iter().filter(|entry| entry.key.is_empty() || entry.key.contains(['=', '\0'])) {
+        let (message, label) = match entry.key.is_empty() {
+            true => ("the name of a variable is empty".to_owned(), "expected a name"),
+            false => (format!("`{}` cannot be the name of a variable", entry.key.escape_debug()), "no `=` and no NUL"),
+        };
+        context.report(ConfigError::new(message).label(entry.key_span, label));
     }
 }
 

@@ -317,11 +317,16 @@ pub(super) static LIMITS: TableShape = TableShape {
     doc: "How much may run at the same time, and for how long.",
     one_of: &[],
     keys: &[
-        opt("jobs", POSITIVE, "the number of CPUs, at least 4", "How many steps may run at the same time."),
+        opt("jobs", POSITIVE, "the number of CPUs, at least 8", "How many steps may run at the same time."),
         opt("builds", POSITIVE, "no limit of its own", "How many images may be built at the same time."),
         opt("loads", POSITIVE, "no limit of its own", "How many images may be loaded at the same time."),
         opt("charts", POSITIVE, "no limit of its own", "How many charts may be installed at the same time."),
-        opt("tasks", POSITIVE, "no limit of its own", "How many tasks may run at the same time."),
+        opt(
+            "tasks",
+            POSITIVE,
+            "no limit of its own",
+            "How many tasks may run at the same time, those in pools of your own included.",
+        ),
         opt("pools", Shape::Map(&POSITIVE), "{}", "Pools of your own, by name: tasks that name one share its places."),
         opt("deadline", DURATION, "", "How long a whole run may take."),
         opt("grace", DURATION, "10s", "How long a command that was told to end may take before it is killed."),

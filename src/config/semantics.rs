@@ -1,9 +1,12 @@
 //! What a file says that cannot be true, beyond the shape of its tables.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use super::context::Context;
 use super::error::{ConfigError, nearest};
+use super::literal::literal_path;
 use super::model::{ChartSource, Check, Driver, LoadMode, Run, StackFile};
 use super::names::Names;
 use super::span::Span;
@@ -29,6 +32,7 @@ pub(super) fn check(stack: &StackFile, tree: &Node<'_>, context: &mut Context<'_
     check_pools(stack, tree, context);
     check_loads(stack, context);
     check_arguments(stack, context);
+    check_outputs(stack, context);
 }
 
 /// Reports secrets among the arguments of commands: whoever is on the machine can read those.
@@ -198,6 +202,29 @@ fn check_loads(stack: &StackFile, context: &mut Context<'_>) {
                 .label(image.options.span, "this image")
                 .help(format!("need the build: `image.{}`", need.id.name())),
         );
+    }
+}
+
+/// Files that two tasks make: each would find its output changed by the other.
+fn check_outputs(stack: &StackFile, context: &mut Context<'_>) {
+    let mut makers: HashMap<Cow<'_, str>, (&str, Span)> = HashMap::new();
+    for (name, task) in &stack.tasks {
+        for pattern in &task.outputs {
+            let Some(path) = literal_path(&pattern.value) else { continue };
+            match makers.entry(path) {
+                Entry::Vacant(free) => drop(free.insert((name, pattern.span))),
+                Entry::Occupied(made) if made.get().0 == &**name => {}
+                Entry::Occupied(made) => {
+                    let (first, span) = *made.get();
+                    context.report(
+                        ConfigError::new(format!("tasks `{first}` and `{name}` make the same output"))
+                            .label(span, "first here")
+                            .label(pattern.span, "and here")
+                            .help(format!("each would find `{}` changed by the other, and run again", made.key())),
+                    );
+                }
+            }
+        }
     }
 }
 

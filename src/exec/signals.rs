@@ -16,7 +16,8 @@ pub fn stop_channel() -> (mpsc::UnboundedSender<StopReason>, Stops) {
 }
 
 /// Listens to SIGINT, SIGTERM and SIGHUP from now on, for as long as the process lives. The first of them asks the run
-/// to stop ([`StopReason::Interrupt`]), each further one to do so at once ([`StopReason::Kill`]).
+/// to stop ([`StopReason::Interrupt`]), each further one to do so at once ([`StopReason::Kill`]). SIGQUIT, which is Ctrl-\\,
+/// is such a further one from the start.
 ///
 /// A signal that was ignored when the process started stays ignored: that is how `nohup`, and a shell that starts a
 /// background job, say that it shall not reach us.
@@ -32,6 +33,7 @@ pub fn watch_signals() -> io::Result<Stops> {
     let mut interrupt = listen(SignalKind::interrupt())?;
     let mut terminate = listen(SignalKind::terminate())?;
     let mut hangup = listen(SignalKind::hangup())?;
+    let mut quit = listen(SignalKind::quit())?;
     tokio::spawn(async move {
         let mut reason = StopReason::Interrupt;
         loop {
@@ -39,9 +41,11 @@ pub fn watch_signals() -> io::Result<Stops> {
                 () = received(&mut interrupt) => {}
                 () = received(&mut terminate) => {}
                 () = received(&mut hangup) => {}
+                () = received(&mut quit) => reason = StopReason::Kill,
+                // Nobody listens any more once the run is over; the system's handlers stay, so that a late Ctrl-C does
+                // not cut off the summary.
+                () = sender.closed() => return,
             }
-            // Nobody listens any more once the run is over; the handlers stay, so that a late Ctrl-C does not cut off
-            // the summary.
             let _ = sender.send(reason);
             reason = StopReason::Kill;
         }

@@ -8,6 +8,7 @@ mod cycle;
 mod id;
 mod render;
 mod select;
+mod unordered;
 
 use std::collections::VecDeque;
 
@@ -19,6 +20,7 @@ pub use cycle::Cycle;
 pub use id::{ParseStepIdError, StepId, StepKind};
 pub use render::{Decide, Drawing, Look, Tint, dot, html, json, mermaid, tree};
 pub use select::{SelectError, Selection, StepSet};
+pub use unordered::unordered;
 
 use crate::config::{OutputRef, Span, Spanned};
 

@@ -85,7 +85,7 @@ impl StepSet {
 
 /// A pattern that is wrong, or that no step has.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("no step is called `{pattern}`")]
+#[error("{}", self.message())]
 pub struct SelectError {
     /// As it was given.
     pub pattern: String,
@@ -94,6 +94,13 @@ pub struct SelectError {
 }
 
 impl SelectError {
+    fn message(&self) -> String {
+        match self.pattern.trim() {
+            "" => "the name of a step is empty".to_owned(),
+            pattern => format!("no step is called `{pattern}`"),
+        }
+    }
+
     /// The command line is the user's.
     pub fn class(&self) -> Class {
         Class::Input

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::event::Room;
+
 /// How long a child may take to stop after TERM before it is killed.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -36,6 +38,7 @@ pub struct Command {
     pub(super) on_terminate: OnTerminate,
     pub(super) grace: Duration,
     pub(super) keep: usize,
+    pub(super) room: Option<Room>,
 }
 
 impl Command {
@@ -51,6 +54,7 @@ impl Command {
             on_terminate: OnTerminate::default(),
             grace: GRACE,
             keep: KEEP,
+            room: None,
         }
     }
 
@@ -126,6 +130,14 @@ impl Command {
     #[must_use]
     pub fn keep(mut self, bytes: usize) -> Self {
         self.keep = bytes;
+        self
+    }
+
+    /// Reads what it prints only while there is room for it, so that it waits for whoever is told of its lines. Once it is
+    /// asked to stop, or has ended, the rest is read in any case.
+    #[must_use]
+    pub fn room(mut self, room: Room) -> Self {
+        self.room = Some(room);
         self
     }
 

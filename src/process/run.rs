@@ -17,7 +17,7 @@ use super::command::{Command, OnTerminate};
 use super::error::ProcessError;
 use super::group::Group;
 use super::lines::{Lines, Tail};
-use crate::event::Stream;
+use crate::event::{Room, Stream};
 
 /// How long a child that was allowed to finish has between TERM and KILL, once its grace is over.
 const LAST_GRACE: Duration = Duration::from_secs(2);
@@ -25,7 +25,7 @@ const LAST_GRACE: Duration = Duration::from_secs(2);
 /// How long pipes are still read after the exit, when something the child left behind holds them open.
 const DRAIN: Duration = Duration::from_millis(500);
 
-/// How often the end of what a cancelled child left behind is looked for.
+/// How often the end of what a child left behind, and that was asked to end, is looked for.
 const POLL: Duration = Duration::from_millis(20);
 
 /// How long the end of a killed child is waited for: one that hangs in the kernel must not hang the run.
@@ -61,8 +61,9 @@ impl Output {
 /// Runs `command` to its end, handing on each line it prints.
 ///
 /// When `cancel` rises to [`CancelLevel::Terminate`] the whole group gets TERM, and after the grace KILL; at
-/// [`CancelLevel::Kill`] it gets KILL at once. What a child leaves running after an exit of its own goes on (some tools
-/// start a daemon); it does not delay the end by holding a pipe. Dropping the future kills the group.
+/// [`CancelLevel::Kill`] it gets KILL at once. What a child leaves running after it succeeded goes on (some tools start a
+/// daemon); it does not delay the end by holding a pipe. What it leaves running after it failed is ended in the same way as
+/// a child that is cancelled, so that nothing of it is in the way of another attempt. Dropping the future kills the group.
 ///
 /// # Errors
 /// Anything but an exit with code 0.
@@ -171,14 +172,15 @@ async fn drive(
     let mut stage = Stage::Running;
     let mut stopped: Option<Stopped> = None;
     let mut level = CancelLevel::None;
+    // Whether only what the pipes still hold is waited for: nothing of the command is at work any more.
+    let mut draining = false;
     // One timer serves the time-out, then the grace, then the last grace, then the reaping, or the draining.
     let mut timer = limits.timeout.map(|timeout| Instant::now() + timeout);
 
-    loop {
-        let draining = status.is_some();
-        if draining && stdout.is_closed() && stderr.is_closed() {
-            break;
-        }
+    while !(draining && stdout.is_closed() && stderr.is_closed()) {
+        let running = stage == Stage::Running && status.is_none();
+        // What was asked to stop shall not be kept from it by a full pipe.
+        let reading = !running || command.room.as_ref().is_none_or(Room::is_there);
         // Not biased: a child that never stops printing must not hide its own end, or its other stream.
         tokio::select! {
             raised = cancel.raised(next(level)), if level < CancelLevel::Kill && !draining => {
@@ -186,7 +188,10 @@ async fn drive(
                 if stage == Stage::Killed {
                     continue;
                 }
-                stopped.get_or_insert(Stopped::Cancelled);
+                // A leader that has ended by itself is not ended by this; what is left of its group is.
+                if status.is_none() {
+                    stopped.get_or_insert(Stopped::Cancelled);
+                }
                 let after = if raised == CancelLevel::Kill {
                     Stage::Killed
                 } else if stage > Stage::Running {
@@ -208,7 +213,7 @@ async fn drive(
                 Stage::Terminating => timer = enter(Stage::Killed, &mut stage, &group, REAP),
                 Stage::Killed => break,
             },
-            read = stdout.read(), if !stdout.is_closed() => {
+            read = stdout.read(), if reading && !stdout.is_closed() => {
                 read.map_err(lost)?;
                 stdout.lines(|line| on_line(Stream::Stdout, line));
                 if stopped.is_none() && limits.stdout.is_some_and(|limit| stdout.tail.seen() > limit as u64) {
@@ -216,17 +221,27 @@ async fn drive(
                     timer = enter(Stage::Killed, &mut stage, &group, REAP);
                 }
             }
-            read = stderr.read(), if !stderr.is_closed() => {
+            read = stderr.read(), if reading && !stderr.is_closed() => {
                 read.map_err(lost)?;
                 stderr.lines(|line| on_line(Stream::Stderr, line));
             }
-            exited = child.wait(), if !draining => {
-                status = Some(exited.map_err(lost)?);
-                if stage == Stage::Running || stage == Stage::Finishing {
+            () = room(command), if !reading => {}
+            exited = child.wait(), if status.is_none() => {
+                let exited = exited.map_err(lost)?;
+                status = Some(exited);
+                let was_asked = stage >= Stage::Terminating;
+                if (exited.success() && !was_asked) || !group.is_alive() {
+                    draining = true;
                     timer = Some(Instant::now() + DRAIN);
-                } else {
-                    // Members of the group may still be at work on their orderly end: their grace goes on.
-                    end_group(&group, &mut stage, timer, cancel).await;
+                } else if !was_asked {
+                    // It failed, and what it started would be in the way of another attempt.
+                    timer = enter(Stage::Terminating, &mut stage, &group, command.grace);
+                }
+                // Otherwise members of the group may still be at work on their orderly end: their grace goes on.
+            }
+            () = sleep(POLL), if status.is_some() && !draining => {
+                if !group.is_alive() {
+                    draining = true;
                     timer = Some(Instant::now() + DRAIN);
                 }
             }
@@ -237,6 +252,11 @@ async fn drive(
     let signalled = stage >= Stage::Terminating;
     if !signalled && status.is_some() {
         group.release();
+        // Its end waits as its lines would have, so that many short commands do not print more than there is room for.
+        tokio::select! {
+            () = room(command) => {}
+            _ = cancel.raised(CancelLevel::Terminate) => {}
+        }
     }
     reap(&mut child, &mut status).await;
     stdout.finish(|line| on_line(Stream::Stdout, line));
@@ -264,26 +284,10 @@ fn enter(next: Stage, stage: &mut Stage, group: &Group, time: Duration) -> Optio
     Some(Instant::now() + time)
 }
 
-/// After the leader's end: waits for the other members until `deadline`, then kills them.
-async fn end_group(group: &Group, stage: &mut Stage, deadline: Option<Instant>, cancel: &Cancel) {
-    let wait = async {
-        while group.is_alive() {
-            sleep(POLL).await;
-        }
-    };
-    if *stage == Stage::Terminating {
-        tokio::select! {
-            biased;
-            () = wait => {}
-            _ = cancel.raised(CancelLevel::Kill) => {}
-            () = wait_until(deadline) => {}
-        }
-    }
-    *stage = Stage::Killed;
-    group.kill();
-    let end = Instant::now() + REAP;
-    while group.is_alive() && Instant::now() < end {
-        sleep(POLL).await;
+/// Waits for room to read on.
+async fn room(command: &Command) {
+    if let Some(room) = &command.room {
+        room.made().await;
     }
 }
 

@@ -79,6 +79,40 @@ async fn each_way_to_fail_has_its_error() {
 }
 
 #[tokio::test]
+async fn a_command_waits_while_there_is_no_room_for_its_lines() {
+    use crate::event::{EventKind, Events};
+    let (events, mut receiver) = Events::channel();
+    while events.room().is_there() {
+        let step = crate::graph::StepId::new(crate::graph::StepKind::Task, "a");
+        events.send(EventKind::StepOutput { step, stream: Stream::Stdout, line: "x".repeat(100_000) });
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let printed = folder.path().join("printed");
+    let command = Command::shell("echo one; touch printed; exec yes").cwd(folder.path()).room(events.room().clone());
+    let source = CancelSource::new();
+    let cancel = source.cancel();
+    let is_free = std::sync::atomic::AtomicBool::new(false);
+    let run = run(&command, &cancel, |_, _| {
+        assert!(is_free.load(std::sync::atomic::Ordering::SeqCst), "it was read although there was no room");
+        source.raise(CancelLevel::Kill);
+    });
+    let listen = async {
+        while !printed.exists() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        is_free.store(true, std::sync::atomic::Ordering::SeqCst);
+        receiver.recv_many(&mut Vec::new(), 1000).await;
+        // Whoever asks for more says that these are told; there are none until the run is over.
+        receiver.recv_many(&mut Vec::new(), 1000).await;
+    };
+    let error = tokio::select! {
+        result = run => result.unwrap_err(),
+        () = listen => panic!("nobody sent more"),
+    };
+    assert!(matches!(error, ProcessError::Cancelled { .. }), "{error}");
+}
+
+#[tokio::test]
 async fn what_a_run_keeps_is_bounded() {
     let command = Command::shell("yes 123456789 | head -c 10000000; echo end").keep(100);
     let output = run(&command, &Cancel::never(), |_, _| {}).await.unwrap();
@@ -184,6 +218,46 @@ async fn members_of_the_group_have_their_grace_after_the_leader() {
     .unwrap_err();
     assert!(matches!(error, ProcessError::Cancelled { .. }), "{error}");
     assert_eq!(lines, ["ready", "clean"]);
+}
+
+#[tokio::test]
+async fn the_last_words_of_members_are_read_after_the_leader() {
+    let source = CancelSource::new();
+    // More than a pipe holds.
+    let line = "sh -c 'trap \"yes | head -c 300000; echo clean; exit\" TERM; echo ready; while :; do sleep 0.01; done' \
+                & wait";
+    let mut last = String::new();
+    let command = Command::shell(line).grace(LONG);
+    let start = Instant::now();
+    let error = run(&command, &source.cancel(), |stream, line| {
+        if stream == Stream::Stdout {
+            line.clone_into(&mut last);
+        }
+        source.raise(CancelLevel::Terminate);
+    })
+    .await
+    .unwrap_err();
+    assert!(matches!(error, ProcessError::Cancelled { .. }), "{error}");
+    assert_eq!(last, "clean");
+    assert!(start.elapsed() < LONG);
+}
+
+#[tokio::test]
+async fn nothing_is_left_of_a_command_that_failed() {
+    // One that heeds TERM, one that does not, and one that ends its leader by a signal.
+    for line in [
+        "sleep 1000 & echo $!; exit 1",
+        "(trap '' TERM; echo ready; while :; do sleep 1000; done) & echo $!; exit 1",
+        "sleep 1000 & echo $!; kill -KILL $$",
+    ] {
+        let mut pid = 0;
+        let error = shell(line, &Cancel::never(), |line| pid = line.parse().unwrap_or(pid)).await.unwrap_err();
+        assert!(
+            matches!(error, ProcessError::Exit { code: 1, .. } | ProcessError::Signal { signal: 9, .. }),
+            "{error}"
+        );
+        assert!(pid > 0 && !is_alive(pid), "{line}");
+    }
 }
 
 #[tokio::test]

@@ -45,7 +45,7 @@ enum View {
 }
 
 /// Shows events until their channel closes, then the failures once more and the summary. With `keep`, what became of every
-/// step is kept and not only the failures.
+/// step is kept and not only the failures. Writing blocks: this wants a thread of its own.
 pub async fn follow(mut events: EventReceiver, console: Console, verbose: bool, keep: bool) -> Follow {
     let mut seen = Follow::default();
     let mut view = if console.is_json() {

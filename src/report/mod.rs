@@ -1,7 +1,8 @@
 //! Every consumer of events, and the only writer to stdout and stderr.
 //!
-//! A closed pipe or a stalled terminal never reaches the run: events wait in their channel, and writing that fails is
-//! given up in silence, since there is nobody left to tell.
+//! A closed pipe or a stalled terminal never reaches the run: events wait in their channel (of what steps print only so
+//! much, see [`Room`](crate::event::Room)), and writing that fails is given up in silence, since there is nobody left to
+//! tell.
 
 mod ci;
 mod console;

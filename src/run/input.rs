@@ -99,6 +99,9 @@ pub(super) fn for_apply(world: &World, selected: &Selected, jobs: Option<NonZero
     let own = |count: Option<u32>| count.and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MAX);
     let mut pools = vec![NonZeroU32::MAX, own(limits.builds), own(limits.loads), own(limits.charts), own(limits.tasks)];
     pools.extend(limits.pools.values().map(|&count| own(Some(count))));
+    // Pools of the user's own hold tasks, which count as tasks all the same.
+    let mut within = vec![None; Pool::COUNT];
+    within.resize(pools.len(), limits.tasks.map(|_| Pool::Tasks as u16));
     let state = world.state();
     let mut text = String::new();
     let steps = selected
@@ -128,7 +131,7 @@ pub(super) fn for_apply(world: &World, selected: &Selected, jobs: Option<NonZero
     let usual = Limits::jobs(jobs);
     // What is stuck is killed from outside, but never before the grace that its own guard gives it is over.
     let terminate_within = usual.terminate_within.max(limits.grace + usual.kill_within);
-    let limits = Limits { pools, failing, deadline: limits.deadline, terminate_within, ..usual };
+    let limits = Limits { pools, within, failing, deadline: limits.deadline, terminate_within, ..usual };
     Input { needs: selected.needs(world.graph()), steps, limits }
 }
 

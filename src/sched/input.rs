@@ -131,6 +131,9 @@ pub struct Limits {
     pub jobs: NonZeroU32,
     /// How many of them in each pool. A pool that needs no limit of its own has [`NonZeroU32::MAX`].
     pub pools: Vec<NonZeroU32>,
+    /// For each pool the one that it is a part of, if any: its steps take a slot of both. One that has parts is not a part
+    /// itself. Pools beyond the end of this list are no parts.
+    pub within: Vec<Option<u16>>,
     /// What a failure does to the rest.
     pub failing: Failing,
     /// How long the run may take.
@@ -148,6 +151,7 @@ impl Limits {
         Self {
             jobs,
             pools: vec![NonZeroU32::MAX],
+            within: Vec::new(),
             failing: Failing::default(),
             deadline: None,
             terminate_within: Duration::from_secs(15),
@@ -197,6 +201,14 @@ pub enum InvalidInput {
         /// The pool.
         pool: u16,
     },
+    /// A pool is a part of one that does not exist, or that is a part itself.
+    #[error("pool {pool} is within pool {within}, which does not exist or is within another")]
+    BadPart {
+        /// The pool.
+        pool: u16,
+        /// What it would be a part of.
+        within: u16,
+    },
     /// A step needs itself, perhaps through others.
     #[error("step {step} needs itself, through a cycle or as part of what a cycle needs")]
     Cycle {
@@ -220,6 +232,14 @@ impl Input {
         }
         if count >= u32::MAX as usize || self.needs.edges() >= u32::MAX as usize {
             return Err(InvalidInput::TooMany);
+        }
+        let Limits { pools, within, .. } = &self.limits;
+        for (pool, &part) in (0_u16..).zip(within) {
+            let Some(whole) = part else { continue };
+            let is_part = within.get(usize::from(whole)).is_some_and(Option::is_some);
+            if is_part || usize::from(whole) >= pools.len() {
+                return Err(InvalidInput::BadPart { pool, within: whole });
+            }
         }
         for (step, spec) in (0_u32..).zip(&self.steps) {
             if usize::from(spec.pool) >= self.limits.pools.len() {

@@ -70,6 +70,8 @@ impl Step {
 struct Pool {
     slots: u32,
     live: u32,
+    /// The pool of which its steps take a slot as well.
+    within: Option<u16>,
     ready: ReadySet,
 }
 
@@ -115,9 +117,13 @@ impl Scheduler {
                 Step { unmet, attempt: 0, deadline_ms, pool, state: State::Waiting, was_overdue: false, asked: None }
             })
             .collect();
-        let pool = |slots: &NonZeroU32| Pool { slots: slots.get(), live: 0, ready: ReadySet::new(steps.len()) };
+        let within = limits.within.iter().copied().chain(std::iter::repeat(None));
+        let pool = |(slots, within): (&NonZeroU32, _)| {
+            let ready = ReadySet::new(steps.len());
+            Pool { slots: slots.get(), live: 0, within, ready }
+        };
         Ok(Self {
-            pools: limits.pools.iter().map(pool).collect(),
+            pools: limits.pools.iter().zip(within).map(pool).collect(),
             left: specs.len() as u32,
             specs,
             order,
@@ -212,14 +218,14 @@ impl Scheduler {
         }
     }
 
-    /// Starts ready steps while there are slots: always the one with the longest path behind it among those whose pool
-    /// has a slot.
+    /// Starts ready steps while there are slots: always the one with the longest path behind it among those whose pool,
+    /// and the pool that this is a part of, has a slot.
     fn dispatch(&mut self, now: Duration) {
         if !self.begun || self.summary.stopped.is_some() {
             return;
         }
         while self.live < self.limits.jobs.get() {
-            let ready = self.pools.iter().filter(|pool| pool.live < pool.slots).filter_map(|pool| pool.ready.first());
+            let ready = self.pools.iter().filter(|pool| self.has_slot(pool)).filter_map(|pool| pool.ready.first());
             let Some(rank) = ready.min() else { return };
             let rank = rank as Rank;
             self.enter(rank, State::Running);
@@ -231,6 +237,12 @@ impl Scheduler {
                 self.effects.push(Effect::ArmTimer { timer, at: now + milliseconds(deadline) });
             }
         }
+    }
+
+    /// Whether a step of this pool could start.
+    fn has_slot(&self, pool: &Pool) -> bool {
+        let is_free = |pool: &Pool| pool.live < pool.slots;
+        is_free(pool) && pool.within.is_none_or(|whole| is_free(&self.pools[usize::from(whole)]))
     }
 
     /// The rank of `step`, if this attempt at it lives.
@@ -401,16 +413,15 @@ impl Scheduler {
         if to == State::Ready {
             pool.ready.insert(rank as u32);
         }
-        match (from.is_live(), to.is_live()) {
-            (false, true) => {
-                pool.live += 1;
-                self.live += 1;
-            }
-            (true, false) => {
-                pool.live -= 1;
-                self.live -= 1;
-            }
-            (true, true) | (false, false) => {}
+        let change: fn(&mut u32) = match (from.is_live(), to.is_live()) {
+            (false, true) => |live| *live += 1,
+            (true, false) => |live| *live -= 1,
+            (true, true) | (false, false) => |_| {},
+        };
+        change(&mut pool.live);
+        change(&mut self.live);
+        if let Some(whole) = pool.within {
+            change(&mut self.pools[usize::from(whole)].live);
         }
         if to == State::Ended {
             self.left -= 1;

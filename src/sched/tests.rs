@@ -153,6 +153,23 @@ fn a_full_pool_holds_up_nobody_else() {
 }
 
 #[test]
+fn a_part_of_a_pool_takes_its_slots() {
+    // 0 and 1 in a part with 4 slots of a pool with 2, 2 and 3 in the pool itself, 4 in neither.
+    let mut input = plain((0..5).map(|_| None).collect(), 8);
+    input.limits.pools = vec![nonzero(2), nonzero(4), NonZeroU32::MAX];
+    input.limits.within = vec![None, Some(0)];
+    for (step, pool) in [1, 1, 0, 0, 2].into_iter().enumerate() {
+        input.steps[step].pool = pool;
+    }
+    let done = |step| FINISHED(step, 1, Verdict::Done);
+    assert_eq!(starts(&effects_of(input.clone(), [Event::Begin])), [0, 1, 4]);
+    assert_eq!(starts(&effects_of(input.clone(), [Event::Begin, done(1), done(0)])), [0, 1, 4, 2, 3]);
+    // A full part keeps nobody from the rest of the pool.
+    input.limits.pools[1] = nonzero(1);
+    assert_eq!(starts(&effects_of(input, [Event::Begin, done(2)])), [0, 2, 4, 3]);
+}
+
+#[test]
 fn the_longest_remaining_path_starts_first() {
     // 0 alone and long; 1 -> 2, together longer.
     let mut input = plain([None, None, Some(1)].into_iter().collect(), 1);
@@ -217,6 +234,11 @@ fn input_that_makes_no_sense_is_refused() {
     };
     assert_eq!(refused(|input| input.steps.truncate(2)), InvalidInput::Lengths { needs: 3, specs: 2 });
     assert_eq!(refused(|input| input.steps[1].pool = 2), InvalidInput::UnknownPool { step: 1, pool: 2 });
+    for (within, pool, whole) in [(vec![Some(2)], 0, 2), (vec![Some(0)], 0, 0), (vec![Some(1), Some(0)], 0, 1)] {
+        let mut input = input();
+        input.limits.within = within;
+        assert_eq!(Scheduler::new(input).unwrap_err(), InvalidInput::BadPart { pool, within: whole });
+    }
     let needs = |needs: [Vec<u32>; 3]| needs.into_iter().collect::<Needs>();
     let mut unknown = input();
     unknown.needs = needs([vec![], vec![3], vec![]]);

@@ -1,6 +1,6 @@
 //! How a step speaks while it works: events of its own, with every secret that is known taken out.
 
-use crate::event::{EventKind, Events, Stream, Transfer};
+use crate::event::{EventKind, Events, Room, Stream, Transfer};
 use crate::graph::StepId;
 use crate::tools::redact::Redactor;
 
@@ -36,6 +36,11 @@ impl Speaker {
     /// A tool printed a line.
     pub fn output(&self, stream: Stream, line: &str) {
         self.events.send(EventKind::StepOutput { step: self.step.clone(), stream, line: self.clean(line) });
+    }
+
+    /// The room for what tools print: who can, reads on only while it is there.
+    pub fn room(&self) -> Room {
+        self.events.room().clone()
     }
 
     /// How far the step has come.

@@ -50,6 +50,8 @@ enum Reading {
 enum Content {
     Known(Made),
     Gone,
+    /// There is something else in its place, such as a folder.
+    NoFile,
     /// It would have to be read.
     Unread,
 }
@@ -240,7 +242,7 @@ fn inputs(world: &World, step: StepIndex, spec: &Spec, reading: Reading) -> Resu
     for file in &found.files {
         let Made { digest, executable } = match content(world, &file.path, Some(file), reading)? {
             Content::Known(made) => made,
-            Content::Gone => return Err(unsteady(&file.path)),
+            Content::Gone | Content::NoFile => return Err(unsteady(&file.path)),
             Content::Unread => return Ok(None),
         };
         // Most files can't be executed, and stand as they always did.
@@ -298,6 +300,7 @@ fn content(world: &World, path: &str, seen: Option<&Match>, reading: Reading) ->
     let (stat, executable) = match seen {
         Some(file) => (file.stat, file.executable),
         None => match std::fs::metadata(&full) {
+            Ok(data) if !data.is_file() => return Ok(Content::NoFile),
             Ok(data) => (FileStat::of(&data), is_executable(&data)),
             Err(_) => return Ok(Content::Gone),
         },
@@ -329,7 +332,7 @@ fn effect(world: &World, last: &TaskRecord, reading: Reading) -> Result<Option<E
                 true => format!("its output {path} can be executed now"),
                 false => format!("its output {path} can't be executed any more"),
             }),
-            Content::Known(_) => wrong.push(format!("its output {path} was changed")),
+            Content::Known(_) | Content::NoFile => wrong.push(format!("its output {path} was changed")),
             Content::Gone => wrong.push(format!("its output {path} is gone")),
             Content::Unread => return Ok(None),
         }
@@ -372,7 +375,7 @@ pub(super) async fn execute(
     if world.state().unsettled.contains(&id) {
         world.learn(|state| state.unsettled.remove(&id));
     }
-    let command = command(world, spec)?;
+    let command = command(world, spec)?.room(speaker.room());
     let printed = process::run(&command, cancel, |stream, line| speaker.output(stream, line)).await;
     let printed = printed.map_err(|error| failed(spec, &error))?;
     let stdout = match printed.stdout_dropped {
@@ -389,6 +392,7 @@ pub(super) async fn execute(
         1 => Some("made 1 file".to_owned()),
         count => Some(format!("made {count} files")),
     };
+    let waits_for = now.as_ref().and_then(|now| now.waits_for().cloned());
     match now.and_then(|now| now.recorded()) {
         Some(now) if key.as_ref().is_some_and(|key| *key == now.key.to_string()) => {
             let effect = effect_id(&now.key.to_string(), &outputs);
@@ -398,10 +402,15 @@ pub(super) async fn execute(
             };
             log.put(&name, TaskRecord::new(&now, effect, kept, outputs)).map_err(unwritable)?;
         }
-        _ => {
-            speaker.warn("its inputs changed while it ran, so it will run again the next time");
-            world.learn(|state| state.unsettled.insert(id));
-        }
+        _ => match waits_for {
+            Some(need) => speaker.warn(&format!(
+                "{need} has not run with success yet, so it is not known what this ran with: it will run again the next time"
+            )),
+            None => {
+                speaker.warn("its inputs changed while it ran, so it will run again the next time");
+                world.learn(|state| state.unsettled.insert(id));
+            }
+        },
     }
     Ok(Finished { output: Output::Task { stdout }, note })
 }
@@ -430,7 +439,9 @@ fn failed(spec: &Spec, error: &ProcessError) -> StepError {
         return stopped();
     }
     let class = match (error, error.class()) {
-        (ProcessError::Exit { .. }, _) if spec.options.retries > 0 => Class::Transient,
+        (ProcessError::Exit { .. } | ProcessError::Signal { .. }, _) if spec.options.retries > 0 => Class::Transient,
+        // The command's own failure, as much as an exit code: nothing is missing here.
+        (ProcessError::Signal { .. }, _) => Class::Input,
         (_, class) => class,
     };
     let step = StepError::of(error, class, error.help());
@@ -459,7 +470,7 @@ fn made(world: &World, spec: &Spec) -> Result<Vec<(String, Made)>, StepError> {
     for file in found.files {
         match content(world, &file.path, Some(&file), Reading::Files)? {
             Content::Known(made) => outputs.push((file.path, made)),
-            Content::Gone | Content::Unread => return Err(unsteady(&file.path)),
+            Content::Gone | Content::NoFile | Content::Unread => return Err(unsteady(&file.path)),
         }
     }
     Ok(outputs)

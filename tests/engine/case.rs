@@ -16,6 +16,8 @@ pub struct Case {
     pub steps: Vec<StepCase>,
     pub jobs: u32,
     pub pools: Vec<u32>,
+    /// For each pool the one that it is a part of.
+    pub within: Vec<Option<u16>>,
     pub keep_going: bool,
     pub deadline: Option<u64>,
     pub stops: Vec<(u64, StopReason)>,
@@ -81,12 +83,19 @@ impl Case {
             limits: Limits {
                 jobs: nonzero(self.jobs),
                 pools: self.pools.iter().copied().map(nonzero).collect(),
+                within: self.within.clone(),
                 failing: if self.keep_going { Failing::KeepGoing } else { Failing::Fast },
                 deadline: self.deadline.map(Duration::from_millis),
                 terminate_within: Duration::from_millis(TERMINATE_WITHIN),
                 kill_within: Duration::from_millis(KILL_WITHIN),
             },
         }
+    }
+
+    /// The pools of which `step` takes a slot.
+    pub fn pools_of(&self, step: u32) -> impl Iterator<Item = usize> + use<> {
+        let pool = usize::from(self.steps[step as usize].pool);
+        std::iter::once(pool).chain(self.within[pool].map(usize::from))
     }
 
     /// What `attempt` (from 1) of `step` does.
@@ -109,6 +118,9 @@ impl Case {
 
     pub fn of_size(rng: &mut Rng, size: u32) -> Self {
         let pools: Vec<u32> = (0..rng.between(1, 4)).map(|_| rng.pick(&[1, 1, 2, 3, 5, 1000])).collect();
+        // The first one may have parts.
+        let nested = rng.chance(1, 2);
+        let within = (0..pools.len()).map(|pool| (nested && pool > 0 && rng.chance(2, 3)).then_some(0)).collect();
         let failures = rng.pick(&[0, 0, 0, 5, 20, 60]);
         let retries = rng.chance(1, 3);
         let deadlines = rng.chance(1, 4);
@@ -153,6 +165,7 @@ impl Case {
             steps,
             jobs: rng.pick(&[1, 2, 2, 3, 4, 8, 64]),
             pools,
+            within,
             keep_going: rng.chance(1, 2),
             deadline: rng.chance(1, 8).then(|| rng.below(horizon)),
             stops,

@@ -128,14 +128,16 @@ impl<'a> Check<'a> {
         ensure(attempt <= 1 + u32::from(spec.retries), || "it has no retry left".to_owned())?;
         ensure(known.not_before.is_some_and(|time| at >= time), || format!("it waits for {:?}", known.not_before))?;
         ensure(self.live.len() < self.case.jobs as usize, || format!("{:?} live", self.live))?;
-        ensure(self.pool_live[pool] < self.case.pools[pool], || format!("pool {pool} is full"))?;
+        for pool in self.case.pools_of(step) {
+            ensure(self.pool_live[pool] < self.case.pools[pool], || format!("pool {pool} is full"))?;
+        }
         if self.precision == Precision::Exact && self.steps.len() <= 40 {
             let first =
                 self.eligible(at, step).min_by_key(|&step| (std::cmp::Reverse(self.remaining[step as usize]), step));
             ensure(first == Some(step), || format!("{first:?} has more work behind it"))?;
         }
         self.live.push(step);
-        self.pool_live[pool] += 1;
+        self.case.pools_of(step).for_each(|pool| self.pool_live[pool] += 1);
         if attempt == 1 {
             self.pool_ready[pool] -= 1;
         } else {
@@ -155,11 +157,15 @@ impl<'a> Check<'a> {
     /// the scheduler knows that already is open.
     fn eligible(&self, at: u64, started: u32) -> impl Iterator<Item = u32> {
         (0..self.steps.len() as u32).filter(move |&step| {
-            let (known, pool) = (&self.steps[step as usize], usize::from(self.case.steps[step as usize].pool));
+            let known = &self.steps[step as usize];
             let waits = known.unmet > 0 || known.is_live || known.end.is_some();
             let waits = waits || (step != started && known.attempts > 0 && Some(at) <= known.not_before);
-            !waits && known.not_before.is_some() && self.pool_live[pool] < self.case.pools[pool]
+            !waits && known.not_before.is_some() && self.has_slot(step)
         })
+    }
+
+    fn has_slot(&self, step: u32) -> bool {
+        self.case.pools_of(step).all(|pool| self.pool_live[pool] < self.case.pools[pool])
     }
 
     fn ended(&mut self, at: u64, step: u32, verdict: Verdict) -> Result<(), String> {
@@ -177,7 +183,7 @@ impl<'a> Check<'a> {
         known.not_before = None;
         known.worked += took;
         self.live.retain(|&other| other != step);
-        self.pool_live[usize::from(spec.pool)] -= 1;
+        self.case.pools_of(step).for_each(|pool| self.pool_live[pool] -= 1);
         self.last_end = at;
         Ok(())
     }
@@ -286,13 +292,13 @@ impl<'a> Check<'a> {
         let Some(reason) = self.stopped else {
             if self.live.len() < self.case.jobs as usize {
                 for pool in 0..self.pool_ready.len() {
-                    let idle = self.pool_ready[pool] > 0 && self.pool_live[pool] < self.case.pools[pool];
+                    let is_free = |pool: usize| self.pool_live[pool] < self.case.pools[pool];
+                    let whole = self.case.within[pool].map(usize::from);
+                    let idle = self.pool_ready[pool] > 0 && is_free(pool) && whole.is_none_or(is_free);
                     ensure(!idle, || format!("pool {pool} has a slot and {} ready steps", self.pool_ready[pool]))?;
                 }
                 for &step in &self.between {
-                    let pool = usize::from(self.case.steps[step as usize].pool);
-                    let idle =
-                        self.steps[step as usize].not_before < Some(at) && self.pool_live[pool] < self.case.pools[pool];
+                    let idle = self.steps[step as usize].not_before < Some(at) && self.has_slot(step);
                     ensure(!idle, || format!("the wait of step {step} is over, and it does not start"))?;
                 }
             }
@@ -347,8 +353,7 @@ impl<'a> Check<'a> {
         let mut narrow = false;
         for (pool, &slots) in self.case.pools.iter().enumerate() {
             if slots < self.case.jobs {
-                let members =
-                    self.case.steps.iter().zip(&self.steps).filter(|(spec, _)| usize::from(spec.pool) == pool);
+                let members = (0..).zip(&self.steps).filter(|(step, _)| self.case.pools_of(*step).any(|of| of == pool));
                 let work: u64 = members.map(|(_, known)| known.worked).sum();
                 bound += work as f64 / f64::from(slots);
                 narrow = narrow || work > 0;

@@ -74,7 +74,12 @@ fn whole_case(case: &Case) -> Vec<Box<dyn Fn(Case) -> Case>> {
         Box::new(|case| Case { keep_going: true, ..case }),
         Box::new(|case| Case { jobs: 1, ..case }),
         Box::new(|case| Case { jobs: 2, ..case }),
+        Box::new(|case| Case { within: vec![None; case.pools.len()], ..case }),
         Box::new(|case| Case { pools: vec![1000; case.pools.len()], ..case }),
+        Box::new(|mut case| {
+            case.pools.iter_mut().filter(|slots| **slots < 1000).for_each(|slots| *slots = 1);
+            case
+        }),
     ];
     for at in 0..case.stops.len() {
         simpler.push(Box::new(move |mut case| {

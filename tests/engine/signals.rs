@@ -227,6 +227,17 @@ fn a_second_signal_ends_everything_at_once() {
 }
 
 #[test]
+fn a_quit_is_a_second_signal_from_the_start() {
+    let mut process = Process::start(Work::Stubborn, "");
+    process.wait_for("ready");
+    process.send(Signal::QUIT);
+    let (lines, took) = process.end();
+    assert!(took < LONG, "took {took:?}");
+    assert_nothing_is_left(&lines, "quit");
+    assert!(has(&lines, "over Some(Kill)"), "{lines:#?}");
+}
+
+#[test]
 fn a_signal_that_was_ignored_before_stays_ignored() {
     // As under `nohup`: the hang-up is not heard, the next signal is the first.
     let mut process = Process::start(Work::Call, "trap '' HUP;");

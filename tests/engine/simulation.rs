@@ -85,7 +85,7 @@ fn simulated_runs_keep_every_promise() {
 #[test]
 fn simulated_mistakes_are_found_and_shrunk() {
     let nothing = Between::NOTHING;
-    let mistakes: [(&str, Between); 12] = [
+    let mistakes: [(&str, Between); 13] = [
         (
             "a job too many",
             Between { input: |input| input.limits.jobs = input.limits.jobs.saturating_add(1), ..nothing },
@@ -111,6 +111,7 @@ fn simulated_mistakes_are_found_and_shrunk() {
                 ..nothing
             },
         ),
+        ("a whole forgotten", Between { input: |input| input.limits.within.clear(), ..nothing }),
         (
             "a need forgotten",
             Between {

@@ -44,10 +44,10 @@ fn assert_nothing_is_left(project: &Project) {
     }
 }
 
-/// `stack apply` on a terminal of its own, from a shell that says how it ended and what the terminal was like.
-fn on_a_terminal(project: &Project) -> Child {
+/// `stack` on a terminal of its own, from a shell that says how it ended and what the terminal was like.
+fn on_a_terminal(project: &Project, command: &str) -> Child {
     let line = format!(
-        "trap : INT; stty -a > tty-before; '{}' apply; echo $? > code; stty -a > tty-after",
+        "trap : INT; stty -a > tty-before; '{}' {command}; echo $? > code; stty -a > tty-after",
         program().display()
     );
     let mut command = Command::new("script");
@@ -60,7 +60,7 @@ fn on_a_terminal(project: &Project) -> Child {
 fn ctrl_c_on_a_terminal_sums_up_and_leaves_the_terminal_as_it_was() {
     let project = Project::empty("stopping");
     project.write("stack.toml", SLOW);
-    let mut terminal = on_a_terminal(&project);
+    let mut terminal = on_a_terminal(&project, "apply");
     wait_until("the task starts", || project.path().join("pid").exists());
     let mut keyboard = terminal.stdin.take().unwrap();
     keyboard.write_all(b"\x03").unwrap();
@@ -78,10 +78,30 @@ fn ctrl_c_on_a_terminal_sums_up_and_leaves_the_terminal_as_it_was() {
 }
 
 #[test]
+fn ctrl_c_is_an_answer_to_a_question() {
+    let project = Project::empty("stopping");
+    project.write("stack.toml", "[stack]\nname = \"@name@\"\n[task.a]\nrun = \"true\"\n");
+    let mut terminal = on_a_terminal(&project, "destroy");
+    let mut printed = terminal.stdout.take().unwrap();
+    let mut seen = String::new();
+    while !seen.contains("[y/N]") {
+        let mut piece = [0; 100];
+        let count = printed.read(&mut piece).unwrap();
+        assert!(count > 0, "{seen}");
+        seen.push_str(&String::from_utf8_lossy(&piece[..count]));
+    }
+    let mut keyboard = terminal.stdin.take().unwrap();
+    keyboard.write_all(b"\x03").unwrap();
+    assert_eq!(end_of(&mut terminal), Some(0));
+    drop(keyboard);
+    assert_eq!(fs::read_to_string(project.path().join("code")).unwrap().trim(), "130");
+}
+
+#[test]
 fn a_terminal_that_is_closed_ends_the_run_like_an_interrupt() {
     let project = Project::empty("stopping");
     project.write("stack.toml", SLOW);
-    let mut terminal = on_a_terminal(&project);
+    let mut terminal = on_a_terminal(&project, "apply");
     wait_until("the task starts", || project.path().join("pid").exists());
     terminal.kill().unwrap();
     terminal.wait().unwrap();
@@ -185,6 +205,111 @@ fn a_second_interrupt_kills_at_once() {
     assert_eq!((code, &last["outcome"]), (Some(130), &"cancelled".into()));
     assert!(start.elapsed() < Duration::from_secs(20));
     assert_nothing_is_left(&project);
+}
+
+/// How `child` ended, which has to be soon; it does not outlive the test.
+#[track_caller]
+fn end_of(child: &mut Child) -> Option<i32> {
+    let start = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status.code();
+        }
+        if start.elapsed() > Duration::from_secs(30) {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            panic!("it does not end");
+        }
+        std::thread::yield_now();
+    }
+}
+
+/// A task that prints without an end.
+const FLOOD: &str = "[stack]\nname = \"@name@\"\n[limits]\ngrace = \"@grace@\"\n\
+    [task.flood]\nrun = \"echo $$ > pid; exec yes aaaa\"\n";
+
+#[test]
+fn an_output_that_nobody_reads_does_not_keep_a_run_from_stopping() {
+    // One signal and a short grace; two signals and a long one.
+    for (grace, again) in [("300ms", false), ("10m", true)] {
+        for format in ["text", "json"] {
+            let project = Project::empty("stopping");
+            project.write("stack.toml", &FLOOD.replace("@grace@", grace));
+            let mut command = project.command(&["apply", "--verbose", "--format", format]);
+            let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+            let output = child.stdout.take().unwrap();
+            wait_until("the pipe is full", || rustix::io::ioctl_fionread(&output).unwrap() > 60_000);
+            let pid = fs::read_to_string(project.path().join("pid")).unwrap();
+            kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+            wait_until("the task is ended", || !is_alive(&pid));
+            if again {
+                kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+            }
+            assert_eq!(end_of(&mut child), Some(130), "{grace}, {format}");
+            assert_nothing_is_left(&project);
+        }
+    }
+}
+
+#[test]
+fn an_output_that_is_read_late_is_complete_and_in_order() {
+    let project = Project::empty("stopping");
+    project.write("stack.toml", "[stack]\nname = \"@name@\"\n[task.count]\nrun = \"seq -f 'n%.0f' 300000\"\n");
+    let mut command = project.command(&["apply", "--verbose"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let output = child.stdout.take().unwrap();
+    wait_until("the pipe is full", || rustix::io::ioctl_fionread(&output).unwrap() > 60_000);
+    let lines = BufReader::new(output).lines().map(Result::unwrap);
+    let mut next = 1;
+    for line in lines {
+        if let Some((_, number)) = line.split_once("| n") {
+            assert_eq!(number, next.to_string());
+            next += 1;
+        }
+        assert!(!line.contains("dropped"), "{line}");
+    }
+    assert_eq!((end_of(&mut child), next), (Some(0), 300_001));
+}
+
+#[test]
+fn an_apply_that_waits_for_the_lock_can_be_stopped() {
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
+        let project = Project::empty("stopping");
+        project.write("stack.toml", "[stack]\nname = \"@name@\"\n[task.a]\nrun = \"touch after; exit 1\"\n");
+        project.stack(&["apply"]).expect_code(1);
+        fs::remove_file(project.path().join("after")).unwrap();
+        let lock = File::open(project.path().join(".stack/lock")).unwrap();
+        lock.lock().unwrap();
+        let mut command = project.command(&["apply", "--wait"]);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut said = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        said.read_line(&mut line).unwrap();
+        assert!(line.contains("waiting for it"), "{line}");
+        kill_process(Pid::from_child(&child), signal).unwrap();
+        assert_eq!(end_of(&mut child), Some(130), "{signal:?}");
+        assert!(!project.path().join("after").exists(), "something was started");
+        drop(lock);
+    }
+}
+
+#[test]
+fn an_apply_that_looks_for_its_tools_can_be_stopped() {
+    let mut project = Project::empty("stopping");
+    project.write("stack.toml", "[stack]\nname = \"@name@\"\n[image.a]\ncontext = \"a\"\n");
+    project.write("a/Dockerfile", "FROM scratch\n");
+    // An engine that takes calls and answers none.
+    let socket = project.path().join("engine");
+    let engine = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    project.set_env("DOCKER_HOST", format!("unix://{}", socket.display()));
+    let mut command = project.command(&["apply"]);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let call = engine.accept().unwrap();
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let start = Instant::now();
+    assert_eq!(end_of(&mut child), Some(130));
+    assert!(start.elapsed() < Duration::from_secs(4), "it was not the call that ended");
+    drop(call);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use crate::support::{Project, Run, Running, with_outcome};
+use crate::support::{Project, Run, Running, succeed, with_outcome};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -219,6 +219,34 @@ fn pools_limit_how_many_run_and_the_longest_goes_first() {
 }
 
 #[test]
+fn tasks_in_pools_are_tasks_all_the_same() {
+    let project = Project::empty("tasks");
+    let mut stack = "[stack]\nname = \"@name@\"\n[limits]\njobs = 4\ntasks = 1\npools = { db = 4 }\n".to_owned();
+    for (name, more) in [("a", "pool = \"db\""), ("b", "pool = \"db\""), ("c", "")] {
+        stack += &format!("[task.{name}]\nrun = \"echo + >> log; sleep 0.05; echo - >> log\"\n{more}\n");
+    }
+    project.write("stack.toml", &stack);
+    done(&project);
+    assert_eq!(fs::read_to_string(project.path().join("log")).unwrap().replace('\n', ""), "+-+-+-");
+}
+
+#[test]
+fn what_is_not_known_of_a_need_is_not_taken_for_a_change() {
+    let project = Project::empty("tasks");
+    project.write(
+        "stack.toml",
+        "[stack]\nname = \"@name@\"\n[task.a]\nrun = \"exit 1\"\n\
+         [task.b]\nrun = \"true\"\nneeds = [\"task.a\"]\ncache = false\n",
+    );
+    let run = project.stack(&["apply", "--no-deps", "task:b", "--format", "json"]).expect_code(0);
+    let warnings: Vec<Value> = run.events().into_iter().filter(|event| event["event"] == "warning").collect();
+    assert_eq!(
+        warnings.iter().map(|event| event["message"].as_str().unwrap()).collect::<Vec<_>>(),
+        ["task:a has not run with success yet, so it is not known what this ran with: it will run again the next time"]
+    );
+}
+
+#[test]
 fn what_was_found_right_is_believed_only_while_every_fact_is_the_same() {
     let project = Project::empty("tasks");
     project.write(
@@ -310,6 +338,43 @@ fn a_task_that_may_fail_is_tried_again() {
     );
     assert_eq!(done(&project), ["task:flaky"]);
     assert_eq!(lines(&project, "log"), 3);
+}
+
+#[test]
+fn a_command_that_a_signal_ended_failed_as_one_with_an_exit_code() {
+    let project = Project::empty("tasks");
+    project.write(
+        "stack.toml",
+        "[stack]\nname = \"@name@\"\n[task.a]\nrun = [\"sh\", \"-c\", \"echo x >> tries; kill -SEGV $$\"]\n",
+    );
+    project.stack(&["apply"]).expect_code(1);
+    assert_eq!(lines(&project, "tries"), 1);
+    project.append("stack.toml", "retries = 2\nbackoff = \"10ms\"\n");
+    project.stack(&["apply"]).expect_code(1);
+    assert_eq!(lines(&project, "tries"), 4, "and it is tried again");
+}
+
+#[test]
+fn an_output_that_is_no_file_any_more_was_changed() {
+    let project = Project::empty("tasks");
+    project.write(
+        "stack.toml",
+        "[stack]\nname = \"@name@\"\n[task.a]\nrun = \"rm -rf made; echo x > made\"\noutputs = [\"made\"]\n",
+    );
+    assert_eq!(done(&project), ["task:a"]);
+    let made = project.path().join("made");
+    let replace: [fn(&std::path::Path); 3] = [
+        |path| fs::create_dir(path).unwrap(),
+        |path| drop(succeed(std::process::Command::new("mkfifo").arg(path))),
+        |path| std::os::unix::fs::symlink("/dev/zero", path).unwrap(),
+    ];
+    for replace in replace {
+        fs::remove_file(&made).unwrap();
+        replace(&made);
+        assert_eq!(project.plan()["task:a"].1, "its output made was changed");
+        assert_eq!(done(&project), ["task:a"]);
+        assert_eq!(done(&project), NONE);
+    }
 }
 
 #[test]

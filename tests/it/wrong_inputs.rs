@@ -56,6 +56,26 @@ fn a_right_file_is_accepted() {
 }
 
 #[test]
+fn a_file_that_another_task_makes_has_to_be_needed() {
+    let project = Project::empty("wrong");
+    let stack = "[stack]\nname = \"@name@\"\n[task.make]\nrun = \"true\"\noutputs = [\"gen/a\"]\n\
+                 [task.between]\nrun = \"true\"\n[task.read]\nrun = \"true\"\ninputs = [\"./gen/a\"]\n";
+    project.write("stack.toml", stack);
+    let told = "task `read` reads `gen/a`, which task `make` makes, and may run before it: \
+                add `needs = [\"task.make\"]` to `[task.read]`";
+    project.stack(&["validate"]).expect_code(0).expect_stderr(told);
+    let is_told =
+        || String::from_utf8_lossy(&project.command(&["validate"]).output().unwrap().stderr).contains("reads");
+    project.append("stack.toml", "needs = [\"task.between\"]\n");
+    assert!(is_told());
+    // Through another one, or the other way round on purpose.
+    project.edit("stack.toml", "[task.between]\n", "[task.between]\nneeds = [\"task.make\"]\n");
+    assert!(!is_told());
+    project.write("stack.toml", &stack.replace("outputs", "needs = [\"task.read\"]\noutputs"));
+    assert!(!is_told());
+}
+
+#[test]
 fn unknown_keys_name_the_nearest_known_one() {
     refused(&STACK.replace("dockerfile =", "dockerfle ="), &["stack.toml:10", "dockerfle", "dockerfile"]);
 }

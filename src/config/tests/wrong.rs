@@ -171,6 +171,21 @@ fn profiles() {
     insta::assert_snapshot!("profiles_chosen", render(&load_with(text, &options).unwrap_err()));
 }
 
+said!(
+    commands_that_run_nothing,
+    "[task.a]\nrun = []\n\n[task.b]\nrun = [\"\"]\n\n[task.c]\nrun = \"\"\n\n[task.d]\nrun = \" \"\n\n[ready.e]\nrun = []\n"
+);
+
+said!(
+    no_time_and_no_names,
+    "[task.a]\nrun = \"true\"\ntimeout = \"0s\"\nenv = { \"\" = \"x\", \"A=B\" = \"y\", C = \"z\" }\n"
+);
+
+said!(
+    one_output_of_two_tasks,
+    "[task.a]\nrun = \"true\"\noutputs = [\"gen/a\", \"gen/*\"]\n\n[task.b]\nrun = \"true\"\noutputs = [\"gen/*\", \"./gen//a\"]\n"
+);
+
 #[test]
 fn an_empty_file() {
     insta::assert_snapshot!(said_of(""));

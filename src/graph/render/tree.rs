@@ -12,18 +12,29 @@ use crate::graph::StepKind;
 const FOLD: usize = 150;
 /// Of the branches below one step at most so many are drawn.
 const BRANCHES: usize = 40;
+/// What is deeper than this goes on below, from the margin: a chain of steps would leave every screen to the right.
+const DEEPEST: usize = 20;
 
-/// A tree. What was drawn before is not drawn again, and edges that follow from others are left out.
+/// A tree. What was drawn before is not drawn again, what is too deep goes on below, and edges that follow from others are left out.
 ///
 /// # Errors
 /// Those of `out`.
 pub fn tree(drawing: &Drawing<'_>, out: &mut dyn Write) -> fmt::Result {
     let nodes = nodes::nodes(drawing, FOLD);
     let roots = roots(&nodes);
-    let mut painter = Painter { drawing, nodes: &nodes, drawn: vec![false; nodes.len()], out };
+    let mut painter = Painter { drawing, nodes: &nodes, drawn: vec![false; nodes.len()], later: Vec::new(), out };
     painter.painted(Style::new().bold(), drawing.graph.stack())?;
     painter.out.write_char('\n')?;
-    painter.branches(&roots)
+    painter.branches(&roots)?;
+    let mut next = 0;
+    while let Some(&node) = painter.later.get(next) {
+        next += 1;
+        painter.out.write_char('\n')?;
+        painter.line(&nodes[node], true)?;
+        painter.out.write_char('\n')?;
+        painter.branches(&nodes[node].needs)?;
+    }
+    Ok(())
 }
 
 /// What nothing waits for. Groups of steps may wait for each other; of those that nothing else leads to the last one is
@@ -55,6 +66,8 @@ struct Painter<'p, 'd> {
     drawing: &'p Drawing<'d>,
     nodes: &'p [Node],
     drawn: Vec<bool>,
+    /// Nodes at the greatest depth, whose needs are drawn below the rest.
+    later: Vec<usize>,
     out: &'p mut dyn Write,
 }
 
@@ -89,6 +102,9 @@ impl Painter<'_, '_> {
             self.line(node, seen)?;
             if seen && !node.needs.is_empty() {
                 self.painted(Style::new().dimmed(), " (see above)")?;
+            } else if branch.depth == DEEPEST && !node.needs.is_empty() {
+                self.painted(Style::new().dimmed(), " (goes on below)")?;
+                self.later.push(branch.node);
             } else {
                 push(&mut todo, &node.needs, branch.depth + 1);
             }

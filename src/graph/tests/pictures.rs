@@ -62,6 +62,26 @@ fn json_for_programs() {
     assert_eq!(planned["steps"][2]["reason"], "depends on build \"api\"");
 }
 
+#[test]
+fn a_deep_tree_goes_on_below() {
+    let mut text = String::new();
+    for step in 0..50 {
+        text += &format!("[task.t{step}]\nrun = \"true\"\n");
+        if step > 0 {
+            text += &format!("needs = [\"task.t{}\"]\n", step - 1);
+        }
+    }
+    let drawn = drawn(&graph(&text), tree, false);
+    assert!(drawn.lines().all(|line| line.chars().count() <= 110), "{drawn}");
+    insta::assert_snapshot!(drawn);
+}
+
+#[test]
+fn an_empty_name_is_said_to_be_empty() {
+    let selection = Selection { patterns: vec![String::new()], ..Selection::default() };
+    assert_eq!(graph(TODO).select(&selection).unwrap_err().to_string(), "the name of a step is empty");
+}
+
 /// Many services of one shape, as generated files have them.
 #[test]
 fn a_large_graph_is_folded_to_what_can_be_read() {
