@@ -5,11 +5,13 @@
 //! whole context is taken, and the reason is told.
 
 mod lines;
+mod mounts;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use lines::{Instruction, Lines, is_here_document};
+use mounts::{Kind, mounts};
 use words::{Unsure, Variables, expand, list, quoted_words};
 
 use super::narrow::Narrow;
@@ -221,7 +223,9 @@ impl<'a> Reader<'a> {
     fn needs(&self, index: usize) -> Vec<usize> {
         let mut needs: Vec<usize> = self.base_stage(index).into_iter().collect();
         for instruction in &self.stages[index].instructions {
-            needs.extend(sources_from(instruction).into_iter().filter_map(|name| self.other_stage(&name, index)));
+            needs.extend(
+                sources_from(instruction, self.escape).into_iter().filter_map(|name| self.other_stage(&name, index)),
+            );
         }
         needs
     }
@@ -254,7 +258,7 @@ impl<'a> Reader<'a> {
         }
         let globals = self.globals.clone();
         for instruction in self.stages[index].instructions.clone() {
-            for name in sources_from(instruction) {
+            for name in sources_from(instruction, self.escape) {
                 if name.contains('$') {
                     self.whole(format!("line {} takes its source from a variable", instruction.line));
                 } else if self.other_stage(&name, index).is_none() && name != "scratch" {
@@ -326,7 +330,7 @@ impl<'a> Reader<'a> {
     }
 
     fn copy(&mut self, instruction: &Instruction, variables: &Variables) -> Result<(), Unsure> {
-        if instruction.flags.iter().any(|(name, _)| name == "from") {
+        if copied_from(instruction).is_some() {
             return Ok(());
         }
         let words = list(&instruction.rest);
@@ -358,22 +362,14 @@ impl<'a> Reader<'a> {
 
     /// `RUN --mount=type=bind,source=…` and `RUN --mount=type=secret,id=…`.
     fn mounts(&mut self, instruction: &Instruction) -> Result<(), Unsure> {
-        for mount in mounts(instruction) {
-            let get = |names: &[&str]| names.iter().find_map(|name| mount.get(name).copied());
-            match get(&["type"]).unwrap_or("bind") {
-                "bind" if mount.contains_key("from") => {}
-                "bind" => {
-                    let source = get(&["source", "src"]).unwrap_or(".");
-                    if source.contains('$') {
-                        return Err(Unsure::Form(source.to_owned()));
-                    }
-                    self.source(source, instruction.line);
+        for mount in mounts(instruction, self.escape) {
+            let mount = mount?;
+            match mount.kind {
+                Kind::Bind if mount.from.is_none() => {
+                    self.source(mount.source.as_deref().unwrap_or("."), instruction.line);
                 }
-                "secret" => {
-                    let named = get(&["id"]).or_else(|| get(&["target", "dst", "destination"])?.rsplit('/').next());
-                    self.secrets.extend(named.map(str::to_owned));
-                }
-                _ => {}
+                Kind::Secret(id) => self.secrets.extend(id),
+                Kind::Bind | Kind::Other => {}
             }
         }
         Ok(())
@@ -393,26 +389,18 @@ fn told(instruction: &Instruction, unsure: &Unsure) -> String {
     format!("line {} depends on {}", instruction.line, unsure.told())
 }
 
-/// The options of each `--mount`, a list between commas.
-fn mounts(instruction: &Instruction) -> Vec<HashMap<&str, &str>> {
-    let values = instruction.flags.iter().filter(|(name, _)| name == "mount").map(|(_, value)| value);
-    values
-        .map(|value| value.split(',').map(|option| option.split_once('=').unwrap_or((option, ""))).collect())
-        .collect()
+/// The stages or images that an instruction copies from or mounts.
+fn sources_from(instruction: &Instruction, escape: char) -> Vec<String> {
+    match instruction.name.as_str() {
+        "COPY" | "ADD" => copied_from(instruction).map(str::to_owned).into_iter().collect(),
+        _ => mounts(instruction, escape).filter_map(|mount| mount.ok()?.from).collect(),
+    }
 }
 
-/// The stages or images that an instruction copies from or mounts.
-fn sources_from(instruction: &Instruction) -> Vec<String> {
-    match instruction.name.as_str() {
-        "COPY" | "ADD" => {
-            let from = instruction.flags.iter().filter(|(name, value)| name == "from" && !value.is_empty());
-            from.map(|(_, value)| value.clone()).collect()
-        }
-        "RUN" => {
-            mounts(instruction).iter().filter_map(|mount| mount.get("from")).map(|from| (*from).to_owned()).collect()
-        }
-        _ => Vec::new(),
-    }
+/// What `COPY --from=…` names. An empty name is the context.
+fn copied_from(instruction: &Instruction) -> Option<&str> {
+    let mut from = instruction.flags.iter().filter(|(name, value)| name == "from" && !value.is_empty());
+    from.next_back().map(|(_, value)| value.as_str())
 }
 
 /// What `ADD` fetches instead of copying.
@@ -493,12 +481,28 @@ EOF
             ("FROM a AS b\nONBUILD COPY . /\nFROM b", "line 3 starts from a stage with ONBUILD instructions"),
             ("# syntax=me/mine\nFROM a", "`# syntax=me/mine` reads the Dockerfile in its own way"),
             ("FROM a\nCOPY --from=$X a b", "line 2 takes its source from a variable"),
+            ("FROM a\nRUN --mount=source=\\\"x y", "line 2 depends on `source=\"x`"),
             ("RUN x", "line 1 stands before the first FROM"),
             ("", "there is no such target"),
         ];
         for (text, reason) in table {
             assert_eq!(read(text).scope, Scope::Whole { reason: reason.to_owned() }, "{text}");
         }
+    }
+
+    #[test]
+    fn flags_may_be_quoted_and_options_of_mounts_in_capitals() {
+        let text = r#"FROM a AS base
+FROM b
+COPY --from="base" / /
+COPY --from='tools:1' / /
+RUN --mount=type=bind,source="x",target=/x --mount=Source=y,Target=/y make
+RUN --mount=type=cache,FROM="cache:1",target=/c make
+COPY --from="" z /z
+"#;
+        let reading = read(text);
+        assert_eq!(reading.bases, ["a", "b", "cache:1", "tools:1"]);
+        assert_eq!(sources(&reading), ["x", "y", "z"]);
     }
 
     #[test]
@@ -534,6 +538,11 @@ EOF
         while text.pop().is_some() {
             let _ = read(&text);
             let _ = read(&text.replace("from", "$").replace('"', "\\"));
+            // Flags that end in the middle of a quote, behind a backslash, or in the middle of a character.
+            for noise in ["\"", "'", "\\", "\"\"", ",\"", "à", "\u{85}"] {
+                let _ = read(&text.replace('=', &format!("={noise}")).replace(',', &format!(",{noise}")));
+                let _ = read(&text.replace("--", &format!("--{noise}")));
+            }
         }
     }
 }

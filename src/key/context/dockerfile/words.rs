@@ -45,11 +45,12 @@ impl Reader<'_> {
         while let Some(c) = self.next() {
             match c {
                 c if Some(c) == end => return Ok(text),
-                '\'' => {
-                    while let Some(c) = self.next().filter(|c| *c != '\'') {
-                        text.push(c);
+                '\'' => loop {
+                    match self.next().ok_or_else(|| self.form())? {
+                        '\'' => break,
+                        c => text.push(c),
                     }
-                }
+                },
                 '"' => text.push_str(&self.double_quoted()?),
                 '$' => text.push_str(&self.variable()?),
                 c if c == self.escape => text.extend(self.next()),
@@ -217,7 +218,7 @@ mod tests {
         }
         assert_eq!(expanded("$NONE"), Err(Unsure::Variable("NONE".into())));
         assert_eq!(expanded("${EMPTY:?needed}"), Err(Unsure::Variable("EMPTY".into())));
-        for word in ["${A#x}", "${A/x/y}", "${A", "\"open", "${}"] {
+        for word in ["${A#x}", "${A/x/y}", "${A", "\"open", "'open", "${}"] {
             assert!(matches!(expanded(word), Err(Unsure::Form(_))), "{word}");
         }
     }
