@@ -49,7 +49,7 @@ pub fn read_dockerfile(text: &str, options: &DockerfileOptions<'_>) -> Dockerfil
     let mut reader = Reader {
         options,
         escape: lines.escape,
-        globals: Variables::new(),
+        globals: Variables::default(),
         stages: Vec::new(),
         bases: BTreeSet::new(),
         sources: BTreeSet::new(),
@@ -134,12 +134,17 @@ impl<'a> Reader<'a> {
 
     /// The variables that every build has for the platform that it builds for.
     fn platform_variables(&mut self) {
+        // The engine has values for these, which are not known here unless they follow from the platform.
+        for name in ["PLATFORM", "OS", "OSVERSION", "ARCH", "VARIANT"] {
+            self.globals.set_unknown(format!("BUILD{name}"));
+            self.globals.set_unknown(format!("TARGET{name}"));
+        }
+        self.globals.set_unknown("TARGETSTAGE");
         let Some(platform) = self.options.platform else { return };
         let mut parts = platform.split('/');
-        let names = ["TARGETOS", "TARGETARCH", "TARGETVARIANT"];
-        self.globals.insert("TARGETPLATFORM".to_owned(), platform.to_owned());
-        for name in names {
-            self.globals.insert(name.to_owned(), parts.next().unwrap_or_default().to_owned());
+        self.globals.set("TARGETPLATFORM", platform);
+        for name in ["TARGETOS", "TARGETARCH", "TARGETVARIANT"] {
+            self.globals.set(name, parts.next().unwrap_or_default());
         }
     }
 
@@ -158,7 +163,7 @@ impl<'a> Reader<'a> {
                 }
                 "ARG" if self.stages.is_empty() => {
                     let mut globals = std::mem::take(&mut self.globals);
-                    let declared = Variables::new();
+                    let declared = Variables::default();
                     if let Err(unsure) = self.argument(instruction, &mut globals, &declared) {
                         self.whole(told(instruction, &unsure));
                     }
@@ -193,7 +198,8 @@ impl<'a> Reader<'a> {
         // A stage starts with the variables of the stage that it starts from, which stands before it.
         needed.sort_unstable();
         for index in needed {
-            let inherited = self.base_stage(index).and_then(|base| left.get(&base).cloned()).unwrap_or_default();
+            let inherited = self.base_stage(index).and_then(|base| left.get(&base).cloned());
+            let inherited = inherited.unwrap_or_else(|| self.before_stage(index));
             let variables = self.stage(index, inherited);
             left.insert(index, variables);
         }
@@ -217,6 +223,17 @@ impl<'a> Reader<'a> {
     fn base_stage(&self, index: usize) -> Option<usize> {
         let base = self.stages[index].base.as_ref().ok()?;
         self.named(base, index)
+    }
+
+    /// The variables that a stage has which starts from no other.
+    fn before_stage(&self, index: usize) -> Variables {
+        if self.stages[index].base.as_deref() != Ok("scratch") {
+            return Variables::of_base();
+        }
+        let mut variables = Variables::default();
+        // The engine gives it to all that runs.
+        variables.set_unknown("PATH");
+        variables
     }
 
     /// The stages that this one starts from, copies from or mounts.
@@ -299,12 +316,16 @@ impl<'a> Reader<'a> {
                 (Some(given), _) => (*given).to_owned(),
                 (None, Some(default)) => default?,
                 (None, None) => match globals.get(&name) {
-                    Some(value) => value.clone(),
+                    Ok(Some(value)) => value.to_owned(),
                     // Declared without any value: not set, unless something before did.
-                    None => continue,
+                    Ok(None) => continue,
+                    Err(_) => {
+                        variables.set_unknown(name);
+                        continue;
+                    }
                 },
             };
-            variables.insert(name, value);
+            variables.set(name, value);
         }
         Ok(())
     }
@@ -314,9 +335,9 @@ impl<'a> Reader<'a> {
         let before = variables.clone();
         let words = quoted_words(&instruction.rest, self.escape);
         let mut set = |name: &str, value: &str| match expand(value, &before, self.escape) {
-            Ok(value) => drop(variables.insert(name.to_owned(), value)),
-            // It does no harm until it is used: then the variable is not known.
-            Err(_) => drop(variables.remove(name)),
+            Ok(value) => variables.set(name, value),
+            // It does no harm until it is used.
+            Err(_) => variables.set_unknown(name),
         };
         match words.first() {
             // The old form: `ENV NAME all the rest`.
@@ -477,6 +498,10 @@ EOF
             ("FROM a\nRUN --mount=target=/src make", "line 2 takes everything (`.`)"),
             ("FROM a\nCOPY $WHO /app", "line 2 depends on `$WHO`, which the Dockerfile does not set"),
             ("FROM a\nENV X=1\nENV X=$NONE\nCOPY $X /app", "line 4 depends on `$X`, which the Dockerfile does not set"),
+            ("FROM a\nCOPY ${X:-b}* /x", "line 2 depends on `$X`, which the Dockerfile does not set"),
+            ("FROM a AS b\nARG X\nFROM b\nCOPY ${X-b} /x", "line 4 depends on `$X`, which the Dockerfile does not set"),
+            ("FROM scratch\nENV X=$PATH\nCOPY ${X:+b} c", "line 3 depends on `$X`, which the Dockerfile does not set"),
+            ("FROM a-${TARGETARCH:-amd64}\nCOPY a b", "the base image of line 1 is not known"),
             ("FROM $NONE\nCOPY a b", "the base image of line 1 is not known"),
             ("FROM a AS b\nONBUILD COPY . /\nFROM b", "line 3 starts from a stage with ONBUILD instructions"),
             ("# syntax=me/mine\nFROM a", "`# syntax=me/mine` reads the Dockerfile in its own way"),
@@ -512,6 +537,9 @@ COPY --from="" z /z
         let args = BTreeMap::from([("V", "2")]);
         let reading = read_dockerfile(text, &DockerfileOptions { args, ..Default::default() });
         assert_eq!((sources(&reading), reading.bases), (vec!["src/2".to_owned()], vec!["a:2".to_owned()]));
+
+        let text = "ARG A=${NONE:-n}\nFROM scratch AS s\nARG A\nCOPY $A ${NONE:-b} c\nFROM s\nENV B=x\nCOPY ${B:+d} ${C-e} f\n";
+        assert_eq!(sources(&read(text)), ["b", "d", "e", "n"]);
 
         let text = "FROM --platform=$BUILDPLATFORM a-$TARGETARCH\n";
         assert_eq!(read(text).unknowable.len(), 1);
