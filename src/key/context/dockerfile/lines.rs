@@ -1,5 +1,7 @@
 //! A Dockerfile's instructions: directives, comments, continuation lines and here-documents taken apart.
 
+use std::borrow::Cow;
+
 /// One instruction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Instruction {
@@ -7,7 +9,7 @@ pub(super) struct Instruction {
     pub(super) line: u32,
     /// Its name in capitals.
     pub(super) name: String,
-    /// `--name=value` words before the rest; a flag without a value has an empty one.
+    /// `--name=value` words before the rest, their quotes taken off; a flag without a value has an empty one.
     pub(super) flags: Vec<(String, String)>,
     /// Everything behind the flags, continuation lines joined.
     pub(super) rest: String,
@@ -111,23 +113,51 @@ fn continued(line: &str, escape: char) -> Option<&str> {
 
 fn instruction(text: &str, line: u32) -> Instruction {
     let text = text.trim();
-    let (name, mut rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+    let (name, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+    let (flags, rest) = flags(rest);
+    Instruction { line, name: name.to_ascii_uppercase(), flags, rest: rest.trim().to_owned() }
+}
+
+/// Takes the flags off the front, as the engine does: quotes may stand anywhere in a flag and hold spaces together, a
+/// backslash takes away the meaning of the next character, also within quotes of both kinds and whatever the escape
+/// character of the file is. The engine goes by bytes and takes each for a character, and so does this.
+fn flags(text: &str) -> (Vec<(String, String)>, Cow<'_, str>) {
+    let bytes = text.as_bytes();
+    let rest = |at: usize| String::from_utf8_lossy(bytes.get(at..).unwrap_or_default());
     let mut flags = Vec::new();
+    let mut at = 0;
     loop {
-        rest = rest.trim_start();
-        if !rest.starts_with("--") {
-            break;
+        while bytes.get(at).is_some_and(|byte| is_space(*byte)) {
+            at += 1;
         }
-        let end = rest.find(char::is_whitespace).unwrap_or(rest.len());
-        let flag = &rest[2..end];
-        rest = &rest[end..];
+        if !bytes.get(at..).unwrap_or_default().starts_with(b"--") {
+            return (flags, rest(at));
+        }
+        let mut word = String::new();
+        let mut quote = None;
+        while let Some(&byte) = bytes.get(at).filter(|byte| quote.is_some() || !is_space(**byte)) {
+            at += 1;
+            match byte {
+                b'\\' => {
+                    word.extend(bytes.get(at).copied().map(char::from));
+                    at += 1;
+                }
+                byte if quote == Some(byte) => quote = None,
+                b'"' | b'\'' if quote.is_none() => quote = Some(byte),
+                byte => word.push(char::from(byte)),
+            }
+        }
+        let flag = word.get(2..).unwrap_or_default();
         if flag.is_empty() {
-            break;
+            return (flags, rest(at));
         }
         let (name, value) = flag.split_once('=').unwrap_or((flag, ""));
         flags.push((name.to_owned(), value.to_owned()));
     }
-    Instruction { line, name: name.to_ascii_uppercase(), flags, rest: rest.trim().to_owned() }
+}
+
+fn is_space(byte: u8) -> bool {
+    char::from(byte).is_whitespace()
 }
 
 /// The here-documents that follow an instruction. Docker knows them behind `RUN`, `COPY` and `ADD`.
@@ -200,5 +230,25 @@ mod tests {
         let flag = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         assert_eq!(copy.flags, [flag("from", "a"), flag("link", ""), flag("chown", "1:2")]);
         assert_eq!(copy.rest, "b c");
+    }
+
+    #[test]
+    fn quotes_and_backslashes_are_taken_off_flags() {
+        let table: [(&str, &[(&str, &str)], &str); 9] = [
+            (r#"--from="base" / /"#, &[("from", "base")], "/ /"),
+            (r"--from='base' a b", &[("from", "base")], "a b"),
+            (r#""--from=base" a"#, &[], r#""--from=base" a"#),
+            (r#"--chown="a b":c x y"#, &[("chown", "a b:c")], "x y"),
+            (r"--from=b\ase\ two x y", &[("from", "base two")], "x y"),
+            (r#"--a='\'x' --b="\"" y"#, &[("a", "'x"), ("b", "\"")], "y"),
+            (r#"--mount=type=bind,source="x" make "all""#, &[("mount", "type=bind,source=x")], r#"make "all""#),
+            (r#"--from="open / /"#, &[("from", "open / /")], ""),
+            (r#"-- --from=base "x""#, &[], r#"--from=base "x""#),
+        ];
+        for (text, expected, rest) in table {
+            let instruction = super::instruction(&format!("COPY {text}"), 1);
+            let found: Vec<_> = instruction.flags.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+            assert_eq!((found.as_slice(), instruction.rest.as_str()), (expected, rest), "{text}");
+        }
     }
 }

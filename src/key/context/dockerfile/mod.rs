@@ -5,6 +5,7 @@
 //! whole context is taken, and the reason is told.
 
 mod lines;
+mod mounts;
 mod pin;
 mod words;
 
@@ -13,6 +14,7 @@ pub use pin::{Unpinned, pin_bases};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use lines::{Instruction, Lines, is_here_document};
+use mounts::{Kind, mounts};
 use words::{Unsure, Variables, expand, list, quoted_words};
 
 use super::narrow::Narrow;
@@ -122,7 +124,7 @@ impl<'a> Reader<'a> {
         let mut reader = Self {
             options,
             escape,
-            globals: Variables::new(),
+            globals: Variables::default(),
             stages: Vec::new(),
             bases: BTreeSet::new(),
             sources: BTreeSet::new(),
@@ -140,12 +142,17 @@ impl<'a> Reader<'a> {
 
     /// The variables that every build has for the platform that it builds for.
     fn platform_variables(&mut self) {
+        // The engine has values for these, which are not known here unless they follow from the platform.
+        for name in ["PLATFORM", "OS", "OSVERSION", "ARCH", "VARIANT"] {
+            self.globals.set_unknown(format!("BUILD{name}"));
+            self.globals.set_unknown(format!("TARGET{name}"));
+        }
+        self.globals.set_unknown("TARGETSTAGE");
         let Some(platform) = self.options.platform else { return };
         let mut parts = platform.split('/');
-        let names = ["TARGETOS", "TARGETARCH", "TARGETVARIANT"];
-        self.globals.insert("TARGETPLATFORM".to_owned(), platform.to_owned());
-        for name in names {
-            self.globals.insert(name.to_owned(), parts.next().unwrap_or_default().to_owned());
+        self.globals.set("TARGETPLATFORM", platform);
+        for name in ["TARGETOS", "TARGETARCH", "TARGETVARIANT"] {
+            self.globals.set(name, parts.next().unwrap_or_default());
         }
     }
 
@@ -164,7 +171,7 @@ impl<'a> Reader<'a> {
                 }
                 "ARG" if self.stages.is_empty() => {
                     let mut globals = std::mem::take(&mut self.globals);
-                    let declared = Variables::new();
+                    let declared = Variables::default();
                     if let Err(unsure) = self.argument(instruction, &mut globals, &declared) {
                         self.whole(told(instruction, &unsure));
                     }
@@ -199,7 +206,8 @@ impl<'a> Reader<'a> {
         // A stage starts with the variables of the stage that it starts from, which stands before it.
         needed.sort_unstable();
         for index in needed {
-            let inherited = self.base_stage(index).and_then(|base| left.get(&base).cloned()).unwrap_or_default();
+            let inherited = self.base_stage(index).and_then(|base| left.get(&base).cloned());
+            let inherited = inherited.unwrap_or_else(|| self.before_stage(index));
             let variables = self.stage(index, inherited);
             left.insert(index, variables);
         }
@@ -225,11 +233,24 @@ impl<'a> Reader<'a> {
         self.named(base, index)
     }
 
+    /// The variables that a stage has which starts from no other.
+    fn before_stage(&self, index: usize) -> Variables {
+        if self.stages[index].base.as_deref() != Ok("scratch") {
+            return Variables::of_base();
+        }
+        let mut variables = Variables::default();
+        // The engine gives it to all that runs.
+        variables.set_unknown("PATH");
+        variables
+    }
+
     /// The stages that this one starts from, copies from or mounts.
     fn needs(&self, index: usize) -> Vec<usize> {
         let mut needs: Vec<usize> = self.base_stage(index).into_iter().collect();
         for instruction in &self.stages[index].instructions {
-            needs.extend(sources_from(instruction).into_iter().filter_map(|name| self.other_stage(&name, index)));
+            needs.extend(
+                sources_from(instruction, self.escape).into_iter().filter_map(|name| self.other_stage(&name, index)),
+            );
         }
         needs
     }
@@ -262,7 +283,7 @@ impl<'a> Reader<'a> {
         }
         let globals = self.globals.clone();
         for instruction in self.stages[index].instructions.clone() {
-            for name in sources_from(instruction) {
+            for name in sources_from(instruction, self.escape) {
                 if name.contains('$') {
                     self.whole(format!("line {} takes its source from a variable", instruction.line));
                 } else if self.other_stage(&name, index).is_none() && name != "scratch" {
@@ -303,12 +324,16 @@ impl<'a> Reader<'a> {
                 (Some(given), _) => (*given).to_owned(),
                 (None, Some(default)) => default?,
                 (None, None) => match globals.get(&name) {
-                    Some(value) => value.clone(),
+                    Ok(Some(value)) => value.to_owned(),
                     // Declared without any value: not set, unless something before did.
-                    None => continue,
+                    Ok(None) => continue,
+                    Err(_) => {
+                        variables.set_unknown(name);
+                        continue;
+                    }
                 },
             };
-            variables.insert(name, value);
+            variables.set(name, value);
         }
         Ok(())
     }
@@ -318,9 +343,9 @@ impl<'a> Reader<'a> {
         let before = variables.clone();
         let words = quoted_words(&instruction.rest, self.escape);
         let mut set = |name: &str, value: &str| match expand(value, &before, self.escape) {
-            Ok(value) => drop(variables.insert(name.to_owned(), value)),
-            // It does no harm until it is used: then the variable is not known.
-            Err(_) => drop(variables.remove(name)),
+            Ok(value) => variables.set(name, value),
+            // It does no harm until it is used.
+            Err(_) => variables.set_unknown(name),
         };
         match words.first() {
             // The old form: `ENV NAME all the rest`.
@@ -334,7 +359,7 @@ impl<'a> Reader<'a> {
     }
 
     fn copy(&mut self, instruction: &Instruction, variables: &Variables) -> Result<(), Unsure> {
-        if instruction.flags.iter().any(|(name, _)| name == "from") {
+        if copied_from(instruction).is_some() {
             return Ok(());
         }
         let words = list(&instruction.rest);
@@ -366,22 +391,14 @@ impl<'a> Reader<'a> {
 
     /// `RUN --mount=type=bind,source=…` and `RUN --mount=type=secret,id=…`.
     fn mounts(&mut self, instruction: &Instruction) -> Result<(), Unsure> {
-        for mount in mounts(instruction) {
-            let get = |names: &[&str]| names.iter().find_map(|name| mount.get(name).copied());
-            match get(&["type"]).unwrap_or("bind") {
-                "bind" if mount.contains_key("from") => {}
-                "bind" => {
-                    let source = get(&["source", "src"]).unwrap_or(".");
-                    if source.contains('$') {
-                        return Err(Unsure::Form(source.to_owned()));
-                    }
-                    self.source(source, instruction.line);
+        for mount in mounts(instruction, self.escape) {
+            let mount = mount?;
+            match mount.kind {
+                Kind::Bind if mount.from.is_none() => {
+                    self.source(mount.source.as_deref().unwrap_or("."), instruction.line);
                 }
-                "secret" => {
-                    let named = get(&["id"]).or_else(|| get(&["target", "dst", "destination"])?.rsplit('/').next());
-                    self.secrets.extend(named.map(str::to_owned));
-                }
-                _ => {}
+                Kind::Secret(id) => self.secrets.extend(id),
+                Kind::Bind | Kind::Other => {}
             }
         }
         Ok(())
@@ -401,26 +418,18 @@ fn told(instruction: &Instruction, unsure: &Unsure) -> String {
     format!("line {} depends on {}", instruction.line, unsure.told())
 }
 
-/// The options of each `--mount`, a list between commas.
-fn mounts(instruction: &Instruction) -> Vec<HashMap<&str, &str>> {
-    let values = instruction.flags.iter().filter(|(name, _)| name == "mount").map(|(_, value)| value);
-    values
-        .map(|value| value.split(',').map(|option| option.split_once('=').unwrap_or((option, ""))).collect())
-        .collect()
+/// The stages or images that an instruction copies from or mounts.
+fn sources_from(instruction: &Instruction, escape: char) -> Vec<String> {
+    match instruction.name.as_str() {
+        "COPY" | "ADD" => copied_from(instruction).map(str::to_owned).into_iter().collect(),
+        _ => mounts(instruction, escape).filter_map(|mount| mount.ok()?.from).collect(),
+    }
 }
 
-/// The stages or images that an instruction copies from or mounts.
-fn sources_from(instruction: &Instruction) -> Vec<String> {
-    match instruction.name.as_str() {
-        "COPY" | "ADD" => {
-            let from = instruction.flags.iter().filter(|(name, value)| name == "from" && !value.is_empty());
-            from.map(|(_, value)| value.clone()).collect()
-        }
-        "RUN" => {
-            mounts(instruction).iter().filter_map(|mount| mount.get("from")).map(|from| (*from).to_owned()).collect()
-        }
-        _ => Vec::new(),
-    }
+/// What `COPY --from=…` names. An empty name is the context.
+fn copied_from(instruction: &Instruction) -> Option<&str> {
+    let mut from = instruction.flags.iter().filter(|(name, value)| name == "from" && !value.is_empty());
+    from.next_back().map(|(_, value)| value.as_str())
 }
 
 /// What `ADD` fetches instead of copying.
@@ -497,10 +506,15 @@ EOF
             ("FROM a\nRUN --mount=target=/src make", "line 2 takes everything (`.`)"),
             ("FROM a\nCOPY $WHO /app", "line 2 depends on `$WHO`, which the Dockerfile does not set"),
             ("FROM a\nENV X=1\nENV X=$NONE\nCOPY $X /app", "line 4 depends on `$X`, which the Dockerfile does not set"),
+            ("FROM a\nCOPY ${X:-b}* /x", "line 2 depends on `$X`, which the Dockerfile does not set"),
+            ("FROM a AS b\nARG X\nFROM b\nCOPY ${X-b} /x", "line 4 depends on `$X`, which the Dockerfile does not set"),
+            ("FROM scratch\nENV X=$PATH\nCOPY ${X:+b} c", "line 3 depends on `$X`, which the Dockerfile does not set"),
+            ("FROM a-${TARGETARCH:-amd64}\nCOPY a b", "the base image of line 1 is not known"),
             ("FROM $NONE\nCOPY a b", "the base image of line 1 is not known"),
             ("FROM a AS b\nONBUILD COPY . /\nFROM b", "line 3 starts from a stage with ONBUILD instructions"),
             ("# syntax=me/mine\nFROM a", "`# syntax=me/mine` reads the Dockerfile in its own way"),
             ("FROM a\nCOPY --from=$X a b", "line 2 takes its source from a variable"),
+            ("FROM a\nRUN --mount=source=\\\"x y", "line 2 depends on `source=\"x`"),
             ("RUN x", "line 1 stands before the first FROM"),
             ("", "there is no such target"),
         ];
@@ -510,12 +524,30 @@ EOF
     }
 
     #[test]
+    fn flags_may_be_quoted_and_options_of_mounts_in_capitals() {
+        let text = r#"FROM a AS base
+FROM b
+COPY --from="base" / /
+COPY --from='tools:1' / /
+RUN --mount=type=bind,source="x",target=/x --mount=Source=y,Target=/y make
+RUN --mount=type=cache,FROM="cache:1",target=/c make
+COPY --from="" z /z
+"#;
+        let reading = read(text);
+        assert_eq!(reading.bases, ["a", "b", "cache:1", "tools:1"]);
+        assert_eq!(sources(&reading), ["x", "y", "z"]);
+    }
+
+    #[test]
     fn variables_come_from_arguments_defaults_and_stages_below() {
         let text = "ARG V=1\nFROM a:$V AS base\nARG V\nENV DIR=src/$V\nENV OLD some $V\nFROM base\nCOPY $DIR /x\n";
         assert_eq!(sources(&read(text)), ["src/1"]);
         let args = BTreeMap::from([("V", "2")]);
         let reading = read_dockerfile(text, &DockerfileOptions { args, ..Default::default() });
         assert_eq!((sources(&reading), reading.bases), (vec!["src/2".to_owned()], vec!["a:2".to_owned()]));
+
+        let text = "ARG A=${NONE:-n}\nFROM scratch AS s\nARG A\nCOPY $A ${NONE:-b} c\nFROM s\nENV B=x\nCOPY ${B:+d} ${C-e} f\n";
+        assert_eq!(sources(&read(text)), ["b", "d", "e", "n"]);
 
         let text = "FROM --platform=$BUILDPLATFORM a-$TARGETARCH\n";
         assert_eq!(read(text).unknowable.len(), 1);
@@ -542,6 +574,11 @@ EOF
         while text.pop().is_some() {
             let _ = read(&text);
             let _ = read(&text.replace("from", "$").replace('"', "\\"));
+            // Flags that end in the middle of a quote, behind a backslash, or in the middle of a character.
+            for noise in ["\"", "'", "\\", "\"\"", ",\"", "à", "\u{85}"] {
+                let _ = read(&text.replace('=', &format!("={noise}")).replace(',', &format!(",{noise}")));
+                let _ = read(&text.replace("--", &format!("--{noise}")));
+            }
         }
     }
 }

@@ -58,7 +58,8 @@ fn named(reader: &Reader<'_>, stage: usize, instruction: &Instruction) -> Vec<(S
         let base = reader.stages[stage].base.as_ref().ok().filter(|base| reader.named(base, stage).is_none());
         return base.map(|base| (base.clone(), Written::Word(word))).into_iter().collect();
     }
-    let from = sources_from(instruction).into_iter().filter(|name| reader.other_stage(name, stage).is_none());
+    let from =
+        sources_from(instruction, reader.escape).into_iter().filter(|name| reader.other_stage(name, stage).is_none());
     from.map(|name| (name.clone(), Written::Flag(name))).collect()
 }
 
@@ -121,6 +122,7 @@ mod tests {
             FROM --platform=linux/amd64 todo/base AS tools\n\
             RUN --mount=type=bind,from=todo/base,source=/a,target=/b \\\n    echo from=todo/base todo/base\n\
             FROM ${BASE} AS final\r\n\
+            COPY --from=\"todo/base\" /a /b\n\
             COPY \\\n  # todo/base\n  --chown=1 --from=todo/base todo/base /c\n\
             COPY --from=tools /x /y\n\
             FROM todo/base\n\
@@ -132,6 +134,7 @@ mod tests {
             FROM --platform=linux/amd64 todo/base:1 AS tools\n\
             RUN --mount=type=bind,from=todo/base:1,source=/a,target=/b \\\n    echo from=todo/base todo/base\n\
             FROM todo/base:2 AS final\r\n\
+            COPY --from=\"todo/base:1\" /a /b\n\
             COPY \\\n  # todo/base\n  --chown=1 --from=todo/base:1 todo/base /c\n\
             COPY --from=tools /x /y\n\
             FROM todo/base:1\n\

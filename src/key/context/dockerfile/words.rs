@@ -11,8 +11,39 @@ pub(super) enum Unsure {
     Form(String),
 }
 
-/// The variables that are set; one that is declared without a value is empty.
-pub(super) type Variables = HashMap<String, String>;
+/// The variables of a stage, as far as the Dockerfile tells them.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Variables {
+    /// Those that are set; nothing in the place of a value that cannot be told.
+    set: HashMap<String, Option<String>>,
+    /// Whether a base image may have set others, which nobody knows here.
+    open: bool,
+}
+
+impl Variables {
+    /// The variables that a base image comes with.
+    pub(super) fn of_base() -> Self {
+        Self { open: true, ..Self::default() }
+    }
+
+    pub(super) fn set(&mut self, name: impl Into<String>, value: impl Into<String>) {
+        self.set.insert(name.into(), Some(value.into()));
+    }
+
+    /// It has a value which nobody knows here.
+    pub(super) fn set_unknown(&mut self, name: impl Into<String>) {
+        self.set.insert(name.into(), None);
+    }
+
+    /// The value, nothing when it is certain that there is none.
+    pub(super) fn get(&self, name: &str) -> Result<Option<&str>, Unsure> {
+        match self.set.get(name) {
+            Some(Some(value)) => Ok(Some(value)),
+            None if !self.open => Ok(None),
+            Some(None) | None => Err(Unsure::Variable(name.to_owned())),
+        }
+    }
+}
 
 /// Puts the variables into a word and takes its quotes off.
 pub(super) fn expand(word: &str, variables: &Variables, escape: char) -> Result<String, Unsure> {
@@ -45,11 +76,12 @@ impl Reader<'_> {
         while let Some(c) = self.next() {
             match c {
                 c if Some(c) == end => return Ok(text),
-                '\'' => {
-                    while let Some(c) = self.next().filter(|c| *c != '\'') {
-                        text.push(c);
+                '\'' => loop {
+                    match self.next().ok_or_else(|| self.form())? {
+                        '\'' => break,
+                        c => text.push(c),
                     }
-                }
+                },
                 '"' => text.push_str(&self.double_quoted()?),
                 '$' => text.push_str(&self.variable()?),
                 c if c == self.escape => text.extend(self.next()),
@@ -88,35 +120,24 @@ impl Reader<'_> {
         if name.is_empty() {
             return if braced { Err(self.form()) } else { Ok("$".to_owned()) };
         }
-        let value = self.variables.get(&name).cloned();
-        if !braced {
-            return value.ok_or(Unsure::Variable(name));
-        }
-        let first = self.next();
+        let value = self.variables.get(&name);
+        let first = if braced { self.next() } else { Some('}') };
         if first == Some('}') {
-            return value.ok_or(Unsure::Variable(name));
+            return value?.map(str::to_owned).ok_or(Unsure::Variable(name));
         }
         let (colon, operator) = if first == Some(':') { (true, self.next()) } else { (false, first) };
-        let set = value.as_ref().is_some_and(|value| !(colon && value.is_empty()));
-        let word = self.until(Some('}'));
-        match operator {
-            // A variable that the Dockerfile does not set may be set by the base image: the default may not count.
-            Some('-') => {
-                if set {
-                    Ok(value.unwrap_or_default())
-                } else {
-                    word
-                }
-            }
-            Some('+') => {
-                if set {
-                    word
-                } else {
-                    Ok(String::new())
-                }
-            }
-            Some('?') => value.filter(|_| set).ok_or(Unsure::Variable(name)),
-            Some(_) | None => Err(self.form()),
+        let word = self.until(Some('}'))?;
+        // A form that is not read here is told as such, whether or not the variable is known.
+        if !matches!(operator, Some('-' | '+' | '?')) {
+            return Err(self.form());
+        }
+        // One that the Dockerfile does not set may be set by the base image: the default may not count.
+        let value = value?.filter(|value| !(colon && value.is_empty()));
+        match (operator, value) {
+            (Some('-'), None) | (Some('+'), Some(_)) => Ok(word),
+            (Some('+'), None) => Ok(String::new()),
+            (_, Some(value)) => Ok(value.to_owned()),
+            (_, None) => Err(Unsure::Variable(name)),
         }
     }
 
@@ -186,9 +207,25 @@ mod tests {
     use super::*;
 
     fn expanded(word: &str) -> Result<String, Unsure> {
-        let pairs = [("A", "one"), ("B", "two"), ("EMPTY", "")];
-        let variables = pairs.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        expanded_with(Variables::default(), word)
+    }
+
+    fn expanded_with(mut variables: Variables, word: &str) -> Result<String, Unsure> {
+        [("A", "one"), ("B", "two"), ("EMPTY", "")].into_iter().for_each(|(name, value)| variables.set(name, value));
+        variables.set_unknown("HIDDEN");
         expand(word, &variables, '\\')
+    }
+
+    #[test]
+    fn no_default_counts_for_a_variable_that_a_base_image_may_set() {
+        for word in ["$X", "${X}", "${X:-d}", "${X-d}", "${X:+d}", "${X+d}", "${X:?d}", "${A:+${X-d}}", "${A:-$X}"] {
+            assert_eq!(expanded_with(Variables::of_base(), word), Err(Unsure::Variable("X".into())), "{word}");
+            let hidden = word.replace('X', "HIDDEN");
+            assert_eq!(expanded(&hidden), Err(Unsure::Variable("HIDDEN".into())), "{hidden}");
+        }
+        for (word, value) in [("${A:-d}", "one"), ("${EMPTY:-d}", "d"), ("${EMPTY:+d}", ""), ("${A+$B}x", "twox")] {
+            assert_eq!(expanded_with(Variables::of_base(), word).as_deref(), Ok(value), "{word}");
+        }
     }
 
     #[test]
@@ -217,7 +254,7 @@ mod tests {
         }
         assert_eq!(expanded("$NONE"), Err(Unsure::Variable("NONE".into())));
         assert_eq!(expanded("${EMPTY:?needed}"), Err(Unsure::Variable("EMPTY".into())));
-        for word in ["${A#x}", "${A/x/y}", "${A", "\"open", "${}"] {
+        for word in ["${A#x}", "${A/x/y}", "${A", "\"open", "'open", "${}"] {
             assert!(matches!(expanded(word), Err(Unsure::Form(_))), "{word}");
         }
     }
