@@ -4,25 +4,26 @@
 
 use std::sync::atomic::Ordering;
 
+use tokio::time::timeout;
+
 use super::{Speaker, World};
 use crate::config::{Cache, CacheMode};
-use crate::key::Key;
 use crate::tools::docker::{DockerError, Engine, ImageInfo, Patience};
 
 /// A transfer may take this many times as long as it may stall.
 const WHOLE: u32 = 10;
 
-/// Fetches the image that was built from inputs with this key, if somebody has. It then has no name but its ID.
+/// Fetches the image with this tag, which says what it was built from, if somebody has shared it. It then has no name but its ID.
 pub(super) async fn fetch(
     world: &World,
     engine: &Engine,
     repository: &str,
-    key: &Key,
+    tag: &str,
     speaker: &Speaker,
 ) -> Option<ImageInfo> {
     let cache = usable(world)?;
     let fetching = async {
-        let reference = reference(cache, engine, repository, key).await?;
+        let reference = reference(cache, engine, repository, tag).await?;
         speaker.progress(&format!("asking {} for it", cache.registry), None, None);
         engine.pull(&reference, patience(cache)).await.map(|image| image.map(|image| (image, reference)))
     };
@@ -38,10 +39,20 @@ pub(super) async fn fetch(
     }
 }
 
+/// Whether somebody has shared an image with this tag. Nothing is fetched.
+pub(super) async fn has(world: &World, engine: &Engine, repository: &str, tag: &str) -> bool {
+    let Some(cache) = usable(world) else { return false };
+    let asking = async {
+        let reference = reference(cache, engine, repository, tag).await?;
+        engine.resolve(&reference).await
+    };
+    matches!(timeout(cache.timeout, asking).await, Ok(Ok(_)))
+}
+
 /// Takes away the name under which an image came, once it has others.
-pub(super) async fn forget(world: &World, engine: &Engine, repository: &str, key: &Key) {
+pub(super) async fn forget(world: &World, engine: &Engine, repository: &str, tag: &str) {
     let Some(cache) = &world.stack().cache else { return };
-    if let Ok(reference) = reference(cache, engine, repository, key).await
+    if let Ok(reference) = reference(cache, engine, repository, tag).await
         && let Err(error) = engine.untag(&reference).await
     {
         tracing::debug!(%error, "a name of the cache stays");
@@ -49,10 +60,10 @@ pub(super) async fn forget(world: &World, engine: &Engine, repository: &str, key
 }
 
 /// Gives an image that was built here to the others.
-pub(super) async fn share(world: &World, engine: &Engine, repository: &str, key: &Key, id: &str, speaker: &Speaker) {
+pub(super) async fn share(world: &World, engine: &Engine, repository: &str, tag: &str, id: &str, speaker: &Speaker) {
     let Some(cache) = usable(world).filter(|cache| cache.mode == CacheMode::ReadWrite) else { return };
     let sharing = async {
-        let reference = reference(cache, engine, repository, key).await?;
+        let reference = reference(cache, engine, repository, tag).await?;
         engine.tag(id, &reference).await?;
         speaker.progress(&format!("sharing it through {}", cache.registry), None, None);
         engine.push(&reference, patience(cache)).await
@@ -60,7 +71,7 @@ pub(super) async fn share(world: &World, engine: &Engine, repository: &str, key:
     if let Err(error) = sharing.await {
         give_up(world, cache, speaker, &error);
     }
-    forget(world, engine, repository, key).await;
+    forget(world, engine, repository, tag).await;
 }
 
 /// The cache, unless there is none or it has failed in this run.
@@ -79,9 +90,9 @@ fn patience(cache: &Cache) -> Patience {
     Patience { stall: cache.timeout, whole: cache.timeout * WHOLE }
 }
 
-/// The name of an image in the cache. The key says nothing of the machine, and an image only runs on its kind.
-async fn reference(cache: &Cache, engine: &Engine, repository: &str, key: &Key) -> Result<String, DockerError> {
+/// The name of an image in the cache. The tag says nothing of the machine, and an image only runs on its kind.
+async fn reference(cache: &Cache, engine: &Engine, repository: &str, tag: &str) -> Result<String, DockerError> {
     let name = repository.rsplit('/').next().unwrap_or(repository);
     let about = engine.about().await?;
-    Ok(format!("{}/{name}:k-{}-{}", cache.registry.trim_end_matches('/'), key.short(), about.architecture))
+    Ok(format!("{}/{name}:{tag}-{}", cache.registry.trim_end_matches('/'), about.architecture))
 }

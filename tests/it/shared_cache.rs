@@ -123,6 +123,44 @@ fn apply(project: &Project, args: &[&str]) -> (Vec<String>, Vec<String>) {
     (texts("step-finished", "note"), texts("warning", "message"))
 }
 
+/// A base image that only the registry has, and that takes more of the context than the Dockerfile on top of it tells.
+fn what_a_base_takes_unseen(runners: &Runners) {
+    let eager = "127.0.0.1:5000/eager:1";
+    let build = format!(
+        "printf 'FROM 127.0.0.1:5000/base:1\\nONBUILD COPY . /all\\n' | docker build -q -t {eager} - && docker push -q {eager} && docker rmi {eager}"
+    );
+    let mut shell = Command::new("sh");
+    succeed(shell.args(["-ec", &build]).env("DOCKER_HOST", runners.socket("a")));
+    let checkout = |runner: &str| {
+        let mut project = Project::empty("eager");
+        project.set_env("DOCKER_HOST", runners.socket(runner));
+        project.write(
+            "stack.toml",
+            "[stack]\nname = \"t-eager\"\n[image.app]\ncontext = \"app\"\nload = \"none\"\n\
+             [cache]\nregistry = \"127.0.0.1:5000/eager\"\n",
+        );
+        project.write("app/Dockerfile", &format!("FROM {eager}\nCOPY one /one\n"));
+        project.write("app/one", "one");
+        project.write("app/two", "two");
+        project
+    };
+    let here = checkout("a");
+    here.stack(&["apply"]).expect_code(0);
+    assert_eq!(here.plan()["build:app"].0, "skip", "it is found again");
+    here.write("app/two", "another");
+    let (action, reason) = &here.plan()["build:app"];
+    assert_eq!((action.as_str(), reason.as_str()), ("run", "~ two"));
+    here.stack(&["apply"]).expect_code(0);
+    assert_eq!(here.plan()["build:app"].0, "skip");
+
+    let there = checkout("b");
+    let run = there.stack(&["apply"]).expect_code(0);
+    assert!(run.stdout.contains(", from 127.0.0.1:5000/eager"), "{}", run.stdout);
+    assert_eq!(there.plan()["build:app"].0, "skip");
+    let why = there.stack(&["why", "build:app"]).expect_code(0);
+    assert!(why.stdout.contains("the build takes more than its Dockerfile tells"), "{}", why.stdout);
+}
+
 #[test]
 fn a_fresh_runner_fetches_what_another_one_built() {
     Bed::get();
@@ -160,6 +198,8 @@ fn a_fresh_runner_fetches_what_another_one_built() {
     assert_eq!(from_cache(&notes), 0, "it was not shared");
     let (notes, _) = apply(&checkout(&runners, "a", "one"), &["--force"]);
     assert_eq!(from_cache(&notes), 0, "who forces a build wants it built");
+
+    what_a_base_takes_unseen(&runners);
 
     for (port, what) in [(5001, "takes nothing"), (5002, "is full"), (5003, "says nothing"), (5009, "is gone")] {
         let project = checkout(&runners, "a", what);

@@ -234,7 +234,8 @@ mod tests {
 
     #[test]
     fn quotes_and_backslashes_are_taken_off_flags() {
-        let table: [(&str, &[(&str, &str)], &str); 9] = [
+        type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str);
+        let table: [Row<'_>; 9] = [
             (r#"--from="base" / /"#, &[("from", "base")], "/ /"),
             (r"--from='base' a b", &[("from", "base")], "a b"),
             (r#""--from=base" a"#, &[], r#""--from=base" a"#),

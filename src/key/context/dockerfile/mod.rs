@@ -54,6 +54,11 @@ pub fn read_dockerfile(text: &str, options: &DockerfileOptions<'_>) -> Dockerfil
     if let Some(frontend) = lines.syntax.as_deref().filter(|frontend| !is_dockers_own(frontend)) {
         reader.whole(format!("`# syntax={frontend}` reads the Dockerfile in its own way"));
     }
+    if let Some(frontend) = lines.syntax.as_deref().filter(|frontend| !frontend.contains('@')) {
+        reader.unknowable.push(format!(
+            "`# syntax={frontend}` names an image that reads the Dockerfile: a change of it goes unseen, unless a digest pins it"
+        ));
+    }
     reader.follow();
     let scope = match reader.whole {
         Some(reason) => Scope::Whole { reason },
@@ -365,21 +370,24 @@ impl<'a> Reader<'a> {
         let words = list(&instruction.rest);
         let checked = instruction.flags.iter().any(|(name, value)| name == "checksum" && !value.is_empty());
         let Some((_, sources)) = words.split_last() else { return Ok(()) };
+        let mut unsure = None;
         for source in sources.iter().filter(|source| !is_here_document(source)) {
-            let source = expand(source, variables, self.escape)?;
-            if instruction.name == "ADD" && is_remote(&source) {
-                if !checked {
-                    let sentence = format!(
-                        "line {}: `ADD {source}` has no checksum: a change of what it fetches goes unseen",
-                        instruction.line
-                    );
-                    self.unknowable.push(sentence);
-                }
-            } else {
-                self.source(&source, instruction.line);
+            let expanded = expand(source, variables, self.escape);
+            let shown = expanded.as_ref().unwrap_or(source);
+            let is_fetched = instruction.name == "ADD" && is_remote(shown);
+            if is_fetched && !checked {
+                self.unknowable.push(format!(
+                    "line {}: `ADD {shown}` has no checksum: a change of what it fetches goes unseen",
+                    instruction.line
+                ));
+            }
+            match expanded {
+                Ok(source) if !is_fetched => self.source(&source, instruction.line),
+                Ok(_) => {}
+                Err(why) => unsure = Some(why),
             }
         }
-        Ok(())
+        unsure.map_or(Ok(()), Err)
     }
 
     fn source(&mut self, source: &str, line: u32) {
@@ -485,8 +493,15 @@ EOF
         assert_eq!(reading.frontend.as_deref(), Some("docker/dockerfile:1"));
         assert_eq!(
             reading.unknowable,
-            ["line 18: `ADD https://example.org/b.tgz` has no checksum: a change of what it fetches goes unseen"]
+            [
+                "`# syntax=docker/dockerfile:1` names an image that reads the Dockerfile: a change of it goes unseen, unless a digest pins it",
+                "line 18: `ADD https://example.org/b.tgz` has no checksum: a change of what it fetches goes unseen"
+            ]
         );
+        assert_eq!(read("# syntax=docker/dockerfile@sha256:00\nFROM scratch\n").unknowable, Vec::<String>::new());
+        let fetches = read("FROM a\nADD https://example.org/${UNKNOWN}/x https://example.org/y z /\n");
+        assert_eq!(fetches.unknowable.len(), 2, "{fetches:?}");
+        assert!(matches!(fetches.scope, Scope::Whole { .. }));
 
         let args = BTreeMap::from([("PYTHON", "3.12"), ("SRC", "src")]);
         let builder =

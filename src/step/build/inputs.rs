@@ -1,139 +1,43 @@
-//! `build:NAME`: an image exists in the engine that was built from exactly these inputs.
-//!
-//! The engine itself is the index: an image built from inputs with key `K` has the tag `k-<16 digits of K>`. It counts
-//! only if the same image also has the tag of its own ID, `<12 digits>`, which is what gets deployed, and the tag
-//! `k-<16 digits of K>-<12 digits>`, which says both: a tag that was moved by hand to another image, be it one of this stack,
-//! is thereby noticed. The tags are given only after the inputs were read a second time and found unchanged.
+//! Everything that a build gets: read once, so that what is hashed is what is built.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use secrecy::ExposeSecret;
 use tokio::task::block_in_place;
 
-use super::output::{Known, Output, deploy_tag};
-use super::sources::{folder_of, listed_folders};
-use super::{Finished, Inspection, Speaker, StepError, World, builds, cache, stopped, values};
+use super::{id_tag, of_docker, spec};
 use crate::config::{Image as Spec, LoadMode, SecretSource, Value};
 use crate::error::Class;
-use crate::event::Stream;
-use crate::graph::{StepId, StepKind, base_of_stack};
+use crate::graph::base_of_stack;
 use crate::key::context::{
-    Context, ContextReader, ContextSpec, DockerfileOptions, DockerfileReading, Scope, Unpinned, pin_bases,
+    Context, ContextReader, ContextSpec, DockerfileOptions, DockerfileReading, Narrow, Scope, Unpinned, pin_bases,
     read_dockerfile,
 };
 use crate::key::{Group, Key, Manifest, SecretDigest, Value as InputValue, files};
-use crate::plan::{Effect, by_effect};
-use crate::process::{Cancel, CancelLevel};
-use crate::tools::docker::{Build, BuildEvent, BuildSecret, DockerError, Engine, ImageInfo, split_tag};
-
-/// How often a build is begun anew because its inputs changed under it, or because it did not begin at all.
-const CHASES: u32 = 3;
+use crate::step::output::Known;
+use crate::step::{StepError, World, values};
+use crate::tools::docker::{Build, BuildSecret, Engine, ImageInfo, split_tag};
 
 /// The value of a base image that the engine does not have.
 const ABSENT: &str = "not there yet";
 
-/// What `inspect` leaves to `execute`.
-#[derive(Debug)]
-pub(super) struct Work {
-    name: String,
-    inputs: Option<Inputs>,
-}
-
 /// Everything that a build gets, read once: what is hashed is what is built.
 #[derive(Debug)]
-struct Inputs {
-    manifest: Manifest,
-    build: Build,
-}
-
-fn of_docker(error: DockerError) -> StepError {
-    StepError::of(&error, error.class(), error.help())
-}
-
-fn spec<'w>(world: &'w World, name: &str) -> Result<&'w Spec, StepError> {
-    let found = world.stack().images.get(name);
-    found.ok_or_else(|| StepError::new(Class::Internal, format!("there is no image {name}")))
-}
-
-pub(super) async fn inspect(world: &World, name: &str) -> Result<Inspection, StepError> {
-    let spec = spec(world, name)?;
-    if let (LoadMode::Direct, Known::After(because)) = (spec.load, world.cluster_uid()) {
-        return Ok(without_cluster(world, name, because));
-    }
-    let engine = world.builder(spec.load).await?;
-    let (manifest, build) = read(world, name, engine, Reach::Narrowed, Bases::Once).await?;
-    let step = StepId::new(StepKind::Build, name);
-    let repository = &spec.repository.value;
-    let (effect, output) = match (manifest.key(), manifest.waits_for()) {
-        (Some(key), _) => {
-            let was_there = world.last_key(&step).as_ref() == Some(&key);
-            match engine.image(&key_tag(repository, key.short())).await.map_err(of_docker)? {
-                Some(image) if tags(repository, &key, &image.id).iter().all(|tag| image.tags.contains(tag)) => {
-                    let seen = format!("{} is built from these inputs", id_tag(repository, &image.id));
-                    let output = Output::Image { repository: repository.clone(), id: image.id };
-                    (Effect::Intact(seen), Known::Yes(output))
-                }
-                Some(_) => (Effect::wrong("the image was retagged by hand"), Known::After(step)),
-                None if was_there => (Effect::wrong("image is gone from the Docker engine"), Known::After(step)),
-                None => (Effect::wrong("not built from these inputs yet"), Known::After(step)),
-            }
-        }
-        (None, Some(because)) => (Effect::Unknown { because: because.clone() }, Known::After(step)),
-        (None, None) => return Err(StepError::new(Class::Internal, "an image without a key waits for nothing")),
-    };
-    let step = StepId::new(StepKind::Build, name);
-    let is_intact = matches!(effect, Effect::Intact(_));
-    let last = if is_intact { None } else { builds::last(world, name).await };
-    let decision = by_effect(&manifest, last.as_ref(), &effect);
-    let build = build.filter(|_| !is_intact || world.is_forced_step(&step));
-    let inputs = build.map(|build| Inputs { manifest: manifest.clone(), build });
-    let work = Work { name: name.to_owned(), inputs };
-    Ok(Inspection { decision, manifest, output, work: super::Work::Build(Box::new(work)) })
-}
-
-/// See [`super::Sources`].
-pub(super) async fn sources(world: &World, name: &str, folders: &mut Vec<PathBuf>) -> Result<Manifest, StepError> {
-    let spec = spec(world, name)?;
-    let (manifest, _) = read(world, name, world.builder(spec.load).await?, Reach::Narrowed, Bases::Now).await?;
-    listed_folders(&manifest, &spec.context.absolute, folders);
-    folder_of(&spec.dockerfile.absolute, folders);
-    for secret in &spec.secrets {
-        if let SecretSource::File(path) = &secret.source {
-            folder_of(&path.absolute, folders);
-        }
-    }
-    Ok(manifest)
-}
-
-/// A build in the node's engine, as long as there is no node to ask.
-fn without_cluster(world: &World, name: &str, because: StepId) -> Inspection {
-    let step = StepId::new(StepKind::Build, name);
-    let mut manifest = Manifest::new("build");
-    manifest.unknown(Group::Target, "cluster", because.clone());
-    let decision = by_effect(&manifest, world.last_manifest(&step).as_ref(), &Effect::Unknown { because });
-    let work = Work { name: name.to_owned(), inputs: None };
-    Inspection { decision, manifest, output: Known::After(step), work: super::Work::Build(Box::new(work)) }
-}
-
-fn key_tag(repository: &str, key: &str) -> String {
-    format!("{repository}:k-{key}")
-}
-
-/// The names of an image that was built from inputs with this key. The key's comes last: whoever finds it finds the others.
-fn tags(repository: &str, key: &Key, id: &str) -> [String; 3] {
-    let key = key_tag(repository, key.short());
-    [id_tag(repository, id), format!("{key}-{}", deploy_tag(id)), key]
-}
-
-fn id_tag(repository: &str, id: &str) -> String {
-    format!("{repository}:{}", deploy_tag(id))
+pub(super) struct Inputs {
+    pub(super) manifest: Manifest,
+    /// Nothing while an argument waits for another step.
+    pub(super) build: Option<Build>,
+    pub(super) reach: Reach,
+    /// The key of all that decides what the build reaches, when its Dockerfile seems to tell that.
+    pub(super) narrowing: Option<Key>,
 }
 
 /// How much of the context counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reach {
+pub(super) enum Reach {
     /// What the Dockerfile can reach, where that is certain.
     Narrowed,
     /// All of it.
@@ -142,21 +46,21 @@ enum Reach {
 
 /// When base images are looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Bases {
+pub(super) enum Bases {
     /// Once for all builds of the run, as long as nothing has changed.
     Once,
     /// Now.
     Now,
 }
 
-/// Reads all inputs. The build is absent while an argument waits for another step.
-async fn read(
+/// Reads all inputs.
+pub(super) async fn read(
     world: &World,
     name: &str,
     engine: &Engine,
     reach: Reach,
     bases: Bases,
-) -> Result<(Manifest, Option<Build>), StepError> {
+) -> Result<Inputs, StepError> {
     let spec = spec(world, name)?;
     let mut manifest = Manifest::new("build");
     let dockerfile = std::fs::read(&spec.dockerfile.absolute).map_err(|error| {
@@ -185,9 +89,6 @@ async fn read(
     values::add_images(world, &mut manifest, outputs.into_iter());
     let secrets = secrets(world, spec, &mut manifest)?;
     let mut reading = dockerfile_reading(spec, &dockerfile, &args);
-    if reach == Reach::Whole {
-        reading.scope = Scope::Whole { reason: "the build takes more than its Dockerfile tells".to_owned() };
-    }
     let own = own_bases(world, name, &mut reading, &mut manifest)?;
     complete &= own.is_known;
     for pin in own.pins.values() {
@@ -196,11 +97,18 @@ async fn read(
         }
     }
     let bases = if spec.load == LoadMode::Direct { Bases::Now } else { bases };
-    let reading = add_bases(world, engine, reading, bases, &mut manifest).await?;
+    let mut reading = add_bases(world, engine, reading, bases, &mut manifest).await?;
     reading.unknowable.iter().for_each(|sentence| manifest.cannot_know(sentence));
+    let narrowing = match &reading.scope {
+        Scope::Narrowed(narrow) => narrowing(&manifest, &dockerfile, narrow).key(),
+        Scope::Whole { .. } => None,
+    };
+    if reach == Reach::Whole && narrowing.is_some() {
+        reading.scope = Scope::Whole { reason: "the build takes more than its Dockerfile tells".to_owned() };
+    }
 
     let context = block_in_place(|| context(world, spec, reading.scope))?;
-    let reach = match &context.scope {
+    let reached = match &context.scope {
         Scope::Whole { reason } => {
             manifest.note(format!("depends on every file of its context: {reason}"));
             None
@@ -225,7 +133,7 @@ async fn read(
 
     let pinned = pinned(spec, &dockerfile, &args, &own.pins)?;
     let build = Build {
-        reach,
+        reach: reached,
         ignore,
         args,
         target: spec.target.clone(),
@@ -235,7 +143,16 @@ async fn read(
         redactor: world.redactor().clone(),
         ..Build::new(context.tree, pinned)
     };
-    Ok((manifest, complete.then_some(build)))
+    Ok(Inputs { manifest, build: complete.then_some(build), reach, narrowing })
+}
+
+/// All that decides what a build reaches of its context: what is known of the build before its files are.
+fn narrowing(manifest: &Manifest, dockerfile: &[u8], narrow: &Narrow) -> Manifest {
+    let mut all = Manifest::new("narrowing");
+    manifest.inputs().map(Cow::into_owned).for_each(|input| all.push(input.group, input.name, input.value));
+    all.digest(Group::File, "Dockerfile", files::digest_bytes(dockerfile));
+    narrow.sources().for_each(|source| all.text(Group::Setting, format!("reaches {source}"), ""));
+    all
 }
 
 /// What the Dockerfile tells. Arguments that are not known yet keep their defaults: they are unknown inputs anyway.
@@ -408,106 +325,8 @@ fn base_digest(reference: &str, image: ImageInfo) -> String {
     known.min().unwrap_or(image.id)
 }
 
-pub(super) async fn execute(
-    world: &World,
-    work: Work,
-    speaker: &Speaker,
-    cancel: &Cancel,
-) -> Result<Finished, StepError> {
-    let name = &work.name;
-    let spec = spec(world, name)?;
-    let engine = world.builder(spec.load).await?;
-    let mut inputs = work.inputs;
-    if let Some(Inputs { manifest, .. }) = &inputs
-        && !world.is_forced_step(speaker.step())
-        && let Some(finished) = fetched(world, spec, engine, manifest, speaker, cancel).await?
-    {
-        return Ok(finished);
-    }
-    let mut reach = Reach::Narrowed;
-    for _ in 0..CHASES {
-        let Some(Inputs { manifest, build }) = inputs.take() else {
-            return Err(StepError::new(Class::Internal, "a build was started before its arguments were known"));
-        };
-        let mut told = false;
-        let tell = |event: BuildEvent| {
-            told = true;
-            self::tell(speaker, &event);
-        };
-        let built = tokio::select! {
-            built = engine.build(&build, tell) => built,
-            // Dropping the build closes its connections, and the engine stops building.
-            _ = cancel.raised(CancelLevel::Terminate) => return Err(stopped()),
-        };
-        let built = match built {
-            Ok(built) => built,
-            // The Dockerfile was not understood as the engine understands it: all files count then.
-            Err(DockerError::Outgrown { path }) if reach == Reach::Narrowed => {
-                tracing::debug!(path, "the build outgrew its narrowed context");
-                reach = Reach::Whole;
-                let (manifest, build) = read(world, name, engine, reach, Bases::Now).await?;
-                inputs = build.map(|build| Inputs { manifest, build });
-                continue;
-            }
-            // A busy engine drops connections that are not greeted in time; nothing has happened yet.
-            Err(error @ DockerError::Broken { .. }) if !told => {
-                tracing::debug!(%error, "the build did not begin");
-                inputs = Some(Inputs { manifest, build });
-                continue;
-            }
-            Err(error) => return Err(of_build(error)),
-        };
-        let (now, again) = read(world, name, engine, reach, Bases::Now).await?;
-        if let Some(changed) = difference(&manifest, &now) {
-            speaker.warn(&format!("{changed} changed while the image was being built; building again"));
-            inputs = again.map(|build| Inputs { manifest: now, build });
-            continue;
-        }
-        let repository = spec.repository.value.clone();
-        let key = now.key().ok_or_else(|| StepError::new(Class::Internal, "a built image has no key"))?;
-        let id = built.image.id;
-        for tag in tags(&repository, &key, &id) {
-            engine.tag(&id, &tag).await.map_err(of_docker)?;
-        }
-        world.keep_manifest(speaker.step(), &now);
-        tokio::select! {
-            () = cache::share(world, engine, &repository, &key, &id, speaker) => {}
-            _ = cancel.raised(CancelLevel::Terminate) => return Err(stopped()),
-        }
-        let note = Some(id_tag(&repository, &id));
-        return Ok(Finished { output: Output::Image { repository, id }, note });
-    }
-    Err(StepError::new(Class::Input, "its files kept changing while it was being built")
-        .with_diagnosis("try again when nothing writes into its context"))
-}
-
-/// The image from the cache, if it has one that was built from these inputs.
-async fn fetched(
-    world: &World,
-    spec: &Spec,
-    engine: &Engine,
-    manifest: &Manifest,
-    speaker: &Speaker,
-    cancel: &Cancel,
-) -> Result<Option<Finished>, StepError> {
-    let (Some(cache), Some(key)) = (&world.stack().cache, manifest.key()) else { return Ok(None) };
-    let repository = spec.repository.value.clone();
-    let image = tokio::select! {
-        image = cache::fetch(world, engine, &repository, &key, speaker) => image,
-        _ = cancel.raised(CancelLevel::Terminate) => return Err(stopped()),
-    };
-    let Some(image) = image else { return Ok(None) };
-    for tag in tags(&repository, &key, &image.id) {
-        engine.tag(&image.id, &tag).await.map_err(of_docker)?;
-    }
-    cache::forget(world, engine, &repository, &key).await;
-    world.keep_manifest(speaker.step(), manifest);
-    let note = Some(format!("{}, from {}", id_tag(&repository, &image.id), cache.registry));
-    Ok(Some(Finished { output: Output::Image { repository, id: image.id }, note }))
-}
-
 /// The first input that differs. A base image that the build itself has fetched is no change.
-fn difference(before: &Manifest, now: &Manifest) -> Option<String> {
+pub(super) fn difference(before: &Manifest, now: &Manifest) -> Option<String> {
     let fetched = |group, value: &InputValue| group == Group::Base && *value == InputValue::Text(ABSENT.to_owned());
     let mut before_inputs = before.inputs();
     let mut now_inputs = now.inputs();
@@ -519,31 +338,5 @@ fn difference(before: &Manifest, now: &Manifest) -> Option<String> {
             (Some(one), Some(other)) => return Some(one.into_owned().name.min(other.into_owned().name)),
             (Some(one), None) | (None, Some(one)) => return Some(one.into_owned().name),
         }
-    }
-}
-
-/// A failed build is explained by the last lines of the command that failed.
-fn of_build(error: DockerError) -> StepError {
-    match &error {
-        DockerError::Build(failure) => {
-            StepError::new(failure.class, failure.to_string()).with_diagnosis(failure.tail.join("\n"))
-        }
-        _ => of_docker(error),
-    }
-}
-
-fn tell(speaker: &Speaker, event: &BuildEvent) {
-    match event {
-        BuildEvent::StepStarted { step } => speaker.progress(step, None, None),
-        BuildEvent::StepDone { step, cached: true, .. } => speaker.progress(&format!("{step} (cached)"), None, None),
-        BuildEvent::StepDone { step, seconds, .. } => {
-            speaker.output(Stream::Stdout, &format!("{step} {}", crate::model::quantity::seconds(*seconds)));
-        }
-        BuildEvent::StepFailed { step, error } => speaker.output(Stream::Stderr, &format!("{step} {error}")),
-        BuildEvent::Output { stderr, line, .. } => {
-            speaker.output(if *stderr { Stream::Stderr } else { Stream::Stdout }, line);
-        }
-        BuildEvent::Progress { item, current, total, .. } => speaker.progress(item, Some(*current), *total),
-        BuildEvent::Warning { message, .. } => speaker.warn(message),
     }
 }
