@@ -2,7 +2,8 @@
 //!
 //! Every child leads a process group of its own, so that a signal reaches whatever it started, and so that a Ctrl-C on
 //! the terminal reaches `stack` alone, which then decides. However a run ends, by exit, by cancellation, by a time-out
-//! or because its future was dropped, the child is reaped, and after anything but its success its whole group is gone. This room knows nothing of steps and tools.
+//! or because its future was dropped, the child is reaped, and after anything but its success its whole group is gone.
+//! This room knows nothing of steps and tools.
 
 mod cancel;
 mod command;
