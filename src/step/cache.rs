@@ -13,7 +13,8 @@ use crate::tools::docker::{DockerError, Engine, ImageInfo, Patience};
 /// A transfer may take this many times as long as it may stall.
 const WHOLE: u32 = 10;
 
-/// Fetches the image with this tag, which says what it was built from, if somebody has shared it. It then has no name but its ID.
+/// Fetches the image with this tag, which says what it was built from, if somebody has shared it. It then has no name but
+/// its ID.
 pub(super) async fn fetch(
     world: &World,
     engine: &Engine,

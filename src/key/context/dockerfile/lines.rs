@@ -37,10 +37,13 @@ impl Lines {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let raw: Vec<&str> = text.split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line)).collect();
         let mut lines = Self { syntax: None, escape: '\\', instructions: Vec::new() };
-        for line in &raw {
+        // The engine looks for directives behind a line that says what runs the file.
+        let shebang = usize::from(raw.first().is_some_and(|line| line.starts_with("#!")));
+        for line in raw.iter().skip(shebang) {
             let Some((name, value)) = directive(line) else { break };
             match name.as_str() {
-                "syntax" => lines.syntax = Some(value.to_owned()),
+                // What follows the image is for the frontend.
+                "syntax" => lines.syntax = value.split_whitespace().next().map(str::to_owned),
                 "escape" if value == "`" => lines.escape = '`',
                 _ => {}
             }
@@ -208,6 +211,7 @@ mod tests {
         assert_eq!((lines.syntax.as_deref(), lines.escape), (Some("docker/dockerfile:1"), '`'));
         assert_eq!(lines.instructions.len(), 3);
         assert_eq!(Lines::of("# hello\n# syntax=x\nFROM y").syntax, None);
+        assert_eq!(Lines::of("#!/usr/bin/env docker\n#syntax = x y\nFROM z").syntax.as_deref(), Some("x"));
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub struct DockerfileOptions<'a> {
 pub struct DockerfileReading {
     /// The images it starts from or copies from, variables put in; each once, in byte order.
     pub bases: Vec<String>,
-    /// The image of the frontend that `# syntax=` names.
+    /// The image of the frontend that `# syntax=` names, or the build argument `BUILDKIT_SYNTAX`.
     pub frontend: Option<String>,
     /// What it reaches of the context.
     pub scope: Scope,
@@ -51,10 +51,12 @@ pub fn read_dockerfile(text: &str, options: &DockerfileOptions<'_>) -> Dockerfil
     let lines = Lines::of(text);
     let mut reader = Reader::new(options, lines.escape);
     reader.split(&lines.instructions);
-    if let Some(frontend) = lines.syntax.as_deref().filter(|frontend| !is_dockers_own(frontend)) {
+    let given = options.args.get("BUILDKIT_SYNTAX").and_then(|given| given.split_whitespace().next());
+    let frontend = given.map(str::to_owned).or(lines.syntax);
+    if let Some(frontend) = frontend.as_deref().filter(|frontend| !is_dockers_own(frontend)) {
         reader.whole(format!("`# syntax={frontend}` reads the Dockerfile in its own way"));
     }
-    if let Some(frontend) = lines.syntax.as_deref().filter(|frontend| !frontend.contains('@')) {
+    if let Some(frontend) = frontend.as_deref().filter(|frontend| !frontend.contains('@')) {
         reader.unknowable.push(format!(
             "`# syntax={frontend}` names an image that reads the Dockerfile: a change of it goes unseen, unless a digest pins it"
         ));
@@ -69,7 +71,7 @@ pub fn read_dockerfile(text: &str, options: &DockerfileOptions<'_>) -> Dockerfil
     };
     DockerfileReading {
         bases: reader.bases.into_iter().collect(),
-        frontend: lines.syntax,
+        frontend,
         scope,
         secrets: reader.secrets.into_iter().collect(),
         unknowable: reader.unknowable,
@@ -508,6 +510,12 @@ EOF
             read_dockerfile(STAGES, &DockerfileOptions { args, target: Some("BUILDER"), ..Default::default() });
         assert_eq!(builder.bases, ["python:3.12-slim"]);
         assert_eq!(sources(&builder), ["requirements.txt", "src/main file.py"]);
+        let args = BTreeMap::from([("BUILDKIT_SYNTAX", "docker.io/docker/dockerfile:1-labs x")]);
+        let other = read_dockerfile(STAGES, &DockerfileOptions { args, ..Default::default() });
+        assert_eq!(
+            (other.frontend.as_deref(), &other.scope),
+            (Some("docker.io/docker/dockerfile:1-labs"), &reading.scope)
+        );
         let by_number = read_dockerfile(STAGES, &DockerfileOptions { target: Some("1"), ..Default::default() });
         assert_eq!((by_number.bases, by_number.secrets), (vec!["node:22".to_owned()], vec![]));
     }
