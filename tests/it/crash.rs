@@ -60,7 +60,13 @@ fn a_kill_at_any_moment_is_made_good_by_the_next_apply() {
     project.set_env("TMPDIR", temporary.path().to_str().expect("UTF-8"));
     project.set_env("TOKEN", "hunter2-secret");
     let mut in_time = 0;
-    for kill in 0..kills {
+    // A kill that comes when all is over proves nothing: they come within about the time that an apply takes here.
+    let mut within = 1500;
+    for kill in 0.. {
+        if in_time == kills {
+            break;
+        }
+        assert!(kill < 10 * kills + 100, "only {in_time} of {kill} were killed in time");
         let number = dice.roll(1000);
         if dice.roll(4) > 0 {
             project.write("base/app/a", &format!("{number}\n"));
@@ -74,9 +80,10 @@ fn a_kill_at_any_moment_is_made_good_by_the_next_apply() {
         if dice.roll(8) == 0 {
             let _ = fs::remove_dir_all(project.path().join(".stack"));
         }
-        let moment = Duration::from_millis(dice.roll(1500));
+        let moment = Duration::from_millis(dice.roll(within));
         let killed = killed_after(&project, moment);
         in_time += u64::from(killed);
+        within = if killed { within + within / 20 } else { within - within / 10 }.clamp(100, 3000);
         let after = format!("kill {kill} after {moment:?} ({killed})");
         let begun = Instant::now();
         let run = project.stack(&["apply", "--format", "json"]);
@@ -89,7 +96,6 @@ fn a_kill_at_any_moment_is_made_good_by_the_next_apply() {
         assert!(!left.iter().any(|name| name.starts_with(".tmp")), "{after}: {left:?}");
         assert_eq!(names_in(temporary.path()), [""; 0], "{after}: temporary files are left");
     }
-    assert!(in_time * 2 >= kills, "only {in_time} of {kills} were killed in time");
     let names = host_docker(&["image", "ls", "--format", "{{.Repository}}"]);
     let names = String::from_utf8(names.stdout).expect("UTF-8");
     let left: Vec<&str> = names.lines().filter(|name| name.contains('/') && name.contains(&project.name)).collect();
