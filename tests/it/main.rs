@@ -55,6 +55,7 @@ mod readiness;
 #[cfg(test)]
 mod ready_kinds;
 #[cfg(test)]
+mod recovery;
 mod releases;
 #[cfg(test)]
 mod rollback;
@@ -68,6 +69,7 @@ mod status;
 mod stopping;
 #[cfg(test)]
 mod task_files;
+mod task_secrets;
 #[cfg(test)]
 mod tasks;
 #[cfg(test)]
