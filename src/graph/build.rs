@@ -199,11 +199,9 @@ impl<'s> Building<'s> {
 /// the tag, since a tag that people give says nothing of what the stack builds. A digest means exactly that image, and an
 /// image does not start from itself.
 pub fn base_of_stack<'s>(stack: &'s StackFile, name: &str, reference: &str) -> Option<&'s Arc<str>> {
-    let images = stack.images.iter().filter(|(other, _)| other.as_ref() != name && !reference.contains('@'));
-    images
-        .map(|(other, image)| (other, repository_of(reference) == image.repository.value))
-        .find(|(_, same)| *same)
-        .map(|(other, _)| other)
+    let repository = (!reference.contains('@')).then(|| repository_of(reference))?;
+    let mut others = stack.images.iter().filter(|(other, _)| other.as_ref() != name);
+    others.find(|(_, image)| image.repository.value == repository).map(|(other, _)| other)
 }
 
 /// A reference without its tag and its digest.

@@ -15,7 +15,8 @@ const BRANCHES: usize = 40;
 /// What is deeper than this goes on below, from the margin: a chain of steps would leave every screen to the right.
 const DEEPEST: usize = 20;
 
-/// A tree. What was drawn before is not drawn again, what is too deep goes on below, and edges that follow from others are left out.
+/// A tree. What was drawn before is not drawn again, what is too deep goes on below, and edges that follow from others are
+/// left out.
 ///
 /// # Errors
 /// Those of `out`.
