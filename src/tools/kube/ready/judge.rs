@@ -161,6 +161,8 @@ mod tests {
         assert_eq!((verdict, seen.len()), (Verdict::Wait(Some(now(30))), 1));
         let (verdict, seen) = judge.judge(&progressing(crash(Cause::OutOfMemory, 1)), now(20));
         assert_eq!((verdict, seen.len()), (Verdict::Wait(Some(now(30))), 0));
+        let (verdict, seen) = judge.judge(&progressing(crash(Cause::Start, 1)), now(25));
+        assert_eq!((verdict, seen.len()), (Verdict::Wait(Some(now(30))), 0));
         assert_eq!(judge.judge(&progressing(crash(Cause::Crash, 1)), now(30)).0, Verdict::Failed);
     }
 

@@ -265,6 +265,8 @@ impl Container<'_> {
         let liveness = liveness_event(pod, world);
         let (cause, message) = match (&last, liveness) {
             (Some(end), _) if end.reason == "OOMKilled" => (Cause::OutOfMemory, String::new()),
+            // Between two attempts the container waits like one that crashes; how it ended still tells that it never ran.
+            (Some(end), _) if end.never_ran() => (Cause::Start, end.message.clone()),
             // Killed by the kubelet after its probe failed; a crash of its own has another exit code.
             (Some(end), Some(event)) if matches!(end.exit_code, 0 | 137 | 143) => {
                 (Cause::Liveness, event.text("/message").to_owned())
@@ -377,6 +379,29 @@ mod tests {
         assert_eq!(judge(&one(&long, &unready)), crash);
         assert_eq!(judge(&one(&long, &json!({"ready": true}))), None);
         assert_eq!(judge(&one(&long, &json!({}))), Some((Cause::Probe, Severity::Slow)));
+    }
+
+    #[test]
+    fn what_could_never_be_started_is_no_crash_in_any_phase() {
+        let message = "failed to create task: exec: \"nope\": executable file not found in $PATH: unknown";
+        let start = |reason: &str| json!({"terminated": {"exitCode": 127, "reason": reason, "message": message}});
+        let phases = |reason: &str| {
+            let refused = json!({"waiting": {"reason": "RunContainerError", "message": message}});
+            let waits = json!({"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 10s restarting"}});
+            let again = json!({"restartCount": 1, "lastState": start(reason)});
+            [one(&refused, &json!({})), one(&start(reason), &json!({})), one(&waits, &again)]
+        };
+        let now = "2026-11-23T10:00:00Z".parse().unwrap();
+        for reason in ["ContainerCannotRun", "StartError"] {
+            let found = phases(reason).map(|pod| {
+                let found = troubles(&pod, &World::default(), &Rules::default(), now).remove(0);
+                (found.cause, found.message.clone(), found.key().0)
+            });
+            let expected = (Cause::Start, message.to_owned(), found[0].2);
+            assert!(found.iter().all(|one| *one == expected), "{reason}: {found:#?}");
+        }
+        let crash = judge(&one(&json!({"terminated": {"exitCode": 127, "reason": "Error"}}), &json!({})));
+        assert_eq!(crash, Some((Cause::Crash, Severity::AfterGrace)), "a shell that misses a command did run");
     }
 
     #[test]

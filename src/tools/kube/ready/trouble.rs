@@ -165,7 +165,7 @@ impl Trouble {
     pub(super) fn key(&self) -> (Cause, Option<&str>, Option<&str>) {
         // A container that crashes is seen waiting, ended and running in turn, and its causes vary with that.
         let cause = match self.cause {
-            Cause::OutOfMemory | Cause::Liveness | Cause::Init => Cause::Crash,
+            Cause::OutOfMemory | Cause::Liveness | Cause::Init | Cause::Start => Cause::Crash,
             cause => cause,
         };
         (cause, self.pod.as_deref(), self.container.as_deref())
@@ -186,6 +186,13 @@ pub struct End {
     pub message: String,
     /// When it ended.
     pub finished: Option<Timestamp>,
+}
+
+impl End {
+    /// The runtime could not even start it: containerd's word for that is `StartError`, Docker's `ContainerCannotRun`.
+    pub(super) fn never_ran(&self) -> bool {
+        matches!(self.reason.as_str(), "StartError" | "ContainerCannotRun")
+    }
 }
 
 impl fmt::Display for End {
