@@ -70,6 +70,14 @@ pub enum ProcessError {
         /// What it printed until then.
         output: Box<Output>,
     },
+    /// It asked somebody at the terminal, and was stopped.
+    #[error("`{program}` wants an answer from the terminal, and nobody can give it one there")]
+    WantsTerminal {
+        /// The program as given.
+        program: String,
+        /// What it printed until then.
+        output: Box<Output>,
+    },
     /// It printed more than the caller wants to hold, and was stopped.
     #[error("`{program}` printed more than {limit} bytes")]
     TooMuchOutput {
@@ -95,7 +103,9 @@ impl ProcessError {
             Self::NotFound { .. } | Self::Spawn { .. } | Self::Signal { .. } | Self::TooMuchOutput { .. } => {
                 Class::Environment
             }
-            Self::NoFolder { .. } | Self::Exit { .. } | Self::Cancelled { .. } => Class::Input,
+            Self::NoFolder { .. } | Self::Exit { .. } | Self::Cancelled { .. } | Self::WantsTerminal { .. } => {
+                Class::Input
+            }
             Self::TimedOut { .. } => Class::Transient,
             Self::Io { .. } => Class::Internal,
         }
@@ -112,6 +122,10 @@ impl ProcessError {
             Self::Signal { signal: 9, .. } => {
                 Some("the system kills a process like this when memory runs out: see `dmesg`".to_owned())
             }
+            Self::WantsTerminal { .. } => Some(
+                "let it not ask: give what it asks for in its arguments, its environment or a file (`sudo -n`, `ssh -o BatchMode=yes` with a key)"
+                    .to_owned(),
+            ),
             Self::NoFolder { .. }
             | Self::Spawn { .. }
             | Self::Exit { .. }
@@ -129,7 +143,8 @@ impl ProcessError {
             Self::Exit { output, .. }
             | Self::Signal { output, .. }
             | Self::Cancelled { output, .. }
-            | Self::TimedOut { output, .. } => Some(output),
+            | Self::TimedOut { output, .. }
+            | Self::WantsTerminal { output, .. } => Some(output),
             Self::NotFound { .. }
             | Self::NoFolder { .. }
             | Self::Spawn { .. }

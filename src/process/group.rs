@@ -1,6 +1,6 @@
 //! The process group of a child: signals to all of it, and whether any of it is still alive.
 
-use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, test_kill_process_group, waitid};
 
 /// The group that a child leads. Dropping it kills whatever is left of it, unless [`release`](Self::release)d.
 #[derive(Debug)]
@@ -30,6 +30,15 @@ impl Group {
     /// Whether a member is alive. A member that has exited and was not reaped by its parent does not count.
     pub(super) fn is_alive(&self) -> bool {
         test_kill_process_group(self.leader).is_ok() && members_alive(self.leader)
+    }
+
+    /// Whether the system has stopped the leader since it, or a member, wants to read or set the terminal, which belongs
+    /// to the group of `stack`: the signal of that goes to the whole group.
+    pub(super) fn wants_terminal(&self) -> bool {
+        let look = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        let stopped_by =
+            waitid(WaitId::Pid(self.leader), look).ok().flatten().and_then(|status| status.stopping_signal());
+        stopped_by.is_some_and(|signal| [Signal::TTIN, Signal::TTOU].iter().any(|known| known.as_raw() == signal))
     }
 
     /// Leaves the group alone from now on.

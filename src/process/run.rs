@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures::{StreamExt, stream};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until};
 
 use super::cancel::{Cancel, CancelLevel};
 use super::command::{Command, OnTerminate};
@@ -27,6 +27,9 @@ const DRAIN: Duration = Duration::from_millis(500);
 
 /// How often the end of what a child left behind, and that was asked to end, is looked for.
 const POLL: Duration = Duration::from_millis(20);
+
+/// How often it is asked whether a child has been stopped for wanting the terminal.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// How long the end of a killed child is waited for: one that hangs in the kernel must not hang the run.
 const REAP: Duration = Duration::from_secs(5);
@@ -63,7 +66,9 @@ impl Output {
 /// When `cancel` rises to [`CancelLevel::Terminate`] the whole group gets TERM, and after the grace KILL; at
 /// [`CancelLevel::Kill`] it gets KILL at once. What a child leaves running after it succeeded goes on (some tools start a
 /// daemon); it does not delay the end by holding a pipe. What it leaves running after it failed is ended in the same way as
-/// a child that is cancelled, so that nothing of it is in the way of another attempt. Dropping the future kills the group.
+/// a child that is cancelled, so that nothing of it is in the way of another attempt. A child that asks somebody at the
+/// terminal is ended, since it would wait for ever: nobody can answer several children at once. Dropping the future kills
+/// the group.
 ///
 /// # Errors
 /// Anything but an exit with code 0.
@@ -128,6 +133,7 @@ enum Stopped {
     Cancelled,
     TimedOut,
     TooMuchOutput,
+    WantsTerminal,
 }
 
 /// How far stopping has got.
@@ -166,6 +172,9 @@ async fn drive(
     let mut stdout =
         Pipe::new(child.stdout.take(), limits.stdout.map_or(command.keep, |limit| limit.saturating_add(1)));
     let mut stderr = Pipe::new(child.stderr.take(), command.keep);
+
+    let mut looks = interval_at(Instant::now() + LOOK, LOOK);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
 
     let mut fed = false;
     let mut status: Option<ExitStatus> = None;
@@ -238,6 +247,12 @@ async fn drive(
                     timer = enter(Stage::Terminating, &mut stage, &group, command.grace);
                 }
                 // Otherwise members of the group may still be at work on their orderly end: their grace goes on.
+            }
+            _ = looks.tick(), if running => {
+                if group.wants_terminal() {
+                    stopped = Some(Stopped::WantsTerminal);
+                    timer = enter(Stage::Terminating, &mut stage, &group, command.grace.min(LAST_GRACE));
+                }
             }
             () = sleep(POLL), if status.is_some() && !draining => {
                 if !group.is_alive() {
@@ -406,6 +421,7 @@ fn stopped_error(command: &Command, limits: &Limits, why: Stopped, output: Outpu
     match why {
         Stopped::Cancelled => ProcessError::Cancelled { program, output },
         Stopped::TimedOut => ProcessError::TimedOut { program, timeout: limits.timeout.unwrap_or_default(), output },
+        Stopped::WantsTerminal => ProcessError::WantsTerminal { program, output },
         Stopped::TooMuchOutput => ProcessError::TooMuchOutput { program, limit: limits.stdout.unwrap_or_default() },
     }
 }

@@ -247,7 +247,7 @@ fn broken() -> Vec<Broken> {
             name: "init-image",
             yaml: deployment("init-image", SERVE, "initContainers: [{name: migrate, image: \"t-kube-own:8\"}]"),
             cause: Cause::ImageMissing,
-            says: &["container migrate", "t-kube-own:8"],
+            says: &["init container migrate", "t-kube-own:8"],
             shows: &[],
         },
         Broken {

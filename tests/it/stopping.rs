@@ -98,6 +98,22 @@ fn ctrl_c_is_an_answer_to_a_question() {
 }
 
 #[test]
+fn a_task_that_asks_at_the_terminal_fails_at_once_and_says_so() {
+    let project = Project::empty("stopping");
+    let ask = "printf 'Password: ' > /dev/tty; read answer < /dev/tty; echo $answer";
+    project.write("stack.toml", &format!("[stack]\nname = \"@name@\"\n[task.ask]\nrun = \"echo $$ > pid; {ask}\"\n"));
+    let mut terminal = on_a_terminal(&project, "apply");
+    let keyboard = terminal.stdin.take().unwrap();
+    let mut printed = String::new();
+    terminal.stdout.take().unwrap().read_to_string(&mut printed).unwrap();
+    terminal.wait().unwrap();
+    drop(keyboard);
+    assert_eq!(fs::read_to_string(project.path().join("code")).unwrap().trim(), "1", "{printed}");
+    assert!(printed.contains("wants an answer from the terminal") && printed.contains("sudo -n"), "{printed}");
+    assert_nothing_is_left(&project);
+}
+
+#[test]
 fn a_terminal_that_is_closed_ends_the_run_like_an_interrupt() {
     let project = Project::empty("stopping");
     project.write("stack.toml", SLOW);

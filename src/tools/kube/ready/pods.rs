@@ -255,6 +255,7 @@ impl Container<'_> {
     fn trouble(&self, cause: Cause, severity: Severity, message: &str) -> Trouble {
         let mut trouble = Trouble::new(cause, severity, message);
         trouble.container = Some(self.name().to_owned());
+        trouble.init = self.init;
         trouble.restarts = self.restarts();
         trouble.last_end = self.last_end();
         trouble

@@ -136,6 +136,9 @@ pub struct Trouble {
     pub pod: Option<String>,
     /// The container, when it is about one.
     pub container: Option<String>,
+    /// Whether that container is one of those that run before the others.
+    #[serde(skip)]
+    pub init: bool,
     /// The cluster's own words.
     pub message: String,
     /// How often the container was started again.
@@ -154,6 +157,7 @@ impl Trouble {
             severity,
             pod: None,
             container: None,
+            init: false,
             message: message.into(),
             restarts: 0,
             last_end: None,

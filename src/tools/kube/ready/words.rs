@@ -16,7 +16,7 @@ pub(super) fn short(object: &ObjectRef, trouble: &Trouble) -> String {
 /// `pod web-1, container web`.
 pub(super) fn place(trouble: &Trouble) -> String {
     let pod = trouble.pod.as_ref().map(|pod| format!("pod {pod}"));
-    let word = if trouble.cause == Cause::Init { "init container" } else { "container" };
+    let word = if trouble.init { "init container" } else { "container" };
     let container = trouble.container.as_ref().map(|container| format!("{word} {container}"));
     [pod, container].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }

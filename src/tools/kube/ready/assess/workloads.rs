@@ -156,10 +156,11 @@ impl Case<'_> {
                 trouble.pod = Some(pod.name().to_owned());
                 let ended = pods::containers(pod).find_map(|container| {
                     let end = container.last_end().filter(|end| end.exit_code != 0)?;
-                    Some((container.name().to_owned(), end))
+                    Some((container, end))
                 });
                 if let Some((container, end)) = ended {
-                    trouble.container = Some(container);
+                    trouble.container = Some(container.name().to_owned());
+                    trouble.init = container.init;
                     trouble.last_end = Some(end);
                 }
             }
