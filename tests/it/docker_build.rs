@@ -21,7 +21,8 @@ fn tree(root: &Path) -> Arc<FileTree> {
         for path in inside {
             let data = fs::metadata(&path).unwrap();
             let kind = if data.is_dir() { FileKind::Folder } else { FileKind::File };
-            let about = About { mode: 0o755, size: data.len(), modified_ns: 1, digest: None };
+            let digest = data.is_file().then(|| *blake3::hash(&fs::read(&path).unwrap()).as_bytes());
+            let about = About { mode: 0o755, size: data.len(), modified_ns: 1, digest };
             found.push((path.strip_prefix(root).unwrap().to_str().unwrap().to_owned(), kind, about));
             if data.is_dir() {
                 walk(root, &path, found);
@@ -128,11 +129,20 @@ async fn only_changed_files_are_sent_again() {
     let build = |tree| Build::new(tree, "FROM busybox:stable\nCOPY big small /\n");
     let first = engine.build(&build(tree(folder.path())), |_| {}).await.unwrap();
     assert_eq!(first.sent, 3_000_003);
-    fs::write(folder.path().join("small"), "three").unwrap();
+    // Neither its size nor its time tells that it is another one.
+    fs::write(folder.path().join("small"), "two").unwrap();
     let second = engine.build(&build(tree(folder.path())), |_| {}).await.unwrap();
-    assert_eq!(second.sent, 5);
+    assert_eq!((second.sent, &second.changed), (3, &None));
     assert_ne!(first.image.id, second.image.id);
-    for built in [first, second] {
+
+    // What is sent is not what was seen: as it is at the end of a change there and back.
+    fs::write(folder.path().join("big"), vec![8; 3_000_000]).unwrap();
+    let entries =
+        [("big", FileKind::File, About { mode: 0o755, size: 3_000_000, modified_ns: 1, digest: Some([1; 32]) })];
+    let other = Arc::new(FileTree::of(folder.path(), entries).unwrap());
+    let third = engine.build(&Build::new(other, "FROM busybox:stable\nCOPY big /\n"), |_| {}).await.unwrap();
+    assert_eq!(third.changed.as_deref(), Some("big"));
+    for built in [first, second, third] {
         engine.remove(&built.image.id, true).await.unwrap();
     }
 }

@@ -214,7 +214,7 @@ pub(super) async fn execute(
             Err(error) => return Err(of_build(error)),
         };
         let now = read(world, name, engine, reach, Bases::Now).await?;
-        if let Some(changed) = difference(&known.manifest, &now.manifest) {
+        if let Some(changed) = built.changed.or_else(|| difference(&known.manifest, &now.manifest)) {
             speaker.warn(&format!("{changed} changed while the image was being built; building again"));
             inputs = Some(now);
             continue;

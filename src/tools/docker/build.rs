@@ -107,6 +107,9 @@ pub struct Built {
     pub image: ImageInfo,
     /// Bytes of context files that the engine asked for.
     pub sent: u64,
+    /// A context file that had another content when it was sent than when it was read: what was built is not what the
+    /// tree says.
+    pub changed: Option<String>,
 }
 
 impl Build {
@@ -241,7 +244,8 @@ impl Engine {
         match solved {
             Ok(answer) => {
                 let image = self.built_image(&answer, build).await?;
-                Ok(Built { image, sent: told.sent.load(Ordering::Relaxed) })
+                let changed = told.changed.get().cloned();
+                Ok(Built { image, sent: told.sent.load(Ordering::Relaxed), changed })
             }
             Err(_) if told.outgrown.get().is_some() => {
                 Err(DockerError::Outgrown { path: told.outgrown.get().cloned().unwrap_or_default() })

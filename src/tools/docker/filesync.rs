@@ -21,7 +21,7 @@ use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::follow::FollowPaths;
-use crate::model::tree::{FileEntry, FileKind, FileTree, Place};
+use crate::model::tree::{ContentDigest, FileEntry, FileKind, FileTree, Place};
 
 /// Bytes of a file in one message.
 const PIECE: usize = 64 * 1024;
@@ -52,6 +52,8 @@ pub(super) struct Told {
     pub(super) sent: AtomicU64,
     /// What the engine wanted of the context beyond what it was narrowed to.
     pub(super) outgrown: OnceLock<String>,
+    /// A context file that was not sent as it had been read for the key.
+    pub(super) changed: OnceLock<String>,
 }
 
 type Packets = Pin<Box<dyn Stream<Item = Result<Packet, Status>> + Send>>;
@@ -159,18 +161,27 @@ impl Source {
                 }
             }
             Self::Tree { tree, wanted, told } => {
-                let entry = wanted.get(number).and_then(|&place| tree.get(place));
-                let path = file_path(tree, &entry.ok_or_else(|| unknown(number))?)?;
+                let entry = wanted.get(number).and_then(|&place| tree.get(place)).ok_or_else(|| unknown(number))?;
+                let path = file_path(tree, &entry)?;
                 let gone = |error| Status::aborted(format!("{} changed during the build: {error}", path.display()));
                 let mut file = File::open(&path).map_err(gone)?;
+                let mut sent = blake3::Hasher::new();
                 loop {
                     let mut piece = vec![0; PIECE];
                     let size = file.read(&mut piece).map_err(gone)?;
                     piece.truncate(size);
+                    sent.update(&piece);
                     told.sent.fetch_add(size as u64, Ordering::Relaxed);
-                    if size == 0 || !packet(piece) {
+                    if size == 0 {
                         break;
                     }
+                    if !packet(piece) {
+                        return Ok(());
+                    }
+                }
+                // It may be as it was by the time that anybody looks again: only here it shows what the engine got.
+                if entry.digest.is_some_and(|digest| digest != sent.finalize().as_bytes()) {
+                    let _ = told.changed.set(entry.path());
                 }
             }
         }
@@ -248,8 +259,21 @@ fn stat(entry: &FileEntry<'_>) -> Stat {
         FileKind::Folder => (go_mode::FOLDER | entry.mode & 0o777 | special_bits(entry.mode), 0, String::new()),
         FileKind::Symlink { target } => (go_mode::SYMLINK | 0o777, target.len() as u64, target.to_owned()),
     };
+    let mod_time = match entry.digest {
+        Some(digest) => telling_time(entry.modified_ns, digest),
+        None => entry.modified_ns,
+    };
     // Owner and group stay 0, as with `docker build`: who checked the files out is no part of an image.
-    Stat { path: entry.path(), mode, size: signed(size), mod_time: entry.modified_ns, linkname, ..Default::default() }
+    Stat { path: entry.path(), mode, size: signed(size), mod_time, linkname, ..Default::default() }
+}
+
+/// The time of a file's last change, with its content in the place of the fraction of the second. The engine takes a file
+/// with the time and size of its copy for the same, and many tools set times; of the fraction nothing comes into an image.
+fn telling_time(modified_ns: i64, content: &ContentDigest) -> i64 {
+    const SECOND: i64 = 1_000_000_000;
+    let [a, b, c, d, e, f, g, h, ..] = *content;
+    let fraction = u64::from_le_bytes([a, b, c, d, e, f, g, h]) % SECOND.unsigned_abs();
+    modified_ns.div_euclid(SECOND).saturating_mul(SECOND).saturating_add(fraction.cast_signed())
 }
 
 /// Go's own numbering of file modes, which the protocol uses on every system.
@@ -286,6 +310,18 @@ mod tests {
     #[test]
     fn escaped_options_are_read() {
         assert_eq!(unescape("caf%C3%A9+au%20lait%"), "café au lait%");
+    }
+
+    #[test]
+    fn the_time_of_a_file_tells_its_content() {
+        let at = |modified_ns, first| telling_time(modified_ns, &[first; 32]);
+        assert_eq!(at(1_700_000_000_123_456_789, 1), at(1_700_000_000_999_999_999, 1));
+        assert_ne!(at(1_700_000_000_000_000_000, 1), at(1_700_000_000_000_000_000, 2));
+        for (time, second) in
+            [(1_700_000_000_123_456_789, 1_700_000_000), (-5, -1), (i64::MAX, i64::MAX / 1_000_000_000)]
+        {
+            assert_eq!(at(time, 3).div_euclid(1_000_000_000), second);
+        }
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use super::words::{closed_words, json};
+
 /// One instruction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Instruction {
@@ -163,12 +165,20 @@ fn is_space(byte: u8) -> bool {
     char::from(byte).is_whitespace()
 }
 
-/// The here-documents that follow an instruction. Docker knows them behind `RUN`, `COPY` and `ADD`.
+/// The here-documents that follow an instruction. Docker knows them behind `RUN`, `COPY` and `ADD`, also as triggers, as
+/// words of a shell: what stands within quotes or in a JSON array announces none.
 fn here_documents(instruction: &Instruction) -> Vec<HereDocument> {
-    if !matches!(instruction.name.as_str(), "RUN" | "COPY" | "ADD") {
+    let Instruction { name, rest, .. } = instruction;
+    if name == "ONBUILD" {
+        return here_documents(&self::instruction(rest, instruction.line));
+    }
+    if !matches!(name.as_str(), "RUN" | "COPY" | "ADD") || json(rest).is_some() {
         return Vec::new();
     }
-    instruction.rest.split_whitespace().filter_map(here_document).collect()
+    // The engine takes a backslash for the escape character here, whatever that of the file is; and where a quote is left
+    // open it finds nothing.
+    let words = closed_words(rest, '\\').unwrap_or_default();
+    words.iter().filter_map(|word| here_document(word)).collect()
 }
 
 /// `<<NAME`, `<<-NAME`, `3<<"NAME"`.
@@ -225,6 +235,26 @@ mod tests {
             line(10, "USER", "me"),
         ];
         assert_eq!(told(text), expected);
+    }
+
+    #[test]
+    fn only_words_of_their_own_announce_here_documents() {
+        let announces = |line: &str| told(&format!("{line}\nFROM no\nEOF\nUSER me")).len() == 2;
+        for line in ["RUN <<EOF", "RUN a && <<-EOF b", "RUN 3<<'EOF' c", "RUN \"x\" <<\"EOF\"", "ONBUILD RUN <<EOF"] {
+            assert!(announces(line), "{line}");
+        }
+        for line in [
+            r#"RUN echo "x <<EOF y" > /z"#,
+            "RUN echo 'x <<EOF y'",
+            r#"RUN ["sh", "-c", "echo hi <<EOF ok"]"#,
+            r"RUN echo \ <<\EOF\ x",
+            "RUN echo it's <<EOF",
+            "RUN echo $((1<<2)) x<<EOF",
+            "RUN cat <<<EOF",
+            "CMD <<EOF",
+        ] {
+            assert!(!announces(line), "{line}");
+        }
     }
 
     #[test]

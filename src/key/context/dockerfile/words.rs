@@ -160,16 +160,27 @@ impl Reader<'_> {
 
 /// The words of an instruction that takes a list: a JSON array, else words between spaces.
 pub(super) fn list(rest: &str) -> Vec<String> {
-    if rest.starts_with('[')
-        && let Ok(words) = serde_json::from_str::<Vec<String>>(rest)
-    {
-        return words;
-    }
-    rest.split_whitespace().map(str::to_owned).collect()
+    json(rest).unwrap_or_else(|| rest.split_whitespace().map(str::to_owned).collect())
+}
+
+/// The words of a JSON array, if it is one.
+pub(super) fn json(rest: &str) -> Option<Vec<String>> {
+    if rest.starts_with('[') { serde_json::from_str(rest).ok() } else { None }
 }
 
 /// Splits `a=1 b="two words" c` into words, keeping quotes on.
 pub(super) fn quoted_words(rest: &str, escape: char) -> Vec<String> {
+    split(rest, escape).0
+}
+
+/// The same, if every quote is closed.
+pub(super) fn closed_words(rest: &str, escape: char) -> Option<Vec<String>> {
+    let (words, is_closed) = split(rest, escape);
+    is_closed.then_some(words)
+}
+
+/// The words, and whether every quote is closed.
+fn split(rest: &str, escape: char) -> (Vec<String>, bool) {
     let mut words = Vec::new();
     let mut word = String::new();
     let mut quote: Option<char> = None;
@@ -199,7 +210,7 @@ pub(super) fn quoted_words(rest: &str, escape: char) -> Vec<String> {
     if !word.is_empty() {
         words.push(word);
     }
-    words
+    (words, quote.is_none())
 }
 
 #[cfg(test)]
