@@ -1,6 +1,9 @@
 //! `[cache]`: a registry that keeps images by their keys, so that what one machine built others only fetch.
 //!
 //! It is a help and never a need: whatever goes wrong with it is one warning, and the run goes on without it.
+//!
+//! An image that is shared has two names there: `k-<key>`, by which it is looked for, and one that adds what the registry
+//! knows it by. A key whose name somebody has given to another image lacks the second, and counts as not shared.
 
 use std::sync::atomic::Ordering;
 
@@ -12,6 +15,9 @@ use crate::tools::docker::{DockerError, Engine, ImageInfo, Patience};
 
 /// A transfer may take this many times as long as it may stall.
 const WHOLE: u32 = 10;
+
+/// How much of a registry's digest stands in a name.
+const DIGITS: usize = 12;
 
 /// Fetches the image with this tag, which says what it was built from, if somebody has shared it. It then has no name but
 /// its ID.
@@ -26,18 +32,40 @@ pub(super) async fn fetch(
     let fetching = async {
         let reference = reference(cache, engine, repository, tag).await?;
         speaker.progress(&format!("asking {} for it", cache.registry), None, None);
-        engine.pull(&reference, patience(cache)).await.map(|image| image.map(|image| (image, reference)))
+        let Some(image) = engine.pull(&reference, patience(cache)).await? else { return Ok(None) };
+        if !is_bound(cache, engine, repository, tag, &image).await {
+            let text = format!("{reference} is not the image that was shared under this name; building it");
+            speaker.warn(&text);
+            engine.untag(&reference).await?;
+            return Ok(None);
+        }
+        let tags = image.tags.into_iter().filter(|tag| *tag != reference).collect();
+        Ok(Some(ImageInfo { tags, ..image }))
     };
     match fetching.await {
-        Ok(found) => found.map(|(image, reference)| {
-            let tags = image.tags.into_iter().filter(|tag| *tag != reference).collect();
-            ImageInfo { tags, ..image }
-        }),
+        Ok(found) => found,
         Err(error) => {
             give_up(world, cache, speaker, &error);
             None
         }
     }
+}
+
+/// Whether an image that was fetched by this tag also has the name that binds the two.
+async fn is_bound(cache: &Cache, engine: &Engine, repository: &str, tag: &str, image: &ImageInfo) -> bool {
+    let here = format!("{}/{}@", registry(cache), name(repository));
+    for digest in image.repo_digests.iter().filter_map(|known| known.strip_prefix(&here)) {
+        let Ok(bound) = reference(cache, engine, repository, &binding(tag, digest)).await else { continue };
+        if matches!(timeout(cache.timeout, engine.resolve(&bound)).await, Ok(Ok(found)) if found == digest) {
+            return true;
+        }
+    }
+    false
+}
+
+fn binding(tag: &str, digest: &str) -> String {
+    let digits = digest.rsplit(':').next().unwrap_or_default();
+    format!("{tag}-{}", &digits[..digits.len().min(DIGITS)])
 }
 
 /// Whether somebody has shared an image with this tag. Nothing is fetched.
@@ -64,10 +92,16 @@ pub(super) async fn forget(world: &World, engine: &Engine, repository: &str, tag
 pub(super) async fn share(world: &World, engine: &Engine, repository: &str, tag: &str, id: &str, speaker: &Speaker) {
     let Some(cache) = usable(world).filter(|cache| cache.mode == CacheMode::ReadWrite) else { return };
     let sharing = async {
-        let reference = reference(cache, engine, repository, tag).await?;
-        engine.tag(id, &reference).await?;
+        let by_key = reference(cache, engine, repository, tag).await?;
+        engine.tag(id, &by_key).await?;
         speaker.progress(&format!("sharing it through {}", cache.registry), None, None);
-        engine.push(&reference, patience(cache)).await
+        engine.push(&by_key, patience(cache)).await?;
+        let tag = binding(tag, &engine.resolve(&by_key).await?);
+        let bound = reference(cache, engine, repository, &tag).await?;
+        engine.tag(id, &bound).await?;
+        let pushed = engine.push(&bound, patience(cache)).await;
+        forget(world, engine, repository, &tag).await;
+        pushed
     };
     if let Err(error) = sharing.await {
         give_up(world, cache, speaker, &error);
@@ -93,7 +127,14 @@ fn patience(cache: &Cache) -> Patience {
 
 /// The name of an image in the cache. The tag says nothing of the machine, and an image only runs on its kind.
 async fn reference(cache: &Cache, engine: &Engine, repository: &str, tag: &str) -> Result<String, DockerError> {
-    let name = repository.rsplit('/').next().unwrap_or(repository);
     let about = engine.about().await?;
-    Ok(format!("{}/{name}:{tag}-{}", cache.registry.trim_end_matches('/'), about.architecture))
+    Ok(format!("{}/{}:{tag}-{}", registry(cache), name(repository), about.architecture))
+}
+
+fn registry(cache: &Cache) -> &str {
+    cache.registry.trim_end_matches('/')
+}
+
+fn name(repository: &str) -> &str {
+    repository.rsplit('/').next().unwrap_or(repository)
 }

@@ -161,6 +161,40 @@ fn what_a_base_takes_unseen(runners: &Runners) {
     assert!(why.stdout.contains("the build takes more than its Dockerfile tells"), "{}", why.stdout);
 }
 
+/// Somebody gives the name of a key in the registry to another image, which the stack has shared as well.
+fn a_name_that_was_given_to_another_image(runners: &Runners) {
+    let image = |project: &Project| {
+        let run = project.stack(&["apply", "--format", "json", "app"]).expect_code(0);
+        let notes = run.events().into_iter().filter_map(|event| event["note"].as_str().map(str::to_owned));
+        let warned = run.events().iter().any(|event| event["event"] == "warning");
+        (notes.last().unwrap(), warned)
+    };
+    let project = checkout(runners, "a", "left");
+    let left = image(&project).0;
+    project.write("app/content", "right");
+    let right = image(&project).0;
+    assert_ne!(left, right);
+    let key = |of: &str| {
+        let mut list = runners.docker("a", &["image", "ls", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}"]);
+        let lines = String::from_utf8(succeed(&mut list).stdout).unwrap();
+        let (id, mut lines) = (of.rsplit(':').next().unwrap(), lines.lines());
+        let line = lines.find(|line| line.contains(":k-") && line.matches('-').count() == 3 && line.ends_with(id));
+        line.unwrap_or_else(|| panic!("no key of {id}")).split([':', ' ']).nth(1).unwrap().to_owned()
+    };
+    let arch = String::from_utf8(succeed(&mut runners.docker("a", &["version", "-f", "{{.Server.Arch}}"])).stdout);
+    let moved =
+        format!("127.0.0.1:5000/todo/{}:{}-{}", left.split(':').next().unwrap(), key(&left), arch.unwrap().trim());
+    succeed(&mut runners.docker("a", &["tag", &right, &moved]));
+    succeed(&mut runners.docker("a", &["push", &moved]));
+    succeed(&mut runners.docker("a", &["rmi", &moved]));
+    let there = checkout(runners, "b", "left");
+    let (built, warned) = image(&there);
+    assert!(warned && built != right && !built.contains("from"), "it is built, and said why: {built}");
+    let again = checkout(runners, "a", "left");
+    succeed(&mut runners.docker("a", &["image", "prune", "--all", "--force"]));
+    assert_eq!(image(&again), (format!("{built}, from 127.0.0.1:5000/todo"), false), "the one who built it shared it");
+}
+
 #[test]
 fn a_fresh_runner_fetches_what_another_one_built() {
     Bed::get();
@@ -200,6 +234,7 @@ fn a_fresh_runner_fetches_what_another_one_built() {
     assert_eq!(from_cache(&notes), 0, "who forces a build wants it built");
 
     what_a_base_takes_unseen(&runners);
+    a_name_that_was_given_to_another_image(&runners);
 
     for (port, what) in [(5001, "takes nothing"), (5002, "is full"), (5003, "says nothing"), (5009, "is gone")] {
         let project = checkout(&runners, "a", what);
