@@ -76,12 +76,17 @@ pub enum Value {
 }
 
 impl Value {
-    /// What stands for a file, folder or link of a tree: `file b3:…`, `executable b3:…`, `folder`, `link ../target`.
+    /// What stands for a file, folder or link of a tree: `file b3:…`, `executable b3:…`, `folder`, `link ../target`; for a
+    /// file that runs as its owner or group `4000 executable b3:…`.
     pub fn of_entry(entry: &FileEntry<'_>) -> Self {
         match entry.kind {
             FileKind::File => {
                 let digest = entry.digest.copied().unwrap_or_default();
-                Self::Content { executable: entry.is_executable(), digest }
+                let content = Self::Content { executable: entry.is_executable(), digest };
+                match entry.set_id() {
+                    0 => content,
+                    bits => Self::Digest(format!("{bits:o} {}", content.text())),
+                }
             }
             FileKind::Folder => Self::Digest("folder".to_owned()),
             FileKind::Symlink { target } => Self::Digest(format!("link {target}")),
@@ -454,6 +459,7 @@ impl KeyHasher {
     fn entry(&mut self, path: &str, entry: &FileEntry<'_>) {
         self.name(Group::File, path);
         match entry.kind {
+            FileKind::File if entry.set_id() != 0 => self.digest(&[Value::of_entry(entry).text().as_bytes()]),
             FileKind::File => self.content(entry.is_executable(), &entry.digest.copied().unwrap_or_default()),
             FileKind::Folder => self.digest(&[b"folder"]),
             FileKind::Symlink { target } => self.digest(&[b"link ", target.as_bytes()]),

@@ -90,7 +90,7 @@ fn every_edit_is_seen_and_named_and_nothing_else_is() {
 
     // The same image stops at the build.
     project.append("base/Dockerfile", "# a remark\n");
-    expect(&project, "a remark", "build:base", "~ base/Dockerfile", &["build:base"]);
+    expect(&project, "a remark", "build:base", "~ Dockerfile", &["build:base"]);
 
     // Charts, values, tasks.
     project.edit("stack.toml", "colour = \"red\"", "colour = \"blue\"");
@@ -117,6 +117,12 @@ fn every_edit_is_seen_and_named_and_nothing_else_is() {
     project.write("chart/files/text", "on a branch\n");
     shell(&project, "git stash -q");
     expect_nothing(&project, "git, there and back");
+    shell(
+        &project,
+        "mkdir deep && mv base deep && sed -i 's,context = \"base\",context = \"./deep/base\",' stack.toml",
+    );
+    expect_nothing(&project, "another folder for the same context");
+    shell(&project, "mv deep/base . && sed -i 's,context = \"./deep/base\",context = \"base\",' stack.toml");
     let elsewhere = Project::empty("edits");
     shell(&project, &format!("cp -a base top chart one.yaml names out stack.toml {}/", elsewhere.path().display()));
     let run = elsewhere.command(&["apply", "--format", "json"]).env("TOKEN", "hunter2-secret").output().unwrap();

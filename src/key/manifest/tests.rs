@@ -38,6 +38,7 @@ fn a_tree_counts_as_its_files_do() {
         ("a", FileKind::Folder, about(0o755, 0)),
         ("a/b", FileKind::File, about(0o644, 1)),
         ("a/run", FileKind::File, about(0o755, 2)),
+        ("a/su", FileKind::File, about(0o4755, 2)),
         ("a-c", FileKind::File, about(0o644, 3)),
         ("link", FileKind::Symlink { target: "a/b" }, about(0o777, 0)),
         ("z", FileKind::File, about(0o644, 4)),
@@ -70,6 +71,20 @@ fn a_tree_counts_as_its_files_do() {
         assert_eq!(whole.key(), single.key(), "after {position} inputs");
         assert_eq!(whole.recorded(), single.recorded());
     }
+}
+
+#[test]
+fn who_a_file_runs_as_counts_and_what_else_its_mode_says_does_not() {
+    let value = |mode| {
+        let about = About { mode, size: 1, modified_ns: 2, digest: Some([1; 32]) };
+        let tree = FileTree::of("/", [("a", FileKind::File, about)]).unwrap();
+        tree.iter().map(|entry| Value::of_entry(&entry)).next().unwrap()
+    };
+    assert_eq!(value(0o755), value(0o1700));
+    assert_ne!(value(0o755), value(0o4755));
+    assert_ne!(value(0o2755), value(0o4755));
+    assert!(value(0o4755).text().starts_with("4000 executable b3:"), "{:?}", value(0o4755));
+    assert_eq!(Value::content_of(&value(0o4755).text()), None);
 }
 
 /// Keys stand in the tags of images that were built long ago.

@@ -76,6 +76,11 @@ impl FileEntry<'_> {
     pub fn is_executable(&self) -> bool {
         self.kind == FileKind::File && self.mode & 0o100 != 0
     }
+
+    /// The bits of a file that let it run as its owner or group, `0o6000` at most. An image has them as they are here.
+    pub fn set_id(&self) -> u32 {
+        if self.kind == FileKind::File { self.mode & 0o6000 } else { 0 }
+    }
 }
 
 impl FileTree {

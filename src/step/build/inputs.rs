@@ -66,7 +66,8 @@ pub(super) async fn read(
     let dockerfile = std::fs::read(&spec.dockerfile.absolute).map_err(|error| {
         StepError::new(Class::Input, format!("can't read the Dockerfile {}: {error}", spec.dockerfile.text))
     })?;
-    manifest.text(Group::Setting, "target", spec.target.as_deref().unwrap_or_default());
+    // The engine does not tell capitals of a stage's name.
+    manifest.text(Group::Setting, "target", spec.target.as_deref().unwrap_or_default().to_lowercase());
     manifest.text(Group::Setting, "platform", spec.platform.as_deref().unwrap_or_default());
 
     let mut complete = true;
@@ -124,10 +125,14 @@ pub(super) async fn read(
         }
     };
     manifest.tree(Arc::clone(&context.tree));
-    manifest.digest(Group::File, &spec.dockerfile.text, files::digest_bytes(&dockerfile));
+    // The folders above a context are no part of a build.
+    let shown = |path: &Path| {
+        let inside = path.strip_prefix(&spec.context.absolute).or_else(|_| path.strip_prefix(&world.stack().root));
+        inside.unwrap_or(path).display().to_string()
+    };
+    manifest.digest(Group::File, shown(&spec.dockerfile.absolute), files::digest_bytes(&dockerfile));
     let ignore = context.ignore.as_ref().map(|(path, bytes)| {
-        let shown = path.strip_prefix(&world.stack().root).unwrap_or(path).display().to_string();
-        manifest.digest(Group::File, shown, files::digest_bytes(bytes));
+        manifest.digest(Group::File, shown(path), files::digest_bytes(bytes));
         bytes::Bytes::from(bytes.clone())
     });
 
