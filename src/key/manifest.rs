@@ -146,8 +146,11 @@ impl Value {
     }
 }
 
-/// `sha256:0123…` cut to 12 hexadecimal digits, the form in which Docker shows image IDs.
+/// `sha256:0123…` cut to 12 hexadecimal digits, the form in which Docker shows image IDs. Where a link points to stays whole.
 fn short_digest(digest: &str) -> String {
+    if digest.starts_with("link ") {
+        return digest.to_owned();
+    }
     match digest.split_once(':') {
         Some((algorithm, hex)) => format!("{algorithm}:{}", hex.get(..12).unwrap_or(hex)),
         None => digest.get(..12).unwrap_or(digest).to_owned(),

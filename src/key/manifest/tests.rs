@@ -98,6 +98,14 @@ fn the_recipe_is_what_it_was() {
 }
 
 #[test]
+fn digests_are_shown_short_and_targets_whole() {
+    let shown = |digest: &str| Value::Digest(digest.to_owned()).shown();
+    assert_eq!(shown("sha256:0123456789abcdef"), "sha256:0123456789ab");
+    assert_eq!(shown("0123456789abcdef"), "0123456789ab");
+    assert_eq!(shown("link ../../somewhere/else:1"), "link ../../somewhere/else:1");
+}
+
+#[test]
 fn hexadecimal_digits_are_those_of_the_record() {
     for first in [0, 77, 128, 224] {
         let digest = std::array::from_fn(|at| first + at as u8);

@@ -103,9 +103,14 @@ fn has_archive(chart: &Path, name: &str) -> bool {
 
 fn archive_of(path: &str, name: &str) -> bool {
     let version = path.strip_prefix("charts/").and_then(|file| file.strip_prefix(name)?.strip_prefix('-'));
-    version.is_some_and(|version| {
-        version.ends_with(".tgz") && version.starts_with(|first: char| first.is_ascii_digit() || first == 'v')
-    })
+    version.and_then(|version| version.strip_suffix(".tgz")).is_some_and(is_version)
+}
+
+/// `1.2.3-rc.1+build`, `v1.2.3` or `1.2`, and not the rest of a longer name: `2fa-1.0.0`.
+fn is_version(text: &str) -> bool {
+    let text = text.strip_prefix('v').unwrap_or(text);
+    let is_short = text.split('.').all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()));
+    is_short || semver::Version::parse(text).is_ok()
 }
 
 /// What a `Chart.yaml` or `Chart.lock` names; nothing where there is no such file. What is wrong with it, Helm says.
@@ -157,6 +162,9 @@ mod tests {
         let local = local_dependencies(folder.path());
         assert_eq!(local[0].folder, folder.path().join("../lib"));
         assert!(local[0].is_archive("charts/lib-1.0.0.tgz") && !local[0].is_archive("charts/lib-two-1.0.0.tgz"));
+        for (file, is_its_own) in [("v1.0.0-rc.1+b", true), ("1.2", true), ("2fa-1.0.0", false), ("vpn-1.0.0", false)] {
+            assert_eq!(local[0].is_archive(&format!("charts/lib-{file}.tgz")), is_its_own, "{file}");
+        }
         std::fs::create_dir_all(folder.path().join("charts/lib")).unwrap();
         std::fs::write(folder.path().join("charts/lib/Chart.yaml"), "name: lib\n").unwrap();
         assert!(!needs_dependencies(folder.path()), "one that lies unpacked in charts/ is the one that counts");

@@ -94,6 +94,12 @@ impl DockerfileReading {
         {
             self.scope = Scope::Whole { reason: format!("the base image {base} brings along `ONBUILD {trigger}`") };
         }
+        let from = triggers.iter().filter(|trigger| takes_from_elsewhere(trigger));
+        self.unknowable.extend(from.map(|trigger| {
+            format!(
+                "the base image {base} brings along `ONBUILD {trigger}`: a change of what that takes from goes unseen"
+            )
+        }));
         self
     }
 }
@@ -275,8 +281,14 @@ impl<'a> Reader<'a> {
             Ok(base) if base == "scratch" => {}
             Ok(base) => {
                 if let Some(stage) = self.named(&base, index) {
-                    let triggers = self.stages[stage].instructions.iter().any(|one| one.name == "ONBUILD");
-                    if triggers {
+                    let inside = self.stages[stage].instructions.iter();
+                    let triggers: Vec<_> =
+                        inside.filter(|one| one.name == "ONBUILD").map(|one| one.rest.clone()).collect();
+                    let from = triggers.iter().filter(|trigger| takes_from_elsewhere(trigger));
+                    self.unknowable.extend(from.map(|trigger| {
+                        format!("line {line}: a change of what `ONBUILD {trigger}` takes from goes unseen")
+                    }));
+                    if !triggers.is_empty() {
                         self.whole(format!("line {line} starts from a stage with ONBUILD instructions"));
                     }
                 } else {
@@ -442,10 +454,18 @@ fn copied_from(instruction: &Instruction) -> Option<&str> {
     from.next_back().map(|(_, value)| value.as_str())
 }
 
+/// Whether what `ONBUILD` begins takes files from a stage or an image.
+fn takes_from_elsewhere(trigger: &str) -> bool {
+    trigger.split_whitespace().any(|word| word.starts_with("--") && word.contains("from="))
+}
+
 /// What `ADD` fetches instead of copying.
 fn is_remote(source: &str) -> bool {
-    let schemes = ["http://", "https://", "ftp://", "git://", "ssh://", "git@"];
-    schemes.iter().any(|scheme| source.starts_with(scheme))
+    let schemes = ["http://", "https://", "ftp://", "git://", "ssh://"];
+    // `git@host:repository`, as ssh names it.
+    let at_host = source.split_once('@').and_then(|(user, rest)| Some((user, rest.split_once(':')?.0)));
+    let is_ssh = at_host.is_some_and(|(user, host)| !format!("{user}{host}").contains('/') && !user.is_empty());
+    is_ssh || schemes.iter().any(|scheme| source.starts_with(scheme))
 }
 
 #[cfg(test)]

@@ -131,6 +131,28 @@ fn a_base_image_may_bring_copies_along() {
     assert_eq!(sources(&reading.clone().with_on_build("a", &["ENV A=1".into()])), ["x"]);
     let whole = reading.with_on_build("a", &["COPY . /app".into()]);
     assert_eq!(sources(&whole), ["whole: the base image a brings along `ONBUILD COPY . /app`"]);
+    assert!(whole.unknowable.is_empty());
+}
+
+#[test]
+fn what_triggers_take_from_elsewhere_is_told() {
+    for trigger in ["COPY --from=tools:1 /a /a", "RUN --mount=type=bind,from=tools:1 make"] {
+        let brought = read("FROM a\nCOPY x y").with_on_build("a", &[trigger.into()]);
+        assert!(brought.unknowable[0].contains(trigger), "{brought:?}");
+        let own = read(&format!("FROM a AS b\nONBUILD {trigger}\nFROM b"));
+        assert!(own.unknowable[0].contains(trigger), "{own:?}");
+    }
+}
+
+#[test]
+fn what_is_fetched_is_told_from_what_is_copied() {
+    for remote in ["https://a/b", "git@host:a/b.git", "me@host:repository.git"] {
+        assert_eq!(read(&format!("FROM scratch\nADD {remote} /x")).unknowable.len(), 1, "{remote}");
+    }
+    for local in ["a@b", "a/b@c:d", "@host:a", "a@b/c:d"] {
+        let reading = read(&format!("FROM scratch\nADD {local} /x"));
+        assert_eq!((reading.unknowable.len(), sources(&reading)), (0, vec![local.to_owned()]), "{local}");
+    }
 }
 
 #[test]
