@@ -267,13 +267,14 @@ fn stat(entry: &FileEntry<'_>) -> Stat {
     Stat { path: entry.path(), mode, size: signed(size), mod_time, linkname, ..Default::default() }
 }
 
-/// The time of a file's last change, with its content in the place of the fraction of the second. The engine takes a file
-/// with the time and size of its copy for the same, and many tools set times; of the fraction nothing comes into an image.
+/// The time of a file's last change, with its content in the place of what is below a hundredth of a second. The engine
+/// takes a file with the time and size of its copy for the same, and many tools set times. Tools that compare times still
+/// see which file is newer; and of fractions of a second nothing comes into an image.
 fn telling_time(modified_ns: i64, content: &ContentDigest) -> i64 {
-    const SECOND: i64 = 1_000_000_000;
+    const HUNDREDTH: i64 = 10_000_000;
     let [a, b, c, d, e, f, g, h, ..] = *content;
-    let fraction = u64::from_le_bytes([a, b, c, d, e, f, g, h]) % SECOND.unsigned_abs();
-    modified_ns.div_euclid(SECOND).saturating_mul(SECOND).saturating_add(fraction.cast_signed())
+    let below = u64::from_le_bytes([a, b, c, d, e, f, g, h]) % HUNDREDTH.unsigned_abs();
+    modified_ns.div_euclid(HUNDREDTH).saturating_mul(HUNDREDTH).saturating_add(below.cast_signed())
 }
 
 /// Go's own numbering of file modes, which the protocol uses on every system.
@@ -313,15 +314,20 @@ mod tests {
     }
 
     #[test]
-    fn the_time_of_a_file_tells_its_content() {
-        let at = |modified_ns, first| telling_time(modified_ns, &[first; 32]);
-        assert_eq!(at(1_700_000_000_123_456_789, 1), at(1_700_000_000_999_999_999, 1));
-        assert_ne!(at(1_700_000_000_000_000_000, 1), at(1_700_000_000_000_000_000, 2));
-        for (time, second) in
-            [(1_700_000_000_123_456_789, 1_700_000_000), (-5, -1), (i64::MAX, i64::MAX / 1_000_000_000)]
-        {
-            assert_eq!(at(time, 3).div_euclid(1_000_000_000), second);
+    fn the_time_of_a_file_tells_its_content_and_stays_what_it_was() {
+        const SECOND: i64 = 1_000_000_000;
+        let base = 1_700_000_000 * SECOND;
+        assert_eq!(telling_time(base + 3, &[1; 32]), telling_time(base + 9_999_999, &[1; 32]));
+        for time in [base, base + 123_456_789, base + 999_999_999, -5, 0] {
+            assert_ne!(telling_time(time, &[1; 32]), telling_time(time, &[2; 32]));
+            for first in 0..=255 {
+                let told = telling_time(time, &[first; 32]);
+                assert_eq!(told.div_euclid(SECOND), time.div_euclid(SECOND));
+                assert!(told.abs_diff(time) < 10_000_000);
+            }
         }
+        // There is no later time.
+        assert!(telling_time(i64::MAX, &[255; 32]) > i64::MAX - 10_000_000);
     }
 
     #[test]
