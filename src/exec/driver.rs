@@ -10,7 +10,7 @@ use std::time::Duration;
 use foldhash::{HashMap, HashMapExt};
 use futures::FutureExt;
 use tokio::task::{AbortHandle, JoinError, JoinSet};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{AttemptKind, AttemptResult, ExecEvent, RunReport, Runner, Stops};
 use crate::error::Class;
@@ -19,6 +19,12 @@ use crate::sched::{Effect, End, Event, Input, InvalidInput, Level, Scheduler, St
 
 /// After so many results that came at once, signals and timers are looked at.
 const BATCH: u32 = 256;
+
+/// How long what is taken away has to be gone.
+const TO_GO: Duration = Duration::from_secs(1);
+
+/// How often it is asked whether it is.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Runs every step of `input` as far as it can be run, and returns when nothing of the run lives any more.
 ///
@@ -160,21 +166,34 @@ impl<R: Runner, F: FnMut(ExecEvent) + Send> Driver<R, F> {
         let level = match level {
             Level::Terminate => CancelLevel::Terminate,
             Level::Kill => CancelLevel::Kill,
-            Level::Abandon => return task.abort(),
+            Level::Abandon => return self.abandon(step),
         };
         if let Some(attempt) = self.live.get(&task.id()) {
             attempt.cancel.raise(level);
         }
     }
 
+    /// Takes an attempt away. One that blocks its thread can't be, so another task stands for it from now on, and waits no
+    /// longer than [`TO_GO`].
+    fn abandon(&mut self, step: u32) {
+        let Some(task) = self.tasks.remove(&step) else { return };
+        let Some(attempt) = self.live.remove(&task.id()) else { return };
+        task.abort();
+        let last = self.attempts.spawn(async move {
+            let until = Instant::now() + TO_GO;
+            while !task.is_finished() && Instant::now() < until {
+                sleep(LOOK).await;
+            }
+            AttemptResult::failed(Class::Internal, "did not stop when it was asked to, and was taken away")
+        });
+        self.live.insert(last.id(), attempt);
+        self.tasks.insert(step, last);
+    }
+
     /// A task has ended.
     fn joined(&mut self, joined: Result<(tokio::task::Id, AttemptResult), JoinError>) {
         let (id, result) = match joined {
             Ok(joined) => joined,
-            Err(error) if error.is_cancelled() => (
-                error.id(),
-                AttemptResult::failed(Class::Internal, "did not stop when it was asked to, and was taken away"),
-            ),
             Err(error) => (error.id(), AttemptResult::failed(Class::Internal, format!("its task failed: {error}"))),
         };
         let Some(Attempt { step, attempt, .. }) = self.live.remove(&id) else { return };

@@ -12,7 +12,7 @@ use crate::event::{EventKind, Events};
 use crate::exec::{AttemptResult, ExecEvent, Runner, Stops, run};
 use crate::graph::{StepIndex, StepKind};
 use crate::plan::Action;
-use crate::process::Cancel;
+use crate::process::{Cancel, CancelLevel};
 use crate::sched::{End, Failing, InvalidInput};
 use crate::step::{self, Known, Speaker, StepError, World};
 use crate::store::LastOutcome;
@@ -108,7 +108,12 @@ impl Applier {
     async fn attempt(&self, step: StepIndex, attempt: u32, cancel: &Cancel) -> Result<AttemptResult, StepError> {
         let world = &self.world;
         let id = world.graph().id(step);
-        let inspection = inspect(world, step).await?;
+        let inspection = tokio::select! {
+            biased;
+            inspection = inspect(world, step, cancel) => inspection?,
+            // Looking changes nothing, so it need not come to an end.
+            _ = cancel.raised(CancelLevel::Terminate) => return Err(step::stopped()),
+        };
         let forced = world.is_forced(step);
         let speaker = Speaker::new(id.clone(), self.events.clone(), world.redactor().clone());
         // A task that is skipped, and should not be, is noticed by nobody else.
@@ -129,6 +134,9 @@ impl Applier {
                 return Err(StepError::new(Class::Input, reason).with_diagnosis("try again without --no-deps"));
             }
         };
+        if cancel.is_raised() {
+            return Err(step::stopped());
+        }
         step::announce(world, id.kind(), &self.events);
         speaker.started(attempt, &reason);
         // A build keeps its own: it may have been of newer files than these.

@@ -4,6 +4,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -326,6 +327,40 @@ fn an_apply_that_looks_for_its_tools_can_be_stopped() {
     assert_eq!(end_of(&mut child), Some(130));
     assert!(start.elapsed() < Duration::from_secs(4), "it was not the call that ended");
     drop(call);
+}
+
+/// Whether a process holds this file open.
+fn has_open(process: u32, file: &Path) -> bool {
+    let held = fs::read_dir(format!("/proc/{process}/fd")).into_iter().flatten().flatten();
+    held.into_iter().any(|held| fs::read_link(held.path()).is_ok_and(|held| held == file))
+}
+
+#[test]
+fn a_file_that_takes_long_to_read_does_not_keep_a_run_from_stopping() {
+    const IMAGE: &str = "[image.a]\ncontext = \".\"\n";
+    const INPUT: &str = "[task.a]\nrun = \"touch after\"\ninputs = [\"big\"]\n";
+    const OUTPUT: &str = "[task.a]\nrun = \"truncate -s 200G big\"\noutputs = [\"big\"]\n";
+    // Before and after the command, by the context of a build, and while only looking.
+    for (command, stack, begins) in
+        [("apply", INPUT, false), ("apply", OUTPUT, true), ("apply", IMAGE, false), ("watch", INPUT, false)]
+    {
+        let project = Project::empty("stopping");
+        project.write("stack.toml", &format!("[stack]\nname = \"@name@\"\n{stack}"));
+        project.write("Dockerfile", "FROM scratch\nCOPY . /\n");
+        let big = project.path().canonicalize().unwrap().join("big");
+        if !begins {
+            File::create(&big).unwrap().set_len(200 << 30).unwrap();
+        }
+        let mut child = project.command(&[command, "--format", "json"]);
+        let mut child = child.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        wait_until("the file is read", || has_open(child.id(), &big));
+        kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+        assert_eq!(end_of(&mut child), Some(130), "{command} {stack}");
+        let mut said = String::new();
+        child.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+        assert_eq!(said.contains("step-started"), begins, "{said}");
+        assert!(!project.path().join("after").exists(), "something was started");
+    }
 }
 
 #[test]
