@@ -64,12 +64,13 @@ pub async fn run<R: Runner>(
                 Some(reason) => driver.happened.push_front(Event::Stop(reason)),
                 None => stops_open = false,
             },
+            // What has ended counts before a timer that is late, as all are after a pause of the whole process.
+            Some(joined) = driver.attempts.join_next_with_id() => driver.joined(joined),
             () = async { sleep_until(timer.unwrap_or(driver.begun)).await }, if timer.is_some() => {
                 if let Some(Reverse((_, timer))) = driver.timers.pop() {
                     driver.happened.push_back(Event::Timer(timer));
                 }
             }
-            Some(joined) = driver.attempts.join_next_with_id() => driver.joined(joined),
             // Other tasks get their turn, and so do the branches above.
             () = tokio::task::yield_now(), if more => {}
             // Nothing lives, nothing is awaited, and yet the run is not over: that cannot be, and must not hang.

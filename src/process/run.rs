@@ -193,6 +193,12 @@ async fn drive(
         // Not biased: a child that never stops printing must not hide its own end, or its other stream.
         tokio::select! {
             raised = cancel.raised(next(level)), if level < CancelLevel::Kill && !draining => {
+                if status.is_none() && stage < Stage::Terminating && has_ended(&mut child) {
+                    // Heard of together: what has ended by itself counts. The request is heard again.
+                    status = Some(child.wait().await.map_err(lost)?);
+                    draining = exited(status, &mut stage, &group, command.grace, &mut timer);
+                    continue;
+                }
                 level = raised;
                 if stage == Stage::Killed {
                     continue;
@@ -214,6 +220,10 @@ async fn drive(
             }
             () = wait_until(timer), if timer.is_some() => match stage {
                 _ if draining => break,
+                Stage::Running | Stage::Finishing if status.is_none() && has_ended(&mut child) => {
+                    status = Some(child.wait().await.map_err(lost)?);
+                    draining = exited(status, &mut stage, &group, command.grace, &mut timer);
+                }
                 Stage::Running => {
                     stopped = Some(Stopped::TimedOut);
                     timer = enter(Stage::Terminating, &mut stage, &group, command.grace.min(LAST_GRACE));
@@ -235,18 +245,9 @@ async fn drive(
                 stderr.lines(|line| on_line(Stream::Stderr, line));
             }
             () = room(command), if !reading => {}
-            exited = child.wait(), if status.is_none() => {
-                let exited = exited.map_err(lost)?;
-                status = Some(exited);
-                let was_asked = stage >= Stage::Terminating;
-                if (exited.success() && !was_asked) || !group.is_alive() {
-                    draining = true;
-                    timer = Some(Instant::now() + DRAIN);
-                } else if !was_asked {
-                    // It failed, and what it started would be in the way of another attempt.
-                    timer = enter(Stage::Terminating, &mut stage, &group, command.grace);
-                }
-                // Otherwise members of the group may still be at work on their orderly end: their grace goes on.
+            ended = child.wait(), if status.is_none() => {
+                status = Some(ended.map_err(lost)?);
+                draining = exited(status, &mut stage, &group, command.grace, &mut timer);
             }
             _ = looks.tick(), if running => {
                 if group.wants_terminal() {
@@ -282,6 +283,32 @@ async fn drive(
         Some(why) if signalled => Err(stopped_error(command, &limits, why, output)),
         _ => ended(command, output),
     }
+}
+
+/// Whether the leader has ended, be it that nobody has been told yet.
+fn has_ended(child: &mut Child) -> bool {
+    child.try_wait().is_ok_and(|status| status.is_some())
+}
+
+/// The leader has ended. Returns whether only what the pipes still hold is waited for.
+fn exited(
+    status: Option<ExitStatus>,
+    stage: &mut Stage,
+    group: &Group,
+    grace: Duration,
+    timer: &mut Option<Instant>,
+) -> bool {
+    let was_asked = *stage >= Stage::Terminating;
+    if (status.is_some_and(|status| status.success()) && !was_asked) || !group.is_alive() {
+        *timer = Some(Instant::now() + DRAIN);
+        return true;
+    }
+    if !was_asked {
+        // It failed, and what it started would be in the way of another attempt.
+        *timer = enter(Stage::Terminating, stage, group, grace);
+    }
+    // Otherwise members of the group may still be at work on their orderly end: their grace goes on.
+    false
 }
 
 /// Makes `stage` the next one, does what belongs to it, and returns when it is over.

@@ -186,6 +186,23 @@ async fn a_child_that_ignores_term_and_forks_is_gone_after_the_grace() {
 }
 
 #[tokio::test]
+async fn what_has_ended_counts_before_a_request_that_comes_late() {
+    for level in [CancelLevel::Terminate, CancelLevel::Kill].repeat(8) {
+        let source = CancelSource::new();
+        shell("echo $$; exec sleep 0.001", &source.cancel(), |line| {
+            let start = Instant::now();
+            while is_alive(line.parse().unwrap()) {
+                assert!(start.elapsed() < LONG);
+                std::thread::yield_now();
+            }
+            source.raise(level);
+        })
+        .await
+        .unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_second_request_cuts_the_grace_short() {
     let source = CancelSource::new();
     let command = Command::shell("trap 'echo term' TERM; echo ready; while :; do sleep 0.01; done").grace(LONG * 2);

@@ -13,7 +13,7 @@ use crate::exec::{AttemptResult, ExecEvent, Runner, Stops, run};
 use crate::graph::{StepIndex, StepKind};
 use crate::plan::Action;
 use crate::process::{Cancel, CancelLevel};
-use crate::sched::{End, Failing, InvalidInput};
+use crate::sched::{End, Failing, InvalidInput, StopReason};
 use crate::step::{self, Known, Speaker, StepError, World};
 use crate::store::LastOutcome;
 
@@ -59,8 +59,13 @@ pub async fn apply(
         applier.tell(event);
     })
     .await?;
-    let all_well = report.summary.failed + report.summary.blocked + report.summary.cancelled == 0;
-    if let Some(stops) = options.prune.filter(|_| all_well && report.summary.stopped.is_none()) {
+    if report.summary.stopped == Some(StopReason::Deadline)
+        && let Some(deadline) = world.stack().limits.deadline
+    {
+        let message = format!("the run was stopped: it took longer than its deadline of {} s", deadline.as_secs_f64());
+        events.send(EventKind::Warning { step: None, message });
+    }
+    if let Some(stops) = options.prune.filter(|_| report.summary.is_well() && report.summary.stopped.is_none()) {
         let known = match early {
             Some(mut early) if report.summary.done == 0 => (&mut early.0).await.ok().and_then(Result::ok),
             Some(_) | None => None,

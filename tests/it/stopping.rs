@@ -247,22 +247,28 @@ const FLOOD: &str = "[stack]\nname = \"@name@\"\n[limits]\ngrace = \"@grace@\"\n
 
 #[test]
 fn an_output_that_nobody_reads_does_not_keep_a_run_from_stopping() {
-    // One signal and a short grace; two signals and a long one.
-    for (grace, again) in [("300ms", false), ("10m", true)] {
+    // The run's own deadline and a short grace; one signal and a short grace; two signals and a long one.
+    for (grace, signals) in [("300ms", 0), ("300ms", 1), ("10m", 2)] {
         for format in ["text", "json"] {
             let project = Project::empty("stopping");
             project.write("stack.toml", &FLOOD.replace("@grace@", grace));
+            if signals == 0 {
+                project.edit("stack.toml", "[limits]", "[limits]\ndeadline = \"1s\"");
+            }
             let mut command = project.command(&["apply", "--verbose", "--format", format]);
             let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
             let output = child.stdout.take().unwrap();
             wait_until("the pipe is full", || rustix::io::ioctl_fionread(&output).unwrap() > 60_000);
             let pid = fs::read_to_string(project.path().join("pid")).unwrap();
-            kill_process(Pid::from_child(&child), Signal::INT).unwrap();
-            wait_until("the task is ended", || !is_alive(&pid));
-            if again {
+            if signals > 0 {
                 kill_process(Pid::from_child(&child), Signal::INT).unwrap();
             }
-            assert_eq!(end_of(&mut child), Some(130), "{grace}, {format}");
+            wait_until("the task is ended", || !is_alive(&pid));
+            if signals > 1 {
+                kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+            }
+            let code = if signals > 0 { 130 } else { 1 };
+            assert_eq!(end_of(&mut child), Some(code), "{signals} signals, {grace}, {format}");
             assert_nothing_is_left(&project);
         }
     }
@@ -371,7 +377,31 @@ fn a_run_past_its_deadline_is_stopped_and_says_so() {
     let (code, last, events) = Run::start(&project).end();
     assert_eq!((code, &last["outcome"]), (Some(1), &"cancelled".into()));
     assert_eq!(of(&events, "step-finished", "task:after")["reason"], "the run took longer than its deadline");
+    let told = |event: &Value| event["event"] == "warning" && event["message"].as_str().unwrap().contains("0.5 s");
+    assert!(events.iter().any(told), "{events:#?}");
     assert_nothing_is_left(&project);
+}
+
+#[test]
+fn what_ended_while_everything_stood_still_has_ended_in_time() {
+    let project = Project::empty("stopping");
+    let mut stack = "[stack]\nname = \"@name@\"\n[limits]\njobs = 8\n".to_owned();
+    for task in 0..8 {
+        let run = format!("echo $$ > pid{task}; while [ ! -e go ]; do sleep 0.01; done; echo made > made{task}");
+        stack += &format!("[task.t{task}]\nrun = \"{run}\"\noutputs = [\"made{task}\"]\ntimeout = \"2s\"\n");
+    }
+    project.write("stack.toml", &stack);
+    let run = Run::start(&project);
+    let pid = |task| fs::read_to_string(project.path().join(format!("pid{task}"))).unwrap_or_default();
+    wait_until("all tasks run", || (0..8).all(|task| pid(task).ends_with('\n')));
+    let all_run = Instant::now();
+    run.send(Signal::STOP);
+    project.write("go", "");
+    wait_until("all tasks end", || (0..8).all(|task| !is_alive(&pid(task))));
+    wait_until("their time is over", || all_run.elapsed() > Duration::from_secs(2));
+    run.send(Signal::CONT);
+    let (code, last, events) = run.end();
+    assert_eq!((code, &last["done"]), (Some(0), &8.into()), "{events:#?}");
 }
 
 /// Whether a process of this machine was started with this argument: the engine of the test bed runs its builds here.

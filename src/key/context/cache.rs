@@ -18,7 +18,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::error::ContextError;
 use super::walk::FileStat;
 use crate::model::tree::ContentDigest;
-use crate::process::Cancel;
+use crate::process::{Cancel, CancelLevel};
 
 /// A BLAKE3 digest of a file's content.
 pub type Digest = ContentDigest;
@@ -42,6 +42,9 @@ const KEEP_DAYS: u32 = 30;
 const MOST_READS: usize = 5;
 /// Bytes that are read at a time.
 const PIECE: usize = 64 * 1024;
+/// So many bytes of a file are read even after an orderly request to stop: a command that ended just in time shall not fail
+/// for want of the digest of what it made.
+const BRIEF: usize = 16 << 20;
 
 /// Digests of file contents by what the system says of the files. Shared between threads.
 #[derive(Debug)]
@@ -357,11 +360,17 @@ fn number(bytes: &[u8; RECORD], place: usize) -> u64 {
 fn hash(file: &mut File, cancel: &Cancel) -> io::Result<Option<Digest>> {
     let mut hasher = blake3::Hasher::new();
     let mut buffer = [0; PIECE];
-    while !cancel.is_raised() {
+    let mut read = 0;
+    while match cancel.level() {
+        CancelLevel::None => true,
+        CancelLevel::Terminate => read < BRIEF,
+        CancelLevel::Kill => false,
+    } {
         match file.read(&mut buffer) {
             Ok(0) => return Ok(Some(*hasher.finalize().as_bytes())),
             Ok(size) => {
                 hasher.update(&buffer[..size]);
+                read += size;
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
