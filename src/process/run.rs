@@ -1,6 +1,8 @@
 //! From a command to its end.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::pin::pin;
 use std::process::{ExitStatus, Stdio};
@@ -453,6 +455,21 @@ fn stopped_error(command: &Command, limits: &Limits, why: Stopped, output: Outpu
     }
 }
 
+/// What the first line of a script names that was given by its path.
+fn interpreter(command: &Command) -> Option<String> {
+    let mut start = Vec::new();
+    File::open(command.file()?).ok()?.take(256).read_to_end(&mut start).ok()?;
+    let start = String::from_utf8_lossy(&start).into_owned();
+    let named = start.strip_prefix("#!")?.trim_start_matches([' ', '\t']);
+    named.split([' ', '\t', '\n']).next().map(str::to_owned)
+}
+
+/// Whether it was given by the path of a file that nobody may execute.
+fn is_plain(command: &Command) -> bool {
+    let about = command.file().and_then(|file| file.metadata().ok());
+    about.is_some_and(|about| about.is_file() && about.permissions().mode() & 0o111 == 0)
+}
+
 fn spawn_error(command: &Command, source: io::Error) -> ProcessError {
     let program = command.name();
     match (source.kind(), command.folder()) {
@@ -460,7 +477,12 @@ fn spawn_error(command: &Command, source: io::Error) -> ProcessError {
         (io::ErrorKind::NotFound | io::ErrorKind::NotADirectory, Some(cwd)) if !cwd.is_dir() => {
             ProcessError::NoFolder { program, cwd: cwd.to_owned() }
         }
-        (io::ErrorKind::NotFound, _) => ProcessError::NotFound { program },
+        // Nor does it tell a missing program from a script whose interpreter is missing.
+        (io::ErrorKind::NotFound, _) => match interpreter(command) {
+            Some(interpreter) => ProcessError::NoInterpreter { program, interpreter },
+            None => ProcessError::NotFound { program },
+        },
+        (io::ErrorKind::PermissionDenied, _) if is_plain(command) => ProcessError::NotExecutable { program },
         _ => ProcessError::Spawn { program, source },
     }
 }

@@ -65,14 +65,24 @@ pub async fn apply(
         let message = format!("the run was stopped: it took longer than its deadline of {} s", deadline.as_secs_f64());
         events.send(EventKind::Warning { step: None, message });
     }
-    if let Some(stops) = options.prune.filter(|_| report.summary.is_well() && report.summary.stopped.is_none()) {
-        let known = match early {
-            Some(mut early) if report.summary.done == 0 => (&mut early.0).await.ok().and_then(Result::ok),
-            Some(_) | None => None,
+    if let Some(mut stops) = options.prune.filter(|_| report.summary.is_well() && report.summary.stopped.is_none()) {
+        let look = async {
+            let known = match early {
+                Some(mut early) if report.summary.done == 0 => (&mut early.0).await.ok().and_then(Result::ok),
+                Some(_) | None => None,
+            };
+            match known {
+                Some(known) => Ok(known),
+                None => step::leftovers(world).await,
+            }
         };
-        let leftovers = match known {
-            Some(known) => Ok(known),
-            None => step::leftovers(world).await,
+        let leftovers = tokio::select! {
+            biased;
+            Some(reason) = stops.recv() => {
+                report.summary.stopped = Some(reason);
+                Ok(Vec::new())
+            }
+            leftovers = look => leftovers,
         };
         let leftovers = leftovers.unwrap_or_else(|error| {
             let message = format!("what has left the file can't be looked for: {}", error.reason);

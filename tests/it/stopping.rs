@@ -383,6 +383,20 @@ fn a_run_past_its_deadline_is_stopped_and_says_so() {
 }
 
 #[test]
+fn a_check_by_a_command_ends_in_an_orderly_way() {
+    let project = Project::empty("stopping");
+    let line = "trap 'echo t > cleaned; exit 1' TERM; echo $$ > pid; echo ready; sleep 1000 & wait";
+    project.write("stack.toml", &format!("[stack]\nname = \"@name@\"\n[ready.a]\nrun = \"{line}\"\n"));
+    let mut run = Run::start(&project);
+    run.wait_for(|event| event["line"] == "ready");
+    run.send(Signal::TERM);
+    let (code, last, _) = run.end();
+    assert_eq!((code, &last["cancelled"]), (Some(130), &1.into()));
+    assert!(project.path().join("cleaned").exists(), "it had no grace");
+    assert_nothing_is_left(&project);
+}
+
+#[test]
 fn what_ended_while_everything_stood_still_has_ended_in_time() {
     let project = Project::empty("stopping");
     let mut stack = "[stack]\nname = \"@name@\"\n[limits]\njobs = 8\n".to_owned();
