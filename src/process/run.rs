@@ -67,7 +67,7 @@ impl Output {
 ///
 /// When `cancel` rises to [`CancelLevel::Terminate`] the whole group gets TERM, and after the grace KILL; at
 /// [`CancelLevel::Kill`] it gets KILL at once. What a child leaves running after it succeeded goes on (some tools start a
-/// daemon); it does not delay the end by holding a pipe. What it leaves running after it failed is ended in the same way as
+/// daemon), but nobody reads its output any more; it does not delay the end by holding a pipe. What it leaves running after it failed is ended in the same way as
 /// a child that is cancelled, so that nothing of it is in the way of another attempt. A child that asks somebody at the
 /// terminal is ended, since it would wait for ever: nobody can answer several children at once. Dropping the future kills
 /// the group.

@@ -406,7 +406,7 @@ pub(super) async fn execute(
         }
         _ => match waits_for {
             Some(need) => speaker.warn(&format!(
-                "{need} has not run with success yet, so it is not known what this ran with: it will run again the next time"
+                "{need} has to run first and was left out, so it is not known what this ran with: it will run again the next time"
             )),
             None => {
                 speaker.warn("its inputs changed while it ran, so it will run again the next time");

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::api_faults::{Fault, Proxy};
 use crate::support::{Bed, Project, program};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -379,6 +380,24 @@ fn a_run_past_its_deadline_is_stopped_and_says_so() {
     assert_eq!(of(&events, "step-finished", "task:after")["reason"], "the run took longer than its deadline");
     let told = |event: &Value| event["event"] == "warning" && event["message"].as_str().unwrap().contains("0.5 s");
     assert!(events.iter().any(told), "{events:#?}");
+    assert_nothing_is_left(&project);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_apply_that_looks_for_what_has_left_the_file_can_be_stopped() {
+    let proxy = Proxy::start().await;
+    // Records of releases are Secrets.
+    proxy.connect(|_, path| path.contains("secrets").then_some(Fault::Late(Duration::from_secs(600)))).await;
+    let mut project = Project::empty("stopping");
+    let cluster = "[cluster]\ndriver = \"context\"\ncontext = \"faulty\"\n";
+    project.write("stack.toml", &format!("[stack]\nname = \"@name@\"\n{cluster}[task.a]\nrun = \"echo $$ > pid\"\n"));
+    project.set_env("KUBECONFIG", proxy.kubeconfig.display().to_string());
+    let mut run = Run::start(&project);
+    for _ in ["cluster", "task:a"] {
+        run.wait_for(|event| event["event"] == "step-finished");
+    }
+    run.send(Signal::INT);
+    assert_eq!(end_of(&mut run.child), Some(130));
     assert_nothing_is_left(&project);
 }
 
