@@ -73,11 +73,12 @@ pub(super) async fn once(
     let options = ApplyOptions { jobs: jobs(how.jobs), keep_going: how.keep_going, prune };
     let result = run::apply(world, Selected::new(world.graph(), selected), options, stops, &events).await;
     drop(events);
-    let seen = telling.end(world.stack().limits.grace).await;
+    let late = result.as_ref().ok().filter(|result| result.summary.stopped == Some(StopReason::Deadline));
+    let seen = telling.end(world.stack().limits.grace, late.is_some()).await;
     let kept = world.keep();
     let Some(seen) = seen else {
-        // Somebody wants it to end, and the output is stuck: so is every further word.
-        return Ok(ExitCode::Interrupted);
+        // It has to end, and the output is stuck: so is every further word.
+        return Ok(late.map_or(ExitCode::Interrupted, exit_code));
     };
     if let Err((path, error)) = how.reports.write(world.stack_name(), &seen, settings.console) {
         settings.console.warning(&format!("can't write {}: {error}", path.display()));

@@ -127,7 +127,7 @@ pub struct Apply {
     #[arg(long)]
     pub cache_read_only: bool,
     /// Write the run as a JUnit file, for CI systems that show those
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
     pub junit: Option<PathBuf>,
     /// Wait for another apply of this stack instead of stopping with code 4
     #[arg(long)]

@@ -38,7 +38,7 @@ pub(super) async fn run(settings: &Settings, args: &Destroy) -> Result<ExitCode,
     let telling = Telling::begin(settings, receiver, false)?;
     let result = run::destroy(&world, selected, removal, stops, &events).await;
     drop(events);
-    let seen = telling.end(world.stack().limits.grace).await;
+    let seen = telling.end(world.stack().limits.grace, false).await;
     drop(lock);
     if seen.is_none() {
         // Somebody wants it to end, and the output is stuck: so is every further word.

@@ -141,7 +141,15 @@ impl Opened {
             if pattern == "*" {
                 forced.extend(selected.iter());
             } else {
-                forced.extend(self.graph.matching(pattern).map_err(|error| unknown_step(&error))?);
+                let before = forced.len();
+                let meant = self.graph.matching(pattern).map_err(|error| unknown_step(&error))?;
+                forced.extend(meant.into_iter().filter(|&step| selected.contains(step)));
+                if forced.len() == before {
+                    let message =
+                        format!("`--force={pattern}` forces nothing: no step that it means is part of this run");
+                    let help = "name the step among the steps, too, or leave these out";
+                    return Err(Failure::new(ExitCode::Usage, message).with_help(help).into());
+                }
             }
         }
         Ok(forced)

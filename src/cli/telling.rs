@@ -34,11 +34,12 @@ impl Telling {
         Ok(Self { follower, stops })
     }
 
-    /// Waits until everything is told, and returns what was seen. Once somebody wants the run to stop, an output that nobody
-    /// reads is waited for no longer than `grace`, and hardly at all when asked again: then nothing is returned.
-    pub(super) async fn end(self, grace: Duration) -> Option<Follow> {
+    /// Waits until everything is told, and returns what was seen. Once somebody wants the run to stop, or it `is_late`, an
+    /// output that nobody reads is waited for no longer than `grace`, and hardly at all when asked again: then nothing is
+    /// returned.
+    pub(super) async fn end(self, grace: Duration, is_late: bool) -> Option<Follow> {
         let Self { mut follower, mut stops } = self;
-        let mut until = None;
+        let mut until = is_late.then(|| Instant::now() + grace);
         loop {
             let over = async {
                 match until {

@@ -11,11 +11,12 @@ use std::time::Duration;
 use super::Stop;
 use super::apply::{self, How};
 use super::args::Watch;
-use super::open::{self, Opened, Reading, stops};
+use super::open::{self, Opened, Reading, stops, unless_stopped};
 use super::settings::Settings;
 use crate::error::ExitCode;
 use crate::exec::{Stops, stop_channel};
 use crate::graph::StepSet;
+use crate::process::{Cancel, CancelLevel, CancelSource};
 use crate::report::Palette;
 use crate::step::{Options, Seen, Sources, StepError, World};
 use crate::tools::changes::Changes;
@@ -30,14 +31,18 @@ pub(super) async fn run(settings: &Settings, args: &Watch) -> Result<ExitCode, S
         if let Some(opened) = opened.take() {
             let selected = opened.select(&args.steps)?;
             let world = opened.world(settings, Options::default());
-            let mut sources = watched(&world, &selected, &mut changes).await?;
+            let Some(mut sources) = watched(&world, &selected, &mut changes, &mut signals).await? else {
+                return Ok(ExitCode::Interrupted);
+            };
             if applied.as_ref() != Some(&sources.inputs) {
                 let everything = args.steps.steps.is_empty();
                 let how = How { jobs: args.jobs, wait: true, everything, ..How::default() };
                 if once(settings, &world, &selected, how, &mut signals).await? == ExitCode::Interrupted {
                     return Ok(ExitCode::Interrupted);
                 }
-                let later = watched(&world, &selected, &mut changes).await?;
+                let Some(later) = watched(&world, &selected, &mut changes, &mut signals).await? else {
+                    return Ok(ExitCode::Interrupted);
+                };
                 sources.accept_made(&world, &later);
                 applied = Some(sources.inputs);
                 let dim = Palette::DIM;
@@ -65,22 +70,42 @@ fn again(settings: &Settings, applied: &mut Option<BTreeMap<String, Seen>>) -> O
     }
 }
 
-/// What the keys of the steps say of files, with every folder watched that they lie in before it was looked at.
-async fn watched(world: &Arc<World>, selected: &StepSet, changes: &mut Changes) -> Result<Sources, Stop> {
-    let graph = world.graph();
+/// What the keys of the steps say of files, with every folder watched that they lie in before it was looked at. Nothing
+/// when somebody wants it to end first.
+async fn watched(
+    world: &Arc<World>,
+    selected: &StepSet,
+    changes: &mut Changes,
+    signals: &mut Stops,
+) -> Result<Option<Sources>, Stop> {
     loop {
-        let mut sources = Sources::default();
-        for &step in graph.order().iter().filter(|step| selected.contains(**step)) {
-            // What can't be read now fails its step in the run, and is told there.
-            if let Err(error) = sources.add(world, step).await {
-                sources.add_failure(graph.id(step), &error);
-            }
-        }
-        sources.add_file(&world.stack().path);
+        let source = CancelSource::new();
+        // Reading files blocks: on a task of its own, so that signals are heard meanwhile.
+        let looking = tokio::spawn(look(Arc::clone(world), selected.clone(), source.cancel()));
+        let Some(looked) = unless_stopped(signals, looking).await else {
+            source.raise(CancelLevel::Kill);
+            return Ok(None);
+        };
+        // It has no other reason to be gone than a panic, which has been told.
+        let sources = looked.unwrap_or_default();
         if !changes.watch(&sources.folders).map_err(|error| missing(&error))? {
-            return Ok(sources);
+            return Ok(Some(sources));
         }
     }
+}
+
+/// What the keys of the steps say of files now.
+async fn look(world: Arc<World>, selected: StepSet, cancel: Cancel) -> Sources {
+    let graph = world.graph();
+    let mut sources = Sources::default();
+    for &step in graph.order().iter().filter(|step| selected.contains(**step)) {
+        // What can't be read now fails its step in the run, and is told there.
+        if let Err(error) = sources.add(&world, step, &cancel).await {
+            sources.add_failure(graph.id(step), &error);
+        }
+    }
+    sources.add_file(&world.stack().path);
+    sources
 }
 
 /// One apply. A request to stop reaches it, and the caller by the exit code.

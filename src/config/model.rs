@@ -369,6 +369,21 @@ pub enum Check {
     },
 }
 
+impl Check {
+    /// Whether it is the cluster that is asked.
+    pub fn is_of_cluster(&self) -> bool {
+        match self {
+            Self::Http(HttpCheck { target: HttpTarget::Url(_), .. }) | Self::Run { .. } => false,
+            Self::Http(HttpCheck { target: HttpTarget::Service { .. }, .. })
+            | Self::Workload(_)
+            | Self::Job(_)
+            | Self::Service(_)
+            | Self::Tcp { .. }
+            | Self::Condition(_) => true,
+        }
+    }
+}
+
 /// An HTTP request that is answered as it should be.
 #[derive(Debug, Clone)]
 pub struct HttpCheck {

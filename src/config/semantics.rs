@@ -82,7 +82,7 @@ fn check_cluster(stack: &StackFile, tree: &Node<'_>, context: &mut Context<'_>) 
     let first_check = stack
         .ready
         .iter()
-        .find(|(_, ready)| !matches!(ready.check, Check::Run { .. }))
+        .find(|(_, ready)| ready.check.is_of_cluster())
         .map(|(name, ready)| (format!("check `{name}`"), ready.options.span));
     if let Some((what, span)) = first_chart.or(first_check) {
         context.report(

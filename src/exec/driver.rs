@@ -10,7 +10,7 @@ use std::time::Duration;
 use foldhash::{HashMap, HashMapExt};
 use futures::FutureExt;
 use tokio::task::{AbortHandle, JoinError, JoinSet};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{AttemptKind, AttemptResult, ExecEvent, RunReport, Runner, Stops};
 use crate::error::Class;
@@ -19,6 +19,12 @@ use crate::sched::{Effect, End, Event, Input, InvalidInput, Level, Scheduler, St
 
 /// After so many results that came at once, signals and timers are looked at.
 const BATCH: u32 = 256;
+
+/// How long what is taken away has to be gone.
+const TO_GO: Duration = Duration::from_secs(1);
+
+/// How often it is asked whether it is.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Runs every step of `input` as far as it can be run, and returns when nothing of the run lives any more.
 ///
@@ -58,12 +64,13 @@ pub async fn run<R: Runner>(
                 Some(reason) => driver.happened.push_front(Event::Stop(reason)),
                 None => stops_open = false,
             },
+            // What has ended counts before a timer that is late, as all are after a pause of the whole process.
+            Some(joined) = driver.attempts.join_next_with_id() => driver.joined(joined),
             () = async { sleep_until(timer.unwrap_or(driver.begun)).await }, if timer.is_some() => {
                 if let Some(Reverse((_, timer))) = driver.timers.pop() {
                     driver.happened.push_back(Event::Timer(timer));
                 }
             }
-            Some(joined) = driver.attempts.join_next_with_id() => driver.joined(joined),
             // Other tasks get their turn, and so do the branches above.
             () = tokio::task::yield_now(), if more => {}
             // Nothing lives, nothing is awaited, and yet the run is not over: that cannot be, and must not hang.
@@ -160,21 +167,34 @@ impl<R: Runner, F: FnMut(ExecEvent) + Send> Driver<R, F> {
         let level = match level {
             Level::Terminate => CancelLevel::Terminate,
             Level::Kill => CancelLevel::Kill,
-            Level::Abandon => return task.abort(),
+            Level::Abandon => return self.abandon(step),
         };
         if let Some(attempt) = self.live.get(&task.id()) {
             attempt.cancel.raise(level);
         }
     }
 
+    /// Takes an attempt away. One that blocks its thread can't be, so another task stands for it from now on, and waits no
+    /// longer than [`TO_GO`].
+    fn abandon(&mut self, step: u32) {
+        let Some(task) = self.tasks.remove(&step) else { return };
+        let Some(attempt) = self.live.remove(&task.id()) else { return };
+        task.abort();
+        let last = self.attempts.spawn(async move {
+            let until = Instant::now() + TO_GO;
+            while !task.is_finished() && Instant::now() < until {
+                sleep(LOOK).await;
+            }
+            AttemptResult::failed(Class::Internal, "did not stop when it was asked to, and was taken away")
+        });
+        self.live.insert(last.id(), attempt);
+        self.tasks.insert(step, last);
+    }
+
     /// A task has ended.
     fn joined(&mut self, joined: Result<(tokio::task::Id, AttemptResult), JoinError>) {
         let (id, result) = match joined {
             Ok(joined) => joined,
-            Err(error) if error.is_cancelled() => (
-                error.id(),
-                AttemptResult::failed(Class::Internal, "did not stop when it was asked to, and was taken away"),
-            ),
             Err(error) => (error.id(), AttemptResult::failed(Class::Internal, format!("its task failed: {error}"))),
         };
         let Some(Attempt { step, attempt, .. }) = self.live.remove(&id) else { return };

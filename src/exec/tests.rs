@@ -154,6 +154,26 @@ async fn an_attempt_that_heeds_nothing_is_taken_away() {
     assert_eq!(dropped.load(Ordering::SeqCst), 1);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_attempt_that_blocks_its_thread_does_not_keep_the_run() {
+    let mut input = chain(1);
+    input.limits.kill_within = Duration::from_millis(1);
+    let (release, blocked) = std::sync::mpsc::channel::<()>();
+    let blocked = Arc::new(Mutex::new(blocked));
+    let (stop, stops) = stop_channel();
+    let runner = later(move |_, _, _| {
+        let blocked = Arc::clone(&blocked);
+        stop.send(StopReason::Kill).unwrap();
+        async move {
+            let _ = blocked.lock().unwrap().recv();
+            AttemptResult::done("ended at last")
+        }
+    });
+    let report = run(input, runner, stops, |_| {}).await.unwrap();
+    assert_eq!((report.summary.cancelled, report.summary.stopped), (1, Some(StopReason::Kill)));
+    drop(release);
+}
+
 #[tokio::test]
 async fn dropping_the_run_ends_the_children_of_its_attempts() {
     let (sender, mut pids) = tokio::sync::mpsc::unbounded_channel::<u32>();

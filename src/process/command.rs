@@ -156,6 +156,13 @@ impl Command {
         self.cwd.as_deref()
     }
 
+    /// The program's file, if it was given by a path.
+    pub(super) fn file(&self) -> Option<PathBuf> {
+        let path = Path::new(&self.program);
+        let is_path = path.components().nth(1).is_some() || path.has_root();
+        is_path.then(|| self.cwd.as_deref().unwrap_or(Path::new("")).join(path))
+    }
+
     /// The form that tokio spawns: piped output, a process group of its own, the leader killed when dropped.
     pub(super) fn to_tokio(&self) -> tokio::process::Command {
         let mut command = tokio::process::Command::new(&self.program);

@@ -24,6 +24,20 @@ pub enum ProcessError {
         /// The folder.
         cwd: PathBuf,
     },
+    /// It is a script, and what is to run it is not there.
+    #[error("`{program}` could not be started: its first line names `{}`, which is not there", interpreter.escape_debug())]
+    NoInterpreter {
+        /// The program as given.
+        program: String,
+        /// What its first line names.
+        interpreter: String,
+    },
+    /// It is a file that nobody may execute.
+    #[error("`{program}` could not be started: it is not executable")]
+    NotExecutable {
+        /// The program as given.
+        program: String,
+    },
     /// The system would not start it.
     #[error("`{program}` could not be started")]
     Spawn {
@@ -100,12 +114,16 @@ impl ProcessError {
     /// The class, as far as it can be told without knowing the program: callers that know theirs may know better.
     pub fn class(&self) -> Class {
         match self {
-            Self::NotFound { .. } | Self::Spawn { .. } | Self::Signal { .. } | Self::TooMuchOutput { .. } => {
-                Class::Environment
-            }
-            Self::NoFolder { .. } | Self::Exit { .. } | Self::Cancelled { .. } | Self::WantsTerminal { .. } => {
-                Class::Input
-            }
+            Self::NotFound { .. }
+            | Self::NoInterpreter { .. }
+            | Self::Spawn { .. }
+            | Self::Signal { .. }
+            | Self::TooMuchOutput { .. } => Class::Environment,
+            Self::NoFolder { .. }
+            | Self::NotExecutable { .. }
+            | Self::Exit { .. }
+            | Self::Cancelled { .. }
+            | Self::WantsTerminal { .. } => Class::Input,
             Self::TimedOut { .. } => Class::Transient,
             Self::Io { .. } => Class::Internal,
         }
@@ -119,6 +137,12 @@ impl ProcessError {
             } else {
                 format!("install `{program}`, or add the folder it is in to PATH")
             }),
+            Self::NoInterpreter { program, interpreter } => Some(if interpreter.ends_with('\r') {
+                format!("write `{program}` with the line ends of Unix: its lines end with CR LF")
+            } else {
+                format!("install `{interpreter}`, or correct the first line of `{program}`")
+            }),
+            Self::NotExecutable { program } => Some(format!("`chmod +x {program}`")),
             Self::Signal { signal: 9, .. } => {
                 Some("the system kills a process like this when memory runs out: see `dmesg`".to_owned())
             }
@@ -147,6 +171,8 @@ impl ProcessError {
             | Self::WantsTerminal { output, .. } => Some(output),
             Self::NotFound { .. }
             | Self::NoFolder { .. }
+            | Self::NoInterpreter { .. }
+            | Self::NotExecutable { .. }
             | Self::Spawn { .. }
             | Self::TooMuchOutput { .. }
             | Self::Io { .. } => None,

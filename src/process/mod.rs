@@ -9,6 +9,7 @@ mod cancel;
 mod command;
 mod error;
 mod group;
+mod limit;
 mod lines;
 mod piped;
 mod run;
@@ -16,6 +17,7 @@ mod run;
 pub use cancel::{Cancel, CancelLevel, CancelSource};
 pub use command::{Command, OnTerminate};
 pub use error::ProcessError;
+pub use limit::make_room;
 pub use piped::Piped;
 pub use run::{Capture, Output, capture, pipe, run};
 

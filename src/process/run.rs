@@ -1,6 +1,8 @@
 //! From a command to its end.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::pin::pin;
 use std::process::{ExitStatus, Stdio};
@@ -65,7 +67,7 @@ impl Output {
 ///
 /// When `cancel` rises to [`CancelLevel::Terminate`] the whole group gets TERM, and after the grace KILL; at
 /// [`CancelLevel::Kill`] it gets KILL at once. What a child leaves running after it succeeded goes on (some tools start a
-/// daemon); it does not delay the end by holding a pipe. What it leaves running after it failed is ended in the same way as
+/// daemon), but nobody reads its output any more; it does not delay the end by holding a pipe. What it leaves running after it failed is ended in the same way as
 /// a child that is cancelled, so that nothing of it is in the way of another attempt. A child that asks somebody at the
 /// terminal is ended, since it would wait for ever: nobody can answer several children at once. Dropping the future kills
 /// the group.
@@ -193,6 +195,12 @@ async fn drive(
         // Not biased: a child that never stops printing must not hide its own end, or its other stream.
         tokio::select! {
             raised = cancel.raised(next(level)), if level < CancelLevel::Kill && !draining => {
+                if status.is_none() && stage < Stage::Terminating && has_ended(&mut child) {
+                    // Heard of together: what has ended by itself counts. The request is heard again.
+                    status = Some(child.wait().await.map_err(lost)?);
+                    draining = exited(status, &mut stage, &group, command.grace, &mut timer);
+                    continue;
+                }
                 level = raised;
                 if stage == Stage::Killed {
                     continue;
@@ -214,6 +222,10 @@ async fn drive(
             }
             () = wait_until(timer), if timer.is_some() => match stage {
                 _ if draining => break,
+                Stage::Running | Stage::Finishing if status.is_none() && has_ended(&mut child) => {
+                    status = Some(child.wait().await.map_err(lost)?);
+                    draining = exited(status, &mut stage, &group, command.grace, &mut timer);
+                }
                 Stage::Running => {
                     stopped = Some(Stopped::TimedOut);
                     timer = enter(Stage::Terminating, &mut stage, &group, command.grace.min(LAST_GRACE));
@@ -235,18 +247,9 @@ async fn drive(
                 stderr.lines(|line| on_line(Stream::Stderr, line));
             }
             () = room(command), if !reading => {}
-            exited = child.wait(), if status.is_none() => {
-                let exited = exited.map_err(lost)?;
-                status = Some(exited);
-                let was_asked = stage >= Stage::Terminating;
-                if (exited.success() && !was_asked) || !group.is_alive() {
-                    draining = true;
-                    timer = Some(Instant::now() + DRAIN);
-                } else if !was_asked {
-                    // It failed, and what it started would be in the way of another attempt.
-                    timer = enter(Stage::Terminating, &mut stage, &group, command.grace);
-                }
-                // Otherwise members of the group may still be at work on their orderly end: their grace goes on.
+            ended = child.wait(), if status.is_none() => {
+                status = Some(ended.map_err(lost)?);
+                draining = exited(status, &mut stage, &group, command.grace, &mut timer);
             }
             _ = looks.tick(), if running => {
                 if group.wants_terminal() {
@@ -282,6 +285,32 @@ async fn drive(
         Some(why) if signalled => Err(stopped_error(command, &limits, why, output)),
         _ => ended(command, output),
     }
+}
+
+/// Whether the leader has ended, be it that nobody has been told yet.
+fn has_ended(child: &mut Child) -> bool {
+    child.try_wait().is_ok_and(|status| status.is_some())
+}
+
+/// The leader has ended. Returns whether only what the pipes still hold is waited for.
+fn exited(
+    status: Option<ExitStatus>,
+    stage: &mut Stage,
+    group: &Group,
+    grace: Duration,
+    timer: &mut Option<Instant>,
+) -> bool {
+    let was_asked = *stage >= Stage::Terminating;
+    if (status.is_some_and(|status| status.success()) && !was_asked) || !group.is_alive() {
+        *timer = Some(Instant::now() + DRAIN);
+        return true;
+    }
+    if !was_asked {
+        // It failed, and what it started would be in the way of another attempt.
+        *timer = enter(Stage::Terminating, stage, group, grace);
+    }
+    // Otherwise members of the group may still be at work on their orderly end: their grace goes on.
+    false
 }
 
 /// Makes `stage` the next one, does what belongs to it, and returns when it is over.
@@ -426,6 +455,21 @@ fn stopped_error(command: &Command, limits: &Limits, why: Stopped, output: Outpu
     }
 }
 
+/// What the first line of a script names that was given by its path.
+fn interpreter(command: &Command) -> Option<String> {
+    let mut start = Vec::new();
+    File::open(command.file()?).ok()?.take(256).read_to_end(&mut start).ok()?;
+    let start = String::from_utf8_lossy(&start).into_owned();
+    let named = start.strip_prefix("#!")?.trim_start_matches([' ', '\t']);
+    named.split([' ', '\t', '\n']).next().map(str::to_owned)
+}
+
+/// Whether it was given by the path of a file that nobody may execute.
+fn is_plain(command: &Command) -> bool {
+    let about = command.file().and_then(|file| file.metadata().ok());
+    about.is_some_and(|about| about.is_file() && about.permissions().mode() & 0o111 == 0)
+}
+
 fn spawn_error(command: &Command, source: io::Error) -> ProcessError {
     let program = command.name();
     match (source.kind(), command.folder()) {
@@ -433,7 +477,12 @@ fn spawn_error(command: &Command, source: io::Error) -> ProcessError {
         (io::ErrorKind::NotFound | io::ErrorKind::NotADirectory, Some(cwd)) if !cwd.is_dir() => {
             ProcessError::NoFolder { program, cwd: cwd.to_owned() }
         }
-        (io::ErrorKind::NotFound, _) => ProcessError::NotFound { program },
+        // Nor does it tell a missing program from a script whose interpreter is missing.
+        (io::ErrorKind::NotFound, _) => match interpreter(command) {
+            Some(interpreter) => ProcessError::NoInterpreter { program, interpreter },
+            None => ProcessError::NotFound { program },
+        },
+        (io::ErrorKind::PermissionDenied, _) if is_plain(command) => ProcessError::NotExecutable { program },
         _ => ProcessError::Spawn { program, source },
     }
 }

@@ -69,13 +69,32 @@ async fn each_way_to_fail_has_its_error() {
     assert!(error.help().unwrap().contains("PATH"));
     let error = run(&Command::new("true").cwd("/no/such/folder"), &never, |_, _| {}).await.unwrap_err();
     assert!(matches!(error, ProcessError::NoFolder { .. }), "{error}");
-    let error = run(&Command::new("/etc/hostname"), &never, |_, _| {}).await.unwrap_err();
+    let error = run(&Command::new("/etc"), &never, |_, _| {}).await.unwrap_err();
     assert!(matches!(error, ProcessError::Spawn { .. }), "{error}");
     let error = shell("echo why >&2; exit 3", &never, |_| {}).await.unwrap_err();
     assert!(matches!(error, ProcessError::Exit { code: 3, .. }), "{error}");
     assert_eq!(error.output().unwrap().stderr_text(), "why\n");
     let error = shell("kill -SEGV $$", &never, |_| {}).await.unwrap_err();
     assert_eq!(error.to_string(), "`sh` was ended by signal 11 (SEGV)");
+}
+
+#[tokio::test]
+async fn a_script_that_cannot_be_started_says_what_it_lacks() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("s.sh");
+    for (text, mode, says, help) in [
+        ("#!/no/such/interp -e\ntrue\n", 0o755, "names `/no/such/interp`", "install `/no/such/interp`"),
+        ("#! /bin/sh\r\ntrue\r\n", 0o755, "names `/bin/sh\\r`", "CR LF"),
+        ("#!/bin/sh\ntrue\n", 0o644, "it is not executable", "`chmod +x ./s.sh`"),
+    ] {
+        std::fs::write(&script, text).unwrap();
+        std::fs::set_permissions(&script, std::fs::Permissions::from_mode(mode)).unwrap();
+        let command = Command::new("./s.sh").cwd(folder.path());
+        let error = run(&command, &Cancel::never(), |_, _| {}).await.unwrap_err();
+        assert!(error.to_string().starts_with("`./s.sh` could not be started: ") && error.to_string().contains(says));
+        assert!(error.help().unwrap().contains(help), "{:?}", error.help());
+    }
 }
 
 #[tokio::test]
@@ -182,6 +201,23 @@ async fn a_child_that_ignores_term_and_forks_is_gone_after_the_grace() {
         let grace_was_given = start.elapsed() >= Duration::from_millis(300);
         assert_eq!(grace_was_given, level == CancelLevel::Terminate);
         assert!(pids.iter().all(|&pid| !is_alive(pid)), "at {level:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_has_ended_counts_before_a_request_that_comes_late() {
+    for level in [CancelLevel::Terminate, CancelLevel::Kill].repeat(8) {
+        let source = CancelSource::new();
+        shell("echo $$; exec sleep 0.001", &source.cancel(), |line| {
+            let start = Instant::now();
+            while is_alive(line.parse().unwrap()) {
+                assert!(start.elapsed() < LONG);
+                std::thread::yield_now();
+            }
+            source.raise(level);
+        })
+        .await
+        .unwrap();
     }
 }
 

@@ -12,8 +12,8 @@ use crate::event::{EventKind, Events};
 use crate::exec::{AttemptResult, ExecEvent, Runner, Stops, run};
 use crate::graph::{StepIndex, StepKind};
 use crate::plan::Action;
-use crate::process::Cancel;
-use crate::sched::{End, Failing, InvalidInput};
+use crate::process::{Cancel, CancelLevel};
+use crate::sched::{End, Failing, InvalidInput, StopReason};
 use crate::step::{self, Known, Speaker, StepError, World};
 use crate::store::LastOutcome;
 
@@ -59,15 +59,30 @@ pub async fn apply(
         applier.tell(event);
     })
     .await?;
-    let all_well = report.summary.failed + report.summary.blocked + report.summary.cancelled == 0;
-    if let Some(stops) = options.prune.filter(|_| all_well && report.summary.stopped.is_none()) {
-        let known = match early {
-            Some(mut early) if report.summary.done == 0 => (&mut early.0).await.ok().and_then(Result::ok),
-            Some(_) | None => None,
+    if report.summary.stopped == Some(StopReason::Deadline)
+        && let Some(deadline) = world.stack().limits.deadline
+    {
+        let message = format!("the run was stopped: it took longer than its deadline of {} s", deadline.as_secs_f64());
+        events.send(EventKind::Warning { step: None, message });
+    }
+    if let Some(mut stops) = options.prune.filter(|_| report.summary.is_well() && report.summary.stopped.is_none()) {
+        let look = async {
+            let known = match early {
+                Some(mut early) if report.summary.done == 0 => (&mut early.0).await.ok().and_then(Result::ok),
+                Some(_) | None => None,
+            };
+            match known {
+                Some(known) => Ok(known),
+                None => step::leftovers(world).await,
+            }
         };
-        let leftovers = match known {
-            Some(known) => Ok(known),
-            None => step::leftovers(world).await,
+        let leftovers = tokio::select! {
+            biased;
+            Some(reason) = stops.recv() => {
+                report.summary.stopped = Some(reason);
+                Ok(Vec::new())
+            }
+            leftovers = look => leftovers,
         };
         let leftovers = leftovers.unwrap_or_else(|error| {
             let message = format!("what has left the file can't be looked for: {}", error.reason);
@@ -108,7 +123,12 @@ impl Applier {
     async fn attempt(&self, step: StepIndex, attempt: u32, cancel: &Cancel) -> Result<AttemptResult, StepError> {
         let world = &self.world;
         let id = world.graph().id(step);
-        let inspection = inspect(world, step).await?;
+        let inspection = tokio::select! {
+            biased;
+            inspection = inspect(world, step, cancel) => inspection?,
+            // Looking changes nothing, so it need not come to an end.
+            _ = cancel.raised(CancelLevel::Terminate) => return Err(step::stopped()),
+        };
         let forced = world.is_forced(step);
         let speaker = Speaker::new(id.clone(), self.events.clone(), world.redactor().clone());
         // A task that is skipped, and should not be, is noticed by nobody else.
@@ -129,6 +149,9 @@ impl Applier {
                 return Err(StepError::new(Class::Input, reason).with_diagnosis("try again without --no-deps"));
             }
         };
+        if cancel.is_raised() {
+            return Err(step::stopped());
+        }
         step::announce(world, id.kind(), &self.events);
         speaker.started(attempt, &reason);
         // A build keeps its own: it may have been of newer files than these.

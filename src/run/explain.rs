@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{inspect, pending};
 use crate::graph::{StepId, StepIndex};
 use crate::plan::{Action, Decision};
+use crate::process::Cancel;
 use crate::step::{StepError, World};
 
 /// Everything that is known of why a step does what it does.
@@ -38,6 +39,8 @@ pub struct ExplainedInput {
 /// # Errors
 /// When an input can't be read or an effect can't be looked at.
 pub async fn explain(world: &Arc<World>, step: StepIndex) -> Result<Explained, StepError> {
+    // Nothing is begun that would have to be ended in an orderly way: a signal just ends the process.
+    let never = Cancel::never();
     for &need in world.graph().order() {
         if need == step {
             break;
@@ -45,14 +48,14 @@ pub async fn explain(world: &Arc<World>, step: StepIndex) -> Result<Explained, S
         if !needs(world, step, need) {
             continue;
         }
-        let inspection = inspect(world, need).await?;
+        let inspection = inspect(world, need, &never).await?;
         let output = match inspection.decision.action {
             Action::Skip => inspection.output,
             Action::Run | Action::Unknown | Action::Blocked => pending(world, need),
         };
         world.set_output(need, output);
     }
-    let inspection = inspect(world, step).await?;
+    let inspection = inspect(world, step, &never).await?;
     let manifest = inspection.manifest;
     let inputs = manifest
         .inputs()

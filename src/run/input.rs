@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::config::StepOptions;
 use crate::graph::{Graph, StepIndex, StepKind, StepSet};
+use crate::process::make_room;
 use crate::sched::{Failing, Input, Limits, Needs, StepSpec};
 use crate::step::World;
 
@@ -128,6 +129,8 @@ pub(super) fn for_apply(world: &World, selected: &Selected, jobs: Option<NonZero
         .collect();
     drop(state);
     let jobs = jobs.unwrap_or_else(|| default_jobs(limits.jobs));
+    let at_once = u32::try_from(selected.steps().len()).unwrap_or(u32::MAX).min(jobs.get());
+    let jobs = jobs.min(NonZeroU32::new(make_room(at_once)).unwrap_or(NonZeroU32::MIN));
     let usual = Limits::jobs(jobs);
     // What is stuck is killed from outside, but never before the grace that its own guard gives it is over.
     let terminate_within = usual.terminate_within.max(limits.grace + usual.kill_within);

@@ -29,6 +29,7 @@ pub use status::{BuiltImage, ClusterStatus, ImageStatus, ReleaseStatusView, Stat
 use crate::event::{EventKind, Outcome, RunOutcome};
 use crate::exec::AttemptResult;
 use crate::graph::{StepId, StepIndex};
+use crate::process::Cancel;
 use crate::sched::{End, StopReason, Summary};
 use crate::step::{self, Inspection, Known, StepError, World};
 
@@ -54,14 +55,14 @@ impl From<StepError> for AttemptResult {
 
 /// Inspects a step, after those of its needs that are left out of the run: their outputs are needed all the same, and
 /// nobody else will find them. No secret is in what comes back for people to read.
-async fn inspect(world: &Arc<World>, step: StepIndex) -> Result<Inspection, StepError> {
+async fn inspect(world: &Arc<World>, step: StepIndex, cancel: &Cancel) -> Result<Inspection, StepError> {
     let redactor = world.redactor();
-    let mut inspection = inspect_exposed(world, step).await.map_err(|error| error.redacted(redactor))?;
+    let mut inspection = inspect_exposed(world, step, cancel).await.map_err(|error| error.redacted(redactor))?;
     inspection.decision.reason = redactor.text(&inspection.decision.reason);
     Ok(inspection)
 }
 
-async fn inspect_exposed(world: &Arc<World>, step: StepIndex) -> Result<Inspection, StepError> {
+async fn inspect_exposed(world: &Arc<World>, step: StepIndex, cancel: &Cancel) -> Result<Inspection, StepError> {
     let graph = world.graph();
     let mut missing = HashSet::new();
     let mut todo = vec![step];
@@ -71,11 +72,11 @@ async fn inspect_exposed(world: &Arc<World>, step: StepIndex) -> Result<Inspecti
     }
     if !missing.is_empty() {
         for &need in graph.order().iter().filter(|need| missing.contains(need)) {
-            let inspection = step::inspect(world, need).await?;
+            let inspection = step::inspect(world, need, cancel).await?;
             world.set_output(need, inspection.output);
         }
     }
-    step::inspect(world, step).await
+    step::inspect(world, step, cancel).await
 }
 
 /// What is not known before a step has run is known to be its own doing.

@@ -104,9 +104,9 @@ impl Runner for Planner {
         Some(AttemptResult::skipped("planned"))
     }
 
-    async fn run(self: Arc<Self>, number: u32, _attempt: u32, _cancel: Cancel) -> AttemptResult {
+    async fn run(self: Arc<Self>, number: u32, _attempt: u32, cancel: Cancel) -> AttemptResult {
         let step = self.selected.step(number);
-        match inspect(&self.world, step).await {
+        match inspect(&self.world, step, &cancel).await {
             Ok(inspection) => {
                 let chart = step::differences(&self.world, &inspection, self.whole).await;
                 let mut decision = inspection.decision;

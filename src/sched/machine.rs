@@ -182,6 +182,10 @@ impl Scheduler {
         }
         self.dispatch(now);
         if self.begun && self.left == 0 {
+            // What was just ending when the deadline passed has ended well: so the deadline has stopped nothing.
+            if self.summary.stopped == Some(StopReason::Deadline) && self.summary.is_well() {
+                self.summary.stopped = None;
+            }
             self.effects.push(Effect::RunOver(self.summary));
         }
         &self.effects

@@ -198,6 +198,13 @@ pub struct Summary {
     pub blocked: u32,
     /// Were stopped or never started.
     pub cancelled: u32,
-    /// The worst reason to stop, if there was one.
+    /// The worst reason to stop, if there was one. A deadline by which every step ended well is none.
     pub stopped: Option<StopReason>,
+}
+
+impl Summary {
+    /// Whether every step ended well.
+    pub fn is_well(&self) -> bool {
+        self.failed + self.blocked + self.cancelled == 0
+    }
 }

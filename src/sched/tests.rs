@@ -142,6 +142,21 @@ fn only_a_worse_reason_replaces_a_reason() {
 }
 
 #[test]
+fn a_deadline_by_which_all_ends_well_has_stopped_nothing() {
+    let late = Event::Timer(Timer::Run);
+    for (ends, stopped) in [
+        ([Verdict::Done, Verdict::Skipped], None),
+        ([Verdict::Done, Verdict::Failed(Class::Input)], Some(StopReason::Deadline)),
+    ] {
+        let input = plain([None, None].into_iter().collect(), 2);
+        let ended = [FINISHED(0, 1, ends[0]), FINISHED(1, 1, ends[1])];
+        let effects = effects_of(input, [Event::Begin, late].into_iter().chain(ended));
+        let Some(Effect::RunOver(summary)) = effects.last() else { panic!("{effects:?}") };
+        assert_eq!(summary.stopped, stopped, "{ends:?}");
+    }
+}
+
+#[test]
 fn a_full_pool_holds_up_nobody_else() {
     let mut input = plain((0..4).map(|_| None).collect(), 3);
     input.limits.pools = vec![nonzero(1), NonZeroU32::MAX];

@@ -103,7 +103,7 @@ pub(super) async fn once(
                 }
                 Run::Shell(line) => Command::shell(argument(world, line)?),
             };
-            command = command.cwd(&world.stack().root);
+            command = command.cwd(&world.stack().root).grace(world.stack().limits.grace);
             for (name, value) in env {
                 let value = value.resolve(world).map_err(|error| StepError::new(Class::Internal, error.to_string()))?;
                 command = command.env(name, secrecy::ExposeSecret::expose_secret(&value.exposed_text()).to_owned());

@@ -50,6 +50,7 @@ pub use world::{Environment, Options, World};
 use crate::error::Class;
 use crate::graph::{StepIndex, StepKind};
 use crate::key::Manifest;
+use crate::key::context::ContextError;
 use crate::plan::{Action, Decision};
 use crate::process::Cancel;
 use crate::tools::helm::HelmError;
@@ -156,25 +157,33 @@ fn of_helm(error: HelmError) -> StepError {
     StepError::of(&error, error.class(), error.help())
 }
 
+fn of_context(error: &ContextError) -> StepError {
+    match error {
+        ContextError::Interrupted { .. } => stopped(),
+        _ => StepError::of(error, error.class(), error.help()),
+    }
+}
+
 /// The error of a step that was asked to stop and did.
-fn stopped() -> StepError {
+pub fn stopped() -> StepError {
     StepError::new(Class::Environment, "interrupted")
 }
 
-/// Lists a step's inputs, looks at its effect, and decides. Changes nothing.
+/// Lists a step's inputs, looks at its effect, and decides. Changes nothing. Files may be large: `cancel` ends their
+/// reading, for which dropping the future is not enough.
 ///
 /// # Errors
 /// When an input can't be read or the effect can't be looked at.
-pub async fn inspect(world: &World, step: StepIndex) -> Result<Inspection, StepError> {
+pub async fn inspect(world: &World, step: StepIndex, cancel: &Cancel) -> Result<Inspection, StepError> {
     let id = world.graph().id(step);
     task::has_all_that_was_printed(world, step)?;
     match id.kind() {
         StepKind::Cluster => cluster::inspect(world).await,
-        StepKind::Build => build::inspect(world, id.name()).await,
+        StepKind::Build => build::inspect(world, id.name(), cancel).await,
         StepKind::Load => load::inspect(world, id.name()).await,
         StepKind::Chart => chart::inspect(world, id.name()).await,
         StepKind::Ready => ready::inspect(world, id.name()).await,
-        StepKind::Task => tokio::task::block_in_place(|| task::inspect(world, step, id.name())),
+        StepKind::Task => tokio::task::block_in_place(|| task::inspect(world, step, id.name(), cancel)),
     }
 }
 

@@ -2,27 +2,36 @@
 //!
 //! When something that it needs is about to change, its passing now says nothing: then it is not known.
 
+use std::collections::VecDeque;
+use std::pin::pin;
 use std::time::Duration;
 
 use secrecy::ExposeSecret;
 use serde_json::Value as Json;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::check::{self, Verdict};
 use super::output::{Known, Output};
 use super::{Finished, Inspection, Speaker, StepError, World, stopped, values};
 use crate::config::{Check, OutputRef, Outputs, Ready as Spec};
 use crate::error::Class;
+use crate::event::Stream;
 use crate::graph::{StepId, StepKind};
 use crate::key::{Group, Manifest};
 use crate::plan::{Effect, by_effect};
-use crate::process::{Cancel, CancelLevel};
+use crate::process::{Cancel, CancelLevel, CancelSource};
 
 /// How long a check may take in all when the stack file says nothing.
 const TIMEOUT: Duration = Duration::from_secs(300);
 
 /// How long one look may take while it is only to be decided whether there is anything to do.
 const LOOK: Duration = Duration::from_secs(10);
+
+/// How long the last look may take, which begins when the time is over.
+const LAST_LOOK: Duration = Duration::from_secs(1);
+
+/// How many lines of a command's output explain its failure.
+const SHOWN: usize = 20;
 
 /// What `inspect` leaves to `execute`.
 #[derive(Debug)]
@@ -101,19 +110,24 @@ pub(super) async fn execute(
     }
     let limit = spec.options.timeout.unwrap_or(TIMEOUT);
     let deadline = Instant::now() + limit;
+    let mut until = deadline;
     let mut last = String::new();
+    let mut said = VecDeque::new();
     // Something that answers, and not as it should, is a failure of what was deployed; no answer from the cluster is none.
     let mut class = Class::Environment;
     loop {
-        let mut told = |stream, line: &str| speaker.output(stream, line);
-        let verdict = tokio::select! {
-            verdict = timeout_at(deadline, check::once(world, spec, cancel, &mut told)) => verdict,
-            _ = cancel.raised(CancelLevel::Terminate) => return Err(stopped()),
+        said.clear();
+        let mut told = |stream, line: &str| {
+            speaker.output(stream, line);
+            said.push_back(line.to_owned());
+            if said.len() > SHOWN {
+                said.pop_front();
+            }
         };
-        match verdict {
-            Ok(Ok(Verdict::Passes(seen))) => return Ok(Finished { output: Output::None, note: Some(seen) }),
-            Ok(Ok(Verdict::Never(why))) => return Err(StepError::new(Class::Input, why)),
-            Ok(Ok(Verdict::NotYet(why))) => {
+        match once_until(until, world, spec, cancel, &mut told).await {
+            Some(Ok(Verdict::Passes(seen))) => return Ok(Finished { output: Output::None, note: Some(seen) }),
+            Some(Ok(Verdict::Never(why))) => return Err(StepError::new(Class::Input, why)),
+            Some(Ok(Verdict::NotYet(why))) => {
                 class = Class::Input;
                 if why != last {
                     speaker.progress(&why, None, None);
@@ -121,26 +135,67 @@ pub(super) async fn execute(
                 }
             }
             // The cluster may be away for a moment; what is wrong with the question itself stays wrong.
-            Ok(Err(error)) if error.class == Class::Transient || error.class == Class::Environment => {
+            Some(Err(error)) if error.class == Class::Transient || error.class == Class::Environment => {
                 class = Class::Environment;
                 last = error.reason;
             }
-            Ok(Err(error)) => return Err(error),
-            Err(_) => {}
+            Some(Err(error)) => return Err(error),
+            None if cancel.is_raised() => return Err(stopped()),
+            None if last.is_empty() => last.push_str("it did not answer in time"),
+            None => {}
         }
-        if Instant::now() + spec.interval >= deadline {
-            let reason = format!("not ready after {} s: {last}", limit.as_secs());
+        let rest = deadline.saturating_duration_since(Instant::now());
+        if rest.is_zero() {
+            let reason = format!("not ready after {} s: {last}", limit.as_secs_f64());
             let error = StepError::new(class, reason);
-            return Err(match check::diagnose(world, spec).await {
+            let diagnosis = match said.is_empty() {
+                true => check::diagnose(world, spec).await,
+                false => Some(Vec::from(said).join("\n")),
+            };
+            return Err(match diagnosis {
                 Some(diagnosis) => error.with_diagnosis(diagnosis),
                 None => error,
             });
         }
+        if rest <= spec.interval {
+            until = deadline + LAST_LOOK;
+        }
         tokio::select! {
-            () = sleep(spec.interval) => {}
+            () = sleep(rest.min(spec.interval)) => {}
             _ = cancel.raised(CancelLevel::Terminate) => return Err(stopped()),
         }
     }
+}
+
+/// Looks once; nothing when the time is over first, or the run is to stop. A command has its grace then.
+async fn once_until(
+    until: Instant,
+    world: &World,
+    spec: &Spec,
+    cancel: &Cancel,
+    told: &mut (dyn FnMut(Stream, &str) + Send),
+) -> Option<Result<Verdict, StepError>> {
+    let source = CancelSource::new();
+    let own = source.cancel();
+    let mut once = pin!(check::once(world, spec, &own, told));
+    let level = tokio::select! {
+        biased;
+        verdict = &mut once => return Some(verdict),
+        level = cancel.raised(CancelLevel::Terminate) => level,
+        () = sleep_until(until) => CancelLevel::Terminate,
+    };
+    // Nothing else is left to itself when it is dropped.
+    let Check::Run { .. } = spec.check else { return None };
+    source.raise(level);
+    let verdict = tokio::select! {
+        verdict = &mut once => verdict,
+        level = cancel.raised(CancelLevel::Kill) => {
+            source.raise(level);
+            once.await
+        }
+    };
+    // What ended well just then has passed.
+    verdict.ok().filter(|verdict| matches!(verdict, Verdict::Passes(_))).map(Ok)
 }
 
 /// A word of a command line in a run. What a task printed may hold a secret, and then it can't be one: whoever is on the

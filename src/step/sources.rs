@@ -9,6 +9,7 @@ use super::{StepError, World, build, chart, task};
 use crate::graph::{StepId, StepIndex, StepKind};
 use crate::key::patterns::folders_below;
 use crate::key::{Group, Manifest, Value, files};
+use crate::process::Cancel;
 
 /// The files behind steps.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -29,11 +30,11 @@ pub struct Seen {
 }
 
 impl Sources {
-    /// Adds what stands behind a step.
+    /// Adds what stands behind a step. Its files may be large: `cancel` ends their reading.
     ///
     /// # Errors
     /// When an input can't be read.
-    pub async fn add(&mut self, world: &World, step: StepIndex) -> Result<(), StepError> {
+    pub async fn add(&mut self, world: &World, step: StepIndex, cancel: &Cancel) -> Result<(), StepError> {
         let id = world.graph().id(step);
         let mut found = Vec::new();
         let mut root = world.stack().root.clone();
@@ -41,13 +42,15 @@ impl Sources {
             // A load and a check have no files of their own, and the cluster has none.
             StepKind::Cluster | StepKind::Load | StepKind::Ready => return Ok(()),
             StepKind::Build => {
-                let manifest = build::sources(world, id.name(), &mut found).await?;
+                let manifest = build::sources(world, id.name(), &mut found, cancel).await?;
                 // Names of a build's files are those in its context, whose folder comes first.
                 root = found.first().cloned().unwrap_or(root);
                 manifest
             }
             StepKind::Chart => chart::sources(world, id.name(), &mut found).await?,
-            StepKind::Task => tokio::task::block_in_place(|| task::sources(world, step, id.name(), &mut found))?,
+            StepKind::Task => {
+                tokio::task::block_in_place(|| task::sources(world, step, id.name(), &mut found, cancel))?
+            }
         };
         self.folders.extend(found);
         let files = manifest.inputs().filter(|input| matches!(input.group, Group::File | Group::Secret));

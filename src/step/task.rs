@@ -13,11 +13,11 @@ use tokio::task::block_in_place;
 use super::facts::{Seen, facts};
 use super::output::{Known, Output, Printed};
 use super::ready::argument;
-use super::{Finished, Inspection, Speaker, StepError, World, stopped, values};
+use super::{Finished, Inspection, Speaker, StepError, World, of_context, stopped, values};
 use crate::config::{Run, Task as Spec};
 use crate::error::Class;
 use crate::graph::{StepId, StepIndex, StepKind, Why};
-use crate::key::context::FileStat;
+use crate::key::context::{ContextError, FileStat};
 use crate::key::patterns::{Link, Match, Matches, Patterns, PatternsError, is_executable};
 use crate::key::{Group, Manifest};
 use crate::plan::{Action, Decision, Effect, by_record};
@@ -38,10 +38,10 @@ pub(super) struct Work {
 }
 
 /// Whether files may be read, or only looked up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reading {
-    /// A file whose digest is not known is read.
-    Files,
+#[derive(Debug, Clone, Copy)]
+enum Reading<'a> {
+    /// A file whose digest is not known is read, unless it is cancelled.
+    Files(&'a Cancel),
     /// A file whose digest is not known ends the matter.
     OnlyKnown,
 }
@@ -65,8 +65,8 @@ fn spec<'w>(world: &'w World, name: &str) -> Result<&'w Spec, StepError> {
     found.ok_or_else(|| StepError::new(Class::Internal, format!("there is no task {name}")))
 }
 
-pub(super) fn inspect(world: &World, step: StepIndex, name: &str) -> Result<Inspection, StepError> {
-    let found = proving(world, step, name, || look(world, step, name, Reading::Files))?;
+pub(super) fn inspect(world: &World, step: StepIndex, name: &str, cancel: &Cancel) -> Result<Inspection, StepError> {
+    let found = proving(world, step, name, || look(world, step, name, Reading::Files(cancel)))?;
     found.ok_or_else(|| StepError::new(Class::Internal, "a file that could have been read was not"))
 }
 
@@ -76,11 +76,12 @@ pub(super) fn sources(
     step: StepIndex,
     name: &str,
     folders: &mut Vec<PathBuf>,
+    cancel: &Cancel,
 ) -> Result<Manifest, StepError> {
     let spec = spec(world, name)?;
     let patterns = Patterns::new(spec.inputs.iter().map(|pattern| &*pattern.value)).map_err(of_patterns)?;
     folders.extend(patterns.folders(&world.stack().root));
-    let manifest = inputs(world, step, spec, Reading::Files)?;
+    let manifest = inputs(world, step, spec, Reading::Files(cancel))?;
     manifest.ok_or_else(|| StepError::new(Class::Internal, "a file that could have been read was not"))
 }
 
@@ -140,7 +141,7 @@ fn proving(
 }
 
 /// Nothing, if a file would have to be read that may not be.
-fn look(world: &World, step: StepIndex, name: &str, reading: Reading) -> Result<Option<Inspection>, StepError> {
+fn look(world: &World, step: StepIndex, name: &str, reading: Reading<'_>) -> Result<Option<Inspection>, StepError> {
     let spec = spec(world, name)?;
     let Some(manifest) = inputs(world, step, spec, reading)? else { return Ok(None) };
     let last = world.tasks().get(name);
@@ -204,7 +205,7 @@ fn is_quoted(world: &World, step: StepIndex) -> bool {
 }
 
 /// Everything that the command depends on; nothing, if a file would have to be read that may not be.
-fn inputs(world: &World, step: StepIndex, spec: &Spec, reading: Reading) -> Result<Option<Manifest>, StepError> {
+fn inputs(world: &World, step: StepIndex, spec: &Spec, reading: Reading<'_>) -> Result<Option<Manifest>, StepError> {
     let mut manifest = Manifest::new("task");
     let mut outputs = Vec::new();
     match &spec.run {
@@ -294,7 +295,7 @@ fn find(world: &World, patterns: &[crate::config::Spanned<String>]) -> Result<Ma
     patterns.find(&world.stack().root).map_err(of_patterns)
 }
 
-fn content(world: &World, path: &str, seen: Option<&Match>, reading: Reading) -> Result<Content, StepError> {
+fn content(world: &World, path: &str, seen: Option<&Match>, reading: Reading<'_>) -> Result<Content, StepError> {
     let digests = world.digests();
     let full = world.stack().root.join(path);
     let (stat, executable) = match seen {
@@ -310,10 +311,11 @@ fn content(world: &World, path: &str, seen: Option<&Match>, reading: Reading) ->
     }
     match reading {
         Reading::OnlyKnown => Ok(Content::Unread),
-        Reading::Files => match digests.digest(&full) {
+        Reading::Files(cancel) => match digests.digest(&full, cancel) {
             Ok(digest) => Ok(Content::Known(Made { digest, executable })),
+            Err(error @ ContextError::Interrupted { .. }) => Err(of_context(&error)),
             Err(_) if !full.exists() => Ok(Content::Gone),
-            Err(error) => Err(StepError::of(&error, error.class(), error.help())),
+            Err(error) => Err(of_context(&error)),
         },
     }
 }
@@ -323,7 +325,7 @@ fn unsteady(path: &str) -> StepError {
 }
 
 /// Whether what it made is unharmed; nothing, if a file would have to be read that may not be.
-fn effect(world: &World, last: &TaskRecord, reading: Reading) -> Result<Option<Effect>, StepError> {
+fn effect(world: &World, last: &TaskRecord, reading: Reading<'_>) -> Result<Option<Effect>, StepError> {
     let mut wrong = Vec::new();
     for (path, expected) in &last.outputs {
         match content(world, path, None, reading)? {
@@ -383,8 +385,8 @@ pub(super) async fn execute(
         dropped => Printed::TooLong(printed.stdout.len() as u64 + dropped),
     };
     let (outputs, now) = block_in_place(|| {
-        let outputs = made(world, spec)?;
-        let now = inputs(world, step, spec, Reading::Files)?;
+        let outputs = made(world, spec, cancel)?;
+        let now = inputs(world, step, spec, Reading::Files(cancel))?;
         Ok::<_, StepError>((outputs, now))
     })?;
     let note = match outputs.len() {
@@ -404,7 +406,7 @@ pub(super) async fn execute(
         }
         _ => match waits_for {
             Some(need) => speaker.warn(&format!(
-                "{need} has not run with success yet, so it is not known what this ran with: it will run again the next time"
+                "{need} has to run first and was left out, so it is not known what this ran with: it will run again the next time"
             )),
             None => {
                 speaker.warn("its inputs changed while it ran, so it will run again the next time");
@@ -460,7 +462,7 @@ fn failed(spec: &Spec, error: &ProcessError) -> StepError {
 }
 
 /// The files that the command was to make.
-fn made(world: &World, spec: &Spec) -> Result<Vec<(String, Made)>, StepError> {
+fn made(world: &World, spec: &Spec, cancel: &Cancel) -> Result<Vec<(String, Made)>, StepError> {
     let found = find(world, &spec.outputs)?;
     if let Some(pattern) = found.empty.first() {
         let error = StepError::new(Class::Input, format!("it made no file that matches its output `{pattern}`"));
@@ -468,7 +470,7 @@ fn made(world: &World, spec: &Spec) -> Result<Vec<(String, Made)>, StepError> {
     }
     let mut outputs = Vec::with_capacity(found.files.len());
     for file in found.files {
-        match content(world, &file.path, Some(&file), Reading::Files)? {
+        match content(world, &file.path, Some(&file), Reading::Files(cancel))? {
             Content::Known(made) => outputs.push((file.path, made)),
             Content::Gone | Content::NoFile | Content::Unread => return Err(unsteady(&file.path)),
         }

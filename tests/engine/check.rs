@@ -330,6 +330,9 @@ impl<'a> Check<'a> {
                 Some(End::Cancelled { .. }) | None => &mut counted.cancelled,
             } += 1;
         }
+        if counted.stopped == Some(StopReason::Deadline) && counted.is_well() {
+            counted.stopped = None;
+        }
         ensure(summary == counted, || format!("counted {counted:?}"))?;
         self.over = true;
         Ok(())

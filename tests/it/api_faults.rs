@@ -56,7 +56,8 @@ pub(crate) struct Proxy {
     script: Arc<Mutex<Script>>,
     requests: Arc<AtomicUsize>,
     _folder: tempfile::TempDir,
-    kubeconfig: std::path::PathBuf,
+    /// The way to it, by the context `faulty`.
+    pub(crate) kubeconfig: std::path::PathBuf,
 }
 
 impl Proxy {

@@ -91,7 +91,7 @@ fn context(ignore: &str) -> tempfile::TempDir {
 fn ours(folder: &Path) -> BTreeSet<String> {
     let scope = Scope::Whole { reason: "a test".into() };
     let spec = ContextSpec { root: folder.to_owned(), dockerfile: folder.join("Dockerfile"), scope };
-    let context = ContextReader::new(&DigestCache::in_memory()).read(&spec).unwrap();
+    let context = ContextReader::new(&DigestCache::in_memory()).read(&spec, &stack::process::Cancel::never()).unwrap();
     context.files().filter(|file| file.value.text() != "folder").map(|file| file.path.to_owned()).collect()
 }
 

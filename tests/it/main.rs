@@ -45,6 +45,8 @@ mod incremental;
 #[cfg(test)]
 mod kind_and_k3d;
 #[cfg(test)]
+mod limits;
+#[cfg(test)]
 mod local_cluster;
 #[cfg(test)]
 mod node_support;

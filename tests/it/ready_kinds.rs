@@ -1,5 +1,6 @@
 //! `[ready.NAME]` of every kind on the real cluster: what passes, and what is said of what does not.
 
+use serde_json::Value;
 use stack::tools::kube::probe::ServicePort;
 
 use crate::chart_support::{file, reason};
@@ -211,4 +212,47 @@ fn every_kind_of_check_says_what_it_still_waits_for() {
         let reason = reason(&run, &format!("ready:{name}"));
         assert!(reason.contains(words), "ready:{name} says {reason:?} and not {words:?}");
     }
+}
+
+/// A server that says that all is well, once.
+fn well() -> std::net::SocketAddr {
+    use std::io::{Read, Write};
+    let server = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let address = server.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let (mut client, _) = server.accept().unwrap();
+        let _ = client.read(&mut [0; 4096]).unwrap();
+        client.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 11\r\nconnection: close\r\n\r\nall is well").unwrap();
+    });
+    address
+}
+
+#[test]
+fn a_command_is_looked_at_to_the_end_of_its_time_and_what_it_said_is_told() {
+    let project = Project::empty("ready");
+    let check = |name: &str, options: &str, line: &str| format!("[ready.{name}]\nrun = \"{line}\"\n{options}\n");
+    let brief = "interval = \"100ms\"\ntimeout = \"300ms\"";
+    let checks = [
+        // A second look is taken only when the time is over.
+        check("late", "interval = \"10m\"\ntimeout = \"500ms\"", "test -e one || { touch one; exit 1; }"),
+        check("refused", brief, "echo 'connection refused' >&2; exit 1"),
+        check("hangs", brief, "trap 'echo t > cleaned; exit 1' TERM; echo begun; sleep 100 & wait"),
+        // Nor does an address ask for a cluster.
+        format!("[ready.url]\nhttp = {{ url = \"http://{}/\", contains = \"well\" }}\n", well()),
+    ];
+    project.write("stack.toml", &format!("[stack]\nname = \"@name@\"\n{}", checks.concat()));
+    let run = project.stack(&["apply", "--keep-going", "--format", "json"]).expect_code(1);
+    let of = |step: &str| {
+        let ended = |event: &&Value| event["event"] == "step-finished" && event["step"] == step;
+        run.events().iter().find(ended).unwrap().clone()
+    };
+    assert_eq!(of("ready:late")["outcome"], "done");
+    assert_eq!(of("ready:url")["outcome"], "skipped");
+    let refused = of("ready:refused");
+    assert_eq!(refused["reason"], "not ready after 0.3 s: `sh` ended with exit code 1");
+    assert_eq!(refused["diagnosis"], "connection refused");
+    let hangs = of("ready:hangs");
+    assert_eq!(hangs["reason"], "not ready after 0.3 s: it did not answer in time");
+    assert_eq!(hangs["diagnosis"], "begun");
+    assert!(project.path().join("cleaned").exists(), "it had no grace");
 }

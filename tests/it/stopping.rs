@@ -4,9 +4,11 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::api_faults::{Fault, Proxy};
 use crate::support::{Bed, Project, program};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -246,22 +248,28 @@ const FLOOD: &str = "[stack]\nname = \"@name@\"\n[limits]\ngrace = \"@grace@\"\n
 
 #[test]
 fn an_output_that_nobody_reads_does_not_keep_a_run_from_stopping() {
-    // One signal and a short grace; two signals and a long one.
-    for (grace, again) in [("300ms", false), ("10m", true)] {
+    // The run's own deadline and a short grace; one signal and a short grace; two signals and a long one.
+    for (grace, signals) in [("300ms", 0), ("300ms", 1), ("10m", 2)] {
         for format in ["text", "json"] {
             let project = Project::empty("stopping");
             project.write("stack.toml", &FLOOD.replace("@grace@", grace));
+            if signals == 0 {
+                project.edit("stack.toml", "[limits]", "[limits]\ndeadline = \"1s\"");
+            }
             let mut command = project.command(&["apply", "--verbose", "--format", format]);
             let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
             let output = child.stdout.take().unwrap();
             wait_until("the pipe is full", || rustix::io::ioctl_fionread(&output).unwrap() > 60_000);
             let pid = fs::read_to_string(project.path().join("pid")).unwrap();
-            kill_process(Pid::from_child(&child), Signal::INT).unwrap();
-            wait_until("the task is ended", || !is_alive(&pid));
-            if again {
+            if signals > 0 {
                 kill_process(Pid::from_child(&child), Signal::INT).unwrap();
             }
-            assert_eq!(end_of(&mut child), Some(130), "{grace}, {format}");
+            wait_until("the task is ended", || !is_alive(&pid));
+            if signals > 1 {
+                kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+            }
+            let code = if signals > 0 { 130 } else { 1 };
+            assert_eq!(end_of(&mut child), Some(code), "{signals} signals, {grace}, {format}");
             assert_nothing_is_left(&project);
         }
     }
@@ -328,6 +336,40 @@ fn an_apply_that_looks_for_its_tools_can_be_stopped() {
     drop(call);
 }
 
+/// Whether a process holds this file open.
+fn has_open(process: u32, file: &Path) -> bool {
+    let held = fs::read_dir(format!("/proc/{process}/fd")).into_iter().flatten().flatten();
+    held.into_iter().any(|held| fs::read_link(held.path()).is_ok_and(|held| held == file))
+}
+
+#[test]
+fn a_file_that_takes_long_to_read_does_not_keep_a_run_from_stopping() {
+    const IMAGE: &str = "[image.a]\ncontext = \".\"\n";
+    const INPUT: &str = "[task.a]\nrun = \"touch after\"\ninputs = [\"big\"]\n";
+    const OUTPUT: &str = "[task.a]\nrun = \"truncate -s 200G big\"\noutputs = [\"big\"]\n";
+    // Before and after the command, by the context of a build, and while only looking.
+    for (command, stack, begins) in
+        [("apply", INPUT, false), ("apply", OUTPUT, true), ("apply", IMAGE, false), ("watch", INPUT, false)]
+    {
+        let project = Project::empty("stopping");
+        project.write("stack.toml", &format!("[stack]\nname = \"@name@\"\n{stack}"));
+        project.write("Dockerfile", "FROM scratch\nCOPY . /\n");
+        let big = project.path().canonicalize().unwrap().join("big");
+        if !begins {
+            File::create(&big).unwrap().set_len(200 << 30).unwrap();
+        }
+        let mut child = project.command(&[command, "--format", "json"]);
+        let mut child = child.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        wait_until("the file is read", || has_open(child.id(), &big));
+        kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+        assert_eq!(end_of(&mut child), Some(130), "{command} {stack}");
+        let mut said = String::new();
+        child.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+        assert_eq!(said.contains("step-started"), begins, "{said}");
+        assert!(!project.path().join("after").exists(), "something was started");
+    }
+}
+
 #[test]
 fn a_run_past_its_deadline_is_stopped_and_says_so() {
     let project = Project::empty("stopping");
@@ -336,7 +378,63 @@ fn a_run_past_its_deadline_is_stopped_and_says_so() {
     let (code, last, events) = Run::start(&project).end();
     assert_eq!((code, &last["outcome"]), (Some(1), &"cancelled".into()));
     assert_eq!(of(&events, "step-finished", "task:after")["reason"], "the run took longer than its deadline");
+    let told = |event: &Value| event["event"] == "warning" && event["message"].as_str().unwrap().contains("0.5 s");
+    assert!(events.iter().any(told), "{events:#?}");
     assert_nothing_is_left(&project);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_apply_that_looks_for_what_has_left_the_file_can_be_stopped() {
+    let proxy = Proxy::start().await;
+    // Records of releases are Secrets.
+    proxy.connect(|_, path| path.contains("secrets").then_some(Fault::Late(Duration::from_secs(600)))).await;
+    let mut project = Project::empty("stopping");
+    let cluster = "[cluster]\ndriver = \"context\"\ncontext = \"faulty\"\n";
+    project.write("stack.toml", &format!("[stack]\nname = \"@name@\"\n{cluster}[task.a]\nrun = \"echo $$ > pid\"\n"));
+    project.set_env("KUBECONFIG", proxy.kubeconfig.display().to_string());
+    let mut run = Run::start(&project);
+    for _ in ["cluster", "task:a"] {
+        run.wait_for(|event| event["event"] == "step-finished");
+    }
+    run.send(Signal::INT);
+    assert_eq!(end_of(&mut run.child), Some(130));
+    assert_nothing_is_left(&project);
+}
+
+#[test]
+fn a_check_by_a_command_ends_in_an_orderly_way() {
+    let project = Project::empty("stopping");
+    let line = "trap 'echo t > cleaned; exit 1' TERM; echo $$ > pid; echo ready; sleep 1000 & wait";
+    project.write("stack.toml", &format!("[stack]\nname = \"@name@\"\n[ready.a]\nrun = \"{line}\"\n"));
+    let mut run = Run::start(&project);
+    run.wait_for(|event| event["line"] == "ready");
+    run.send(Signal::TERM);
+    let (code, last, _) = run.end();
+    assert_eq!((code, &last["cancelled"]), (Some(130), &1.into()));
+    assert!(project.path().join("cleaned").exists(), "it had no grace");
+    assert_nothing_is_left(&project);
+}
+
+#[test]
+fn what_ended_while_everything_stood_still_has_ended_in_time() {
+    let project = Project::empty("stopping");
+    let mut stack = "[stack]\nname = \"@name@\"\n[limits]\njobs = 8\n".to_owned();
+    for task in 0..8 {
+        let run = format!("echo $$ > pid{task}; while [ ! -e go ]; do sleep 0.01; done; echo made > made{task}");
+        stack += &format!("[task.t{task}]\nrun = \"{run}\"\noutputs = [\"made{task}\"]\ntimeout = \"2s\"\n");
+    }
+    project.write("stack.toml", &stack);
+    let run = Run::start(&project);
+    let pid = |task| fs::read_to_string(project.path().join(format!("pid{task}"))).unwrap_or_default();
+    wait_until("all tasks run", || (0..8).all(|task| pid(task).ends_with('\n')));
+    let all_run = Instant::now();
+    run.send(Signal::STOP);
+    project.write("go", "");
+    wait_until("all tasks end", || (0..8).all(|task| !is_alive(&pid(task))));
+    wait_until("their time is over", || all_run.elapsed() > Duration::from_secs(2));
+    run.send(Signal::CONT);
+    let (code, last, events) = run.end();
+    assert_eq!((code, &last["done"]), (Some(0), &8.into()), "{events:#?}");
 }
 
 /// Whether a process of this machine was started with this argument: the engine of the test bed runs its builds here.

@@ -242,7 +242,9 @@ fn what_is_not_known_of_a_need_is_not_taken_for_a_change() {
     let warnings: Vec<Value> = run.events().into_iter().filter(|event| event["event"] == "warning").collect();
     assert_eq!(
         warnings.iter().map(|event| event["message"].as_str().unwrap()).collect::<Vec<_>>(),
-        ["task:a has not run with success yet, so it is not known what this ran with: it will run again the next time"]
+        [
+            "task:a has to run first and was left out, so it is not known what this ran with: it will run again the next time"
+        ]
     );
 }
 

@@ -302,3 +302,13 @@ fn a_dockerfile_that_fails_blocks_what_needs_it_and_nothing_else() {
     }
     assert!(!bed.has(&["namespace", &project.name]), "nothing was installed");
 }
+
+#[test]
+fn what_would_be_ignored_is_refused() {
+    let project = Project::empty("wrong");
+    project.write("stack.toml", "[stack]\nname = \"@name@\"\n[task.a]\nrun = \"true\"\n[task.b]\nrun = \"true\"\n");
+    project.stack(&["apply", "a", "--force=b"]).expect_code(2).expect_stderr("`--force=b` forces nothing");
+    project.stack(&["apply", "--dry-run", "--force=b", "a"]).expect_code(2).expect_stderr("`--force=b` forces nothing");
+    project.stack(&["apply", "--dry-run", "--junit", "x.xml"]).expect_code(2).expect_stderr("--junit");
+    project.stack(&["apply", "a", "b", "--force=b"]).expect_code(0);
+}

@@ -18,6 +18,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::error::ContextError;
 use super::walk::FileStat;
 use crate::model::tree::ContentDigest;
+use crate::process::{Cancel, CancelLevel};
 
 /// A BLAKE3 digest of a file's content.
 pub type Digest = ContentDigest;
@@ -41,6 +42,9 @@ const KEEP_DAYS: u32 = 30;
 const MOST_READS: usize = 5;
 /// Bytes that are read at a time.
 const PIECE: usize = 64 * 1024;
+/// So many bytes of a file are read even after an orderly request to stop: a command that ended just in time shall not fail
+/// for want of the digest of what it made.
+const BRIEF: usize = 16 << 20;
 
 /// Digests of file contents by what the system says of the files. Shared between threads.
 #[derive(Debug)]
@@ -136,23 +140,25 @@ impl DigestCache {
         self.lock().reserve(files);
     }
 
-    /// The digest of a file's content, read only when it is not known.
-    pub fn digest(&self, path: &Path) -> Result<Digest, ContextError> {
+    /// The digest of a file's content, read only when it is not known. Reading a large one takes long: `cancel` ends it.
+    pub fn digest(&self, path: &Path, cancel: &Cancel) -> Result<Digest, ContextError> {
         let data = fs::metadata(path).map_err(|error| ContextError::unreadable(path, &error))?;
         let stat = FileStat::of(&data);
         match self.get(&stat) {
             Some(digest) => Ok(digest),
-            None => self.read(path).map(|(digest, _)| digest),
+            None => self.read(path, cancel).map(|(digest, _)| digest),
         }
     }
 
     /// Reads a file and remembers its digest; gives what the system said of the file that was read.
-    pub(super) fn read(&self, path: &Path) -> Result<(Digest, FileStat), ContextError> {
+    pub(super) fn read(&self, path: &Path, cancel: &Cancel) -> Result<(Digest, FileStat), ContextError> {
         let failed = |error: io::Error| ContextError::unreadable(path, &error);
         for _ in 0..MOST_READS {
             let mut file = File::open(path).map_err(failed)?;
             let before = FileStat::of(&file.metadata().map_err(failed)?);
-            let digest = hash(&mut file).map_err(failed)?;
+            let Some(digest) = hash(&mut file, cancel).map_err(failed)? else {
+                return Err(ContextError::Interrupted { path: path.to_owned() });
+            };
             let after = FileStat::of(&file.metadata().map_err(failed)?);
             if before == after {
                 self.remember(after, digest);
@@ -350,19 +356,27 @@ fn number(bytes: &[u8; RECORD], place: usize) -> u64 {
     u64::from_le_bytes(part)
 }
 
-fn hash(file: &mut File) -> io::Result<Digest> {
+/// Nothing, if it was cancelled before all of it was read.
+fn hash(file: &mut File, cancel: &Cancel) -> io::Result<Option<Digest>> {
     let mut hasher = blake3::Hasher::new();
     let mut buffer = [0; PIECE];
-    loop {
+    let mut read = 0;
+    while match cancel.level() {
+        CancelLevel::None => true,
+        CancelLevel::Terminate => read < BRIEF,
+        CancelLevel::Kill => false,
+    } {
         match file.read(&mut buffer) {
-            Ok(0) => return Ok(*hasher.finalize().as_bytes()),
+            Ok(0) => return Ok(Some(*hasher.finalize().as_bytes())),
             Ok(size) => {
                 hasher.update(&buffer[..size]);
+                read += size;
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
+    Ok(None)
 }
 
 #[cfg(test)]
@@ -397,7 +411,7 @@ mod tests {
 
         let (cache, warning) = DigestCache::open(&store);
         assert_eq!((cache.get(&stat(&file)), warning), (None, None));
-        let digest = cache.digest(&file).unwrap();
+        let digest = cache.digest(&file, &Cancel::never()).unwrap();
         assert_eq!(digest, *blake3::hash(b"one").as_bytes());
         cache.save().unwrap();
 
@@ -408,7 +422,7 @@ mod tests {
         fs::write(&file, "two").unwrap();
         File::options().write(true).open(&file).unwrap().set_modified(modified).unwrap();
         assert_eq!(again.get(&stat(&file)), None);
-        assert_eq!(again.digest(&file).unwrap(), *blake3::hash(b"two").as_bytes());
+        assert_eq!(again.digest(&file, &Cancel::never()).unwrap(), *blake3::hash(b"two").as_bytes());
     }
 
     #[test]
@@ -417,7 +431,7 @@ mod tests {
         let file = folder.path().join("f");
         let cache = DigestCache::in_memory();
         fs::write(&file, "one").unwrap();
-        cache.digest(&file).unwrap();
+        cache.digest(&file, &Cancel::never()).unwrap();
         assert_eq!(cache.get(&stat(&file)), None);
     }
 
@@ -428,7 +442,7 @@ mod tests {
         fs::write(&file, "one").unwrap();
         settle(&file);
         let (cache, _) = DigestCache::open(&store);
-        cache.digest(&file).unwrap();
+        cache.digest(&file, &Cancel::never()).unwrap();
         cache.save().unwrap();
         let good = fs::read(&store).unwrap();
         assert_eq!(good.len(), HEADER + RECORD + CHECKSUM);
@@ -480,14 +494,14 @@ mod tests {
             settle(file);
         }
         let (cache, _) = DigestCache::open(&store);
-        files.iter().step_by(2).for_each(|file| _ = cache.digest(file).unwrap());
+        files.iter().step_by(2).for_each(|file| _ = cache.digest(file, &Cancel::never()).unwrap());
         cache.save().unwrap();
         for file in files.iter().step_by(3) {
             fs::write(file, "two").unwrap();
             settle(file);
         }
         let (cache, _) = DigestCache::open(&store);
-        files.iter().for_each(|file| _ = cache.digest(file).unwrap());
+        files.iter().for_each(|file| _ = cache.digest(file, &Cancel::never()).unwrap());
         cache.save().unwrap();
         let (cache, warning) = DigestCache::open(&store);
         assert_eq!((cache.known.records().len(), warning), (files.len(), None));

@@ -36,6 +36,12 @@ pub enum ContextError {
         /// The file.
         path: PathBuf,
     },
+    /// Whoever wanted it does not any more.
+    #[error("interrupted while {} was being read", path.display())]
+    Interrupted {
+        /// The file.
+        path: PathBuf,
+    },
     /// The ignore file has a line that is no pattern.
     #[error("{}: {source}", path.display())]
     Ignore {
@@ -54,6 +60,7 @@ impl ContextError {
                 Class::Input
             }
             Self::Unsteady { .. } => Class::Transient,
+            Self::Interrupted { .. } => Class::Environment,
         }
     }
 
@@ -65,7 +72,7 @@ impl ContextError {
                 "keep logs and other moving files out of the context by its ignore file".to_owned()
             }
             Self::Unreadable { .. } => "if no build needs it, name it in the ignore file".to_owned(),
-            Self::NoFolder { .. } | Self::Ignore { .. } => return None,
+            Self::NoFolder { .. } | Self::Interrupted { .. } | Self::Ignore { .. } => return None,
         })
     }
 

@@ -12,6 +12,7 @@ use super::narrow::Narrow;
 use super::walk::{Walked, walk};
 use crate::key::Value;
 use crate::model::tree::{FileKind, FileTree, Unread};
+use crate::process::Cancel;
 
 /// Files that a thread takes at a time.
 const BATCH: usize = 32;
@@ -78,8 +79,8 @@ impl<'a> ContextReader<'a> {
         Self { cache }
     }
 
-    /// Reads a context. Blocks: the disk is read.
-    pub fn read(&self, spec: &ContextSpec) -> Result<Context, ContextError> {
+    /// Reads a context. Blocks: the disk is read. `cancel` ends it.
+    pub fn read(&self, spec: &ContextSpec, cancel: &Cancel) -> Result<Context, ContextError> {
         let (ignore_file, ignore) = read_ignore(spec)?;
         let narrow = match &spec.scope {
             Scope::Narrowed(narrow) => Some(narrow),
@@ -96,17 +97,17 @@ impl<'a> ContextReader<'a> {
         };
         let Walked { mut tree, unread, skipped } = walked;
         if unread > 0 {
-            self.digest_all(&mut tree, unread)?;
+            self.digest_all(&mut tree, unread, cancel)?;
         }
         Ok(Context { tree: Arc::new(tree), ignore: ignore_file, scope, skipped })
     }
 
     /// Reads the files whose digests are not known: so many.
-    fn digest_all(&self, tree: &mut FileTree, count: usize) -> Result<(), ContextError> {
+    fn digest_all(&self, tree: &mut FileTree, count: usize, cancel: &Cancel) -> Result<(), ContextError> {
         self.cache.reserve(count);
         let root = tree.root.clone();
         let read = |file: Unread<'_>| {
-            let (digest, stat) = self.cache.read(&file.path(&root))?;
+            let (digest, stat) = self.cache.read(&file.path(&root), cancel)?;
             // What was read may be newer than what the walk saw.
             file.set(digest, stat.size, stat.modified_ns);
             Ok(())
@@ -261,7 +262,7 @@ mod tests {
     }
 
     fn read(spec: &ContextSpec) -> Context {
-        ContextReader::new(&DigestCache::in_memory()).read(spec).unwrap()
+        ContextReader::new(&DigestCache::in_memory()).read(spec, &Cancel::never()).unwrap()
     }
 
     fn paths(context: &Context) -> Vec<String> {
@@ -357,7 +358,7 @@ mod tests {
         let fixture = Fixture::new(&[("ok/a", "")]);
         let bad = fixture.path("ok").join(std::ffi::OsStr::from_bytes(b"b\xff"));
         fs::write(&bad, "").unwrap();
-        let error = ContextReader::new(&DigestCache::in_memory()).read(&fixture.spec()).unwrap_err();
+        let error = ContextReader::new(&DigestCache::in_memory()).read(&fixture.spec(), &Cancel::never()).unwrap_err();
         assert!(matches!(error, ContextError::NotUtf8 { .. }), "{error}");
         fixture.write(".dockerignore", "ok/b*");
         assert_eq!(paths(&fixture.read()), [".dockerignore", "ok", "ok/a"]);

@@ -17,8 +17,9 @@ use crate::key::context::{
     read_dockerfile,
 };
 use crate::key::{Group, Key, Manifest, SecretDigest, Value as InputValue, files};
+use crate::process::Cancel;
 use crate::step::output::Known;
-use crate::step::{StepError, World, values};
+use crate::step::{StepError, World, of_context, values};
 use crate::tools::docker::{Build, BuildSecret, Engine, ImageInfo, split_tag};
 
 /// The value of a base image that the engine does not have.
@@ -60,6 +61,7 @@ pub(super) async fn read(
     engine: &Engine,
     reach: Reach,
     bases: Bases,
+    cancel: &Cancel,
 ) -> Result<Inputs, StepError> {
     let spec = spec(world, name)?;
     let mut manifest = Manifest::new("build");
@@ -108,7 +110,7 @@ pub(super) async fn read(
         reading.scope = Scope::Whole { reason: "the build takes more than its Dockerfile tells".to_owned() };
     }
 
-    let context = block_in_place(|| context(world, spec, reading.scope))?;
+    let context = block_in_place(|| context(world, spec, reading.scope, cancel))?;
     let reached = match &context.scope {
         Scope::Whole { reason } => {
             manifest.note(format!("depends on every file of its context: {reason}"));
@@ -240,10 +242,10 @@ fn pinned(
     })
 }
 
-fn context(world: &World, spec: &Spec, scope: Scope) -> Result<Context, StepError> {
+fn context(world: &World, spec: &Spec, scope: Scope, cancel: &Cancel) -> Result<Context, StepError> {
     let digests = world.digests();
     let spec = ContextSpec { root: spec.context.absolute.clone(), dockerfile: spec.dockerfile.absolute.clone(), scope };
-    ContextReader::new(digests).read(&spec).map_err(|error| StepError::of(&error, error.class(), error.help()))
+    ContextReader::new(digests).read(&spec, cancel).map_err(|error| of_context(&error))
 }
 
 /// Reads the build's secrets now, so that the key and the build see the same bytes.

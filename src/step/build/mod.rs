@@ -59,13 +59,13 @@ fn spec<'w>(world: &'w World, name: &str) -> Result<&'w Spec, StepError> {
     found.ok_or_else(|| StepError::new(Class::Internal, format!("there is no image {name}")))
 }
 
-pub(super) async fn inspect(world: &World, name: &str) -> Result<Inspection, StepError> {
+pub(super) async fn inspect(world: &World, name: &str, cancel: &Cancel) -> Result<Inspection, StepError> {
     let spec = spec(world, name)?;
     if let (LoadMode::Direct, Known::After(because)) = (spec.load, world.cluster_uid()) {
         return Ok(without_cluster(world, name, because));
     }
     let engine = world.builder(spec.load).await?;
-    let (inputs, found) = look(world, name, engine, Bases::Once).await?;
+    let (inputs, found) = look(world, name, engine, Bases::Once, cancel).await?;
     let manifest = inputs.manifest.clone();
     let step = StepId::new(StepKind::Build, name);
     let repository = &spec.repository.value;
@@ -102,12 +102,13 @@ async fn look(
     name: &str,
     engine: &Engine,
     bases: Bases,
+    cancel: &Cancel,
 ) -> Result<(Inputs, Option<ImageInfo>), StepError> {
     let spec = spec(world, name)?;
     let repository = &spec.repository.value;
     let mut reach = Reach::Narrowed;
     loop {
-        let inputs = read(world, name, engine, reach, bases).await?;
+        let inputs = read(world, name, engine, reach, bases, cancel).await?;
         let Some(key) = inputs.manifest.key() else { return Ok((inputs, None)) };
         let found = engine.image(&format!("{repository}:{}", key_tag(&key))).await.map_err(of_docker)?;
         if found.is_none()
@@ -125,9 +126,14 @@ async fn look(
 }
 
 /// See [`super::Sources`].
-pub(super) async fn sources(world: &World, name: &str, folders: &mut Vec<PathBuf>) -> Result<Manifest, StepError> {
+pub(super) async fn sources(
+    world: &World,
+    name: &str,
+    folders: &mut Vec<PathBuf>,
+    cancel: &Cancel,
+) -> Result<Manifest, StepError> {
     let spec = spec(world, name)?;
-    let (Inputs { manifest, .. }, _) = look(world, name, world.builder(spec.load).await?, Bases::Now).await?;
+    let (Inputs { manifest, .. }, _) = look(world, name, world.builder(spec.load).await?, Bases::Now, cancel).await?;
     listed_folders(&manifest, &spec.context.absolute, folders);
     folder_of(&spec.dockerfile.absolute, folders);
     for secret in &spec.secrets {
@@ -202,7 +208,7 @@ pub(super) async fn execute(
             // The Dockerfile was not understood as the engine understands it: all files count then.
             Err(DockerError::Outgrown { path }) if reach == Reach::Narrowed => {
                 tracing::debug!(path, "the build outgrew its narrowed context");
-                inputs = Some(read(world, name, engine, Reach::Whole, Bases::Now).await?);
+                inputs = Some(read(world, name, engine, Reach::Whole, Bases::Now, cancel).await?);
                 continue;
             }
             // A busy engine drops connections that are not greeted in time; nothing has happened yet.
@@ -213,7 +219,7 @@ pub(super) async fn execute(
             }
             Err(error) => return Err(of_build(error)),
         };
-        let now = read(world, name, engine, reach, Bases::Now).await?;
+        let now = read(world, name, engine, reach, Bases::Now, cancel).await?;
         if let Some(changed) = built.changed.or_else(|| difference(&known.manifest, &now.manifest)) {
             speaker.warn(&format!("{changed} changed while the image was being built; building again"));
             inputs = Some(now);
@@ -261,7 +267,7 @@ async fn fetched_however(
     if !outgrew {
         return Ok((inputs, None));
     }
-    let inputs = read(world, name, engine, Reach::Whole, Bases::Now).await?;
+    let inputs = read(world, name, engine, Reach::Whole, Bases::Now, cancel).await?;
     let finished = fetched(world, spec, engine, &inputs, speaker, cancel).await?;
     Ok((inputs, finished))
 }
