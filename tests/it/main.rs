@@ -69,6 +69,7 @@ mod status;
 mod stopping;
 #[cfg(test)]
 mod task_files;
+mod task_runs;
 mod task_secrets;
 #[cfg(test)]
 mod tasks;
