@@ -63,8 +63,8 @@ pub(super) async fn once(
         take_lock(settings, world, how.wait).await
     };
     let Some(lock) = unless_stopped(&mut stops, begin).await else { return Ok(ExitCode::Interrupted) };
-    let lock = lock?;
-    world.refresh();
+    let lock = Arc::new(lock?);
+    world.refresh(&lock);
 
     let (events, receiver) = Events::channel();
     let telling = Telling::begin(settings, receiver, how.reports.are_wanted())?;

@@ -90,7 +90,7 @@ impl Opened {
         for warning in &stack.warnings {
             settings.console.warning(warning.message());
         }
-        for warning in graph::unordered(&stack, &graph) {
+        for warning in graph::unordered(&stack, &graph, &facts) {
             settings.console.warning(&warning);
         }
         Ok(Self { stack, graph, facts, earlier, early_facts })
@@ -120,7 +120,8 @@ impl Opened {
         }
         // A warning about it is told when the state is read for the run.
         let (state, _) = Store::beside(&self.stack.root).read_state();
-        let open = state.outcomes.keys().filter_map(|id| id.parse().ok()).collect();
+        let state = state.of(&self.stack.name.value);
+        let open = state.own.outcomes.keys().filter_map(|id| id.parse().ok()).collect();
         let selected = self.select_among(steps, Some(open))?;
         if selected.is_empty() {
             settings.console.line("nothing failed or was blocked the last time");

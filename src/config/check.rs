@@ -7,6 +7,7 @@ use super::error::{ConfigError, article, list, nearest};
 use super::keys::holds_profiles;
 use super::shape::{Key, Shape, TableShape};
 use super::span::Span;
+use super::template::Part;
 use super::tree::{Entry, Node, NodeKind};
 use super::units;
 
@@ -31,6 +32,11 @@ pub(super) fn check(node: &Node<'_>, shape: &Shape, key: Option<&Key>, mode: Mod
     if mode == Mode::Part && matches!(&node.kind, NodeKind::String(text) if text.contains("${")) {
         return;
     }
+    match key.map(|key| key.name) {
+        Some("run") if matches!(shape, Shape::Either(_)) => check_command(node, context),
+        Some("env") => check_variables(node, context),
+        _ => {}
+    }
     if let NodeKind::Template(template) = &node.kind {
         let takes = takes_template(shape);
         if !takes && !matches!(shape, Shape::Table(_) | Shape::List(_) | Shape::Map(_) | Shape::Named(_)) {
@@ -51,11 +57,6 @@ pub(super) fn check(node: &Node<'_>, shape: &Shape, key: Option<&Key>, mode: Mod
     if scalar && matches!(shape, Shape::Text | Shape::Template) && node.span.of(context.text).starts_with(['"', '\'']) {
         // A reference put a number in the place of a whole string: where text is asked for, its digits are meant.
         return;
-    }
-    match key.map(|key| key.name) {
-        Some("run") if matches!(shape, Shape::Either(_)) => check_command(node, context),
-        Some("env") => check_variables(node, context),
-        _ => {}
     }
     match (shape, &node.kind) {
         (Shape::Either(shapes), _) => match shapes.iter().find(|shape| fits(node, shape)) {
@@ -78,6 +79,9 @@ pub(super) fn check(node: &Node<'_>, shape: &Shape, key: Option<&Key>, mode: Mod
                     (Shape::Table(table), NodeKind::Table(inner)) => {
                         let title = table.title.replace("NAME", &entry.key);
                         check_table(&title, entry.node.span, inner, table, mode, context);
+                    }
+                    (Shape::Table(table), _) if !profiles && table.keys.iter().any(|known| known.name == entry.key) => {
+                        context.report(without_name(entry, table));
                     }
                     _ => check(&entry.node, of, key, mode, context),
                 }
@@ -155,6 +159,14 @@ fn wrong_type(node: &Node<'_>, shape: &Shape, key: Option<&Key>, context: &mut C
         .label(node.span, format!("expected {expected}, found {found}"));
     context
         .report(error.maybe_help(key.map(|key| suggestion(node, shape, context.text).unwrap_or_else(|| about(key)))));
+}
+
+/// What belongs to a thing stands where its name should be.
+fn without_name(entry: &Entry<'_>, table: &TableShape) -> ConfigError {
+    let plain = table.title.replace(".NAME", "");
+    ConfigError::new(format!("`{}` belongs in {}", entry.key, table.title))
+        .label(entry.key_span, "expected a name and a table")
+        .help(format!("write `{}`, with a name of your own, in the place of `{plain}`", table.title))
 }
 
 /// What would have been right, if that is plain.
@@ -280,11 +292,11 @@ fn check_text(text: &str, span: Span, shape: &Shape, key: Option<&Key>, context:
         ),
         // As no limit at all it would be misunderstood, and nothing can be done in no time.
         Shape::Duration
-            if key.is_some_and(|key| key.name == "timeout")
+            if key.is_some_and(|key| matches!(key.name, "timeout" | "deadline"))
                 && units::parse_duration(text).is_some_and(|time| time.as_millis() == 0) =>
         {
             context.report(
-                ConfigError::new("`timeout` is no time at all")
+                ConfigError::new(format!("{} is no time at all", named(key)))
                     .label(span, "at least \"1ms\"")
                     .help("leave it out for no limit of its own"),
             );
@@ -303,6 +315,23 @@ fn check_text(text: &str, span: Span, shape: &Shape, key: Option<&Key>, context:
                 .label(span, "`!` does not exclude")
                 .help("name only the files that are meant, such as \"src/**/*.py\"; for a file whose name begins with `!`, write \"./!…\""),
         ),
+        Shape::Glob if text.trim().is_empty() => context.report(
+            ConfigError::new("a pattern is empty")
+                .label(span, "expected a path or a pattern")
+                .help("write \".\" for everything in the folder of the stack file"),
+        ),
+        Shape::Glob if text.starts_with("~/") || text == "~" => context.report(
+            ConfigError::new("`~` does not stand for your home folder in a pattern")
+                .label(span, "a folder that is called `~`")
+                .help(
+                    "write the whole path, with `allow-outside = true` in `[stack]`; a folder of that name is \"./~/…\"",
+                ),
+        ),
+        Shape::Glob if text.trim_start_matches("./").split('/').next() == Some(".stack") => context.report(
+            ConfigError::new("`.stack/` is no place for files of a task")
+                .label(span, "the folder of `stack` itself")
+                .help("it may be removed at any moment: keep them in another folder"),
+        ),
         Shape::Glob => {
             // Most patterns are plain paths: those need no parsing.
             if text.contains(['*', '?', '[', '{', '\\'])
@@ -315,8 +344,28 @@ fn check_text(text: &str, span: Span, shape: &Shape, key: Option<&Key>, context:
     }
 }
 
+/// Reports a NUL byte, at which the system takes arguments and variables to end.
+fn check_nul(node: &Node<'_>, what: &str, context: &mut Context<'_>) {
+    let holds_nul = match &node.kind {
+        NodeKind::String(text) => text.contains('\0'),
+        NodeKind::Template(template) => {
+            template.parts().iter().any(|part| matches!(part, Part::Text(text) if text.contains('\0')))
+        }
+        NodeKind::Array(items) => return items.iter().for_each(|item| check_nul(item, what, context)),
+        _ => false,
+    };
+    if holds_nul {
+        context.report(
+            ConfigError::new(format!("{what} holds a NUL byte"))
+                .label(node.span, "the system takes none")
+                .help("write such text to a file, or let the command make it: `printf 'a\\0b'`"),
+        );
+    }
+}
+
 /// A command names a program; a line for the shell says something.
 fn check_command(node: &Node<'_>, context: &mut Context<'_>) {
+    check_nul(node, "an argument", context);
     let is_blank = |node: &Node<'_>| matches!(&node.kind, NodeKind::String(text) if text.trim().is_empty());
     let wrong = match &node.kind {
         NodeKind::String(_) if is_blank(node) => Some((node.span, "nothing to run")),
@@ -339,6 +388,7 @@ fn check_command(node: &Node<'_>, context: &mut Context<'_>) {
 /// Names of variables that the system can't have.
 fn check_variables(node: &Node<'_>, context: &mut Context<'_>) {
     let NodeKind::Table(entries) = &node.kind else { return };
+    entries.iter().for_each(|entry| check_nul(&entry.node, &format!("the variable `{}`", entry.key), context));
     for entry in entries.iter().filter(|entry| entry.key.is_empty() || entry.key.contains(['=', '\0'])) {
         let (message, label) = match entry.key.is_empty() {
             true => ("the name of a variable is empty".to_owned(), "expected a name"),

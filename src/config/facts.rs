@@ -1,5 +1,7 @@
 //! What the graph has to know of the Dockerfiles.
 
+use std::path::Path;
+
 use super::model::{Image, StackFile};
 use super::template::Value;
 use crate::graph::ImageFacts;
@@ -8,6 +10,14 @@ use crate::key::context::{DockerfileOptions, read_dockerfile};
 /// Reads the Dockerfiles of all images. One that cannot be read says nothing: its build will say why.
 pub fn image_facts(stack: &StackFile) -> ImageFacts {
     let mut facts = ImageFacts::default();
+    if !stack.tasks.is_empty() {
+        let ignores = |image: &Image| {
+            let beside = format!("{}.dockerignore", image.dockerfile.absolute.display());
+            image.context.absolute.join(".dockerignore").exists() || Path::new(&beside).exists()
+        };
+        facts.ignoring =
+            stack.images.iter().filter(|(_, image)| ignores(image)).map(|(name, _)| name.to_string()).collect();
+    }
     // With a single image there is no other image that it could build on.
     if stack.images.len() > 1 {
         for (name, image) in &stack.images {
@@ -44,8 +54,6 @@ fn text(value: &Value) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
     use crate::config::{LoadOptions, from_text};
     use crate::graph::{Graph, StepId, StepKind};

@@ -52,6 +52,7 @@ pub use find::{FindError, STACK_FILE, find};
 pub use literal::literal_path;
 pub use model::*;
 pub use names::parse_step;
+pub use read::normal;
 pub use schema::json_schema;
 pub use span::{Span, Spanned};
 pub use template::{

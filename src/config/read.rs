@@ -183,7 +183,7 @@ pub(super) fn value(node: &Node<'_>) -> Option<Value> {
 }
 
 /// The path without `.` and `..`, by its text alone.
-pub(super) fn normal(path: &Path) -> PathBuf {
+pub fn normal(path: &Path) -> PathBuf {
     let mut normal = PathBuf::new();
     for component in path.components() {
         match component {

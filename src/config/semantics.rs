@@ -1,8 +1,9 @@
 //! What a file says that cannot be true, beyond the shape of its tables.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+
+use foldhash::HashMap;
 
 use super::context::Context;
 use super::error::{ConfigError, nearest};
@@ -94,7 +95,7 @@ fn check_cluster(stack: &StackFile, tree: &Node<'_>, context: &mut Context<'_>) 
 }
 
 fn check_charts(stack: &StackFile, context: &mut Context<'_>) {
-    let mut releases: HashMap<(&str, &str), (&str, Span)> = HashMap::new();
+    let mut releases: HashMap<(&str, &str), (&str, Span)> = HashMap::default();
     for (name, chart) in &stack.charts {
         let key = (chart.namespace.as_str(), chart.release.as_str());
         if let Some((first, span)) = releases.insert(key, (name, chart.options.span)) {
@@ -119,7 +120,7 @@ fn check_charts(stack: &StackFile, context: &mut Context<'_>) {
 }
 
 fn check_images(stack: &StackFile, context: &mut Context<'_>) {
-    let mut repositories: HashMap<&str, (&str, Span)> = HashMap::new();
+    let mut repositories: HashMap<&str, (&str, Span)> = HashMap::default();
     for (name, image) in &stack.images {
         let span = if image.repository.span.is_empty() { image.options.span } else { image.repository.span };
         if let Some((first, first_span)) = repositories.insert(&image.repository, (name, span)) {
@@ -205,12 +206,26 @@ fn check_loads(stack: &StackFile, context: &mut Context<'_>) {
     }
 }
 
-/// Files that two tasks make: each would find its output changed by the other.
+/// Files that two tasks make: each would find its output changed by the other. And what no task can make.
 fn check_outputs(stack: &StackFile, context: &mut Context<'_>) {
-    let mut makers: HashMap<Cow<'_, str>, (&str, Span)> = HashMap::new();
+    let mut makers: HashMap<Cow<'_, str>, (&str, Span)> = HashMap::default();
+    let own_name = stack.path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     for (name, task) in &stack.tasks {
         for pattern in &task.outputs {
             let Some(path) = literal_path(&pattern.value) else { continue };
+            let wrong = match &*path {
+                "" => "the whole folder of the stack file",
+                path if path == own_name => "the stack file itself",
+                _ => "",
+            };
+            if !wrong.is_empty() {
+                context.report(
+                    ConfigError::new(format!("task `{name}` cannot have {wrong} as its output"))
+                        .label(pattern.span, "is not made by it alone")
+                        .help("name the files that it makes, or a folder for them, such as \"gen/**\""),
+                );
+                continue;
+            }
             match makers.entry(path) {
                 Entry::Vacant(free) => drop(free.insert((name, pattern.span))),
                 Entry::Occupied(made) if made.get().0 == &**name => {}
@@ -225,6 +240,24 @@ fn check_outputs(stack: &StackFile, context: &mut Context<'_>) {
                 }
             }
         }
+    }
+    // A folder is everything in it.
+    let mut nested = Vec::new();
+    for (path, (name, span)) in &makers {
+        for (at, _) in path.match_indices('/') {
+            if let Some((other, folder)) = makers.get(&path[..at]).filter(|(other, _)| other != name) {
+                nested.push((span.start(), *name, *span, *other, *folder, path));
+            }
+        }
+    }
+    nested.sort_unstable_by_key(|(start, ..)| *start);
+    for (_, name, span, other, folder, path) in nested {
+        context.report(
+            ConfigError::new(format!("tasks `{other}` and `{name}` make the same output"))
+                .label(folder, "everything in this folder")
+                .label(span, "and this in it")
+                .help(format!("`{other}` would find `{path}` changed by `{name}`, and run again: name its own files")),
+        );
     }
 }
 

@@ -14,6 +14,8 @@ pub struct ImageFacts {
     /// By the name of the image in the stack file: the references that its Dockerfile says `FROM` (or `COPY --from=`,
     /// or `--mount=from=`), build arguments put in, stages of the Dockerfile itself left out.
     pub from: std::collections::HashMap<String, Vec<String>>,
+    /// The images whose context has an ignore file.
+    pub ignoring: std::collections::HashSet<String>,
 }
 
 impl Graph {

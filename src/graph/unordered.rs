@@ -1,30 +1,30 @@
-//! Tasks that read what another one makes, although nothing says which of them comes first.
+//! Tasks and images that read what a task makes, although nothing says which of them comes first.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 
-use super::{Graph, StepId, StepIndex, StepKind};
+use foldhash::{HashMap, HashSet};
+
+use super::{Graph, ImageFacts, StepId, StepIndex, StepKind};
 use crate::config::{StackFile, literal_path};
 
-/// A warning for each file that one task makes and another one reads without a path of needs between them. Only paths are
-/// compared: what two patterns have in common shows only when the files are there.
-pub fn unordered(stack: &StackFile, graph: &Graph) -> Vec<String> {
-    let step = |name: &str| graph.find(&StepId::new(StepKind::Task, name));
-    let mut makers: HashMap<Cow<'_, str>, (&str, StepIndex)> = HashMap::new();
-    for (name, task) in stack.tasks.iter().filter(|(_, task)| !task.outputs.is_empty()) {
-        let Some(maker) = step(name) else { continue };
-        let paths = task.outputs.iter().filter_map(|pattern| literal_path(&pattern.value));
-        makers.extend(paths.map(|path| (path, (&**name, maker))));
-    }
+/// So many makers of what is in a folder are looked at.
+const MAKERS: usize = 64;
+
+/// A warning for each path that a task makes and a step reads, or the folder of which it does, without a path of needs
+/// between them. Only paths are compared: what two patterns have in common shows only when the files are there.
+pub fn unordered(stack: &StackFile, graph: &Graph, facts: &ImageFacts) -> Vec<String> {
+    let made = Made::of(stack, graph);
     let mut warnings = Vec::new();
-    if makers.is_empty() {
+    if made.by_path.is_empty() {
         return warnings;
     }
     let mut places = Vec::new();
-    for (name, task) in &stack.tasks {
-        for pattern in &task.inputs {
-            let Some(path) = literal_path(&pattern.value) else { continue };
-            let (Some(&(maker_name, maker)), Some(reader)) = (makers.get(&path), step(name)) else { continue };
+    let mut look = |path: &str, kind: StepKind, table: &str, name: &str, says: &str| {
+        let makers = made.makers(path);
+        let Some(reader) = (if makers.is_empty() { None } else { graph.find(&StepId::new(kind, name)) }) else {
+            return;
+        };
+        for (made, maker_name, maker) in makers {
             if maker == reader || graph.needs(reader).contains(&maker) {
                 continue;
             }
@@ -33,19 +33,85 @@ pub fn unordered(stack: &StackFile, graph: &Graph) -> Vec<String> {
                 graph.order().iter().enumerate().for_each(|(place, step)| places[step.index()] = place);
             }
             if !leads(graph, &places, reader, maker) && !leads(graph, &places, maker, reader) {
+                let makes = if made == path { String::new() } else { format!(" `{made}`") };
                 warnings.push(format!(
-                    "task `{name}` reads `{path}`, which task `{maker_name}` makes, and may run before it: add \
-                     `needs = [\"task.{maker_name}\"]` to `[task.{name}]`"
+                    "{table} `{name}` {says} `{path}`, {which} task `{maker_name}` makes{makes}, and may run before it: add \
+                     `needs = [\"task.{maker_name}\"]` to `[{table}.{name}]`",
+                    which = if made == path { "which" } else { "where" },
                 ));
+                // One is enough to look at it.
+                return;
             }
+        }
+    };
+    for (name, task) in &stack.tasks {
+        for pattern in &task.inputs {
+            if let Some(path) = literal_path(&pattern.value) {
+                look(&path, StepKind::Task, "task", name, "reads");
+            }
+        }
+    }
+    for (name, image) in &stack.images {
+        // What is beside the stack file is beside everything; and what an ignore file leaves out is not read.
+        if let Some(path) =
+            literal_path(&image.context.text).filter(|path| !path.is_empty() && !facts.ignoring.contains(&**name))
+        {
+            look(&path, StepKind::Build, "image", name, "is built from");
         }
     }
     warnings
 }
 
+/// What tasks make.
+struct Made<'s> {
+    by_path: HashMap<Cow<'s, str>, (&'s str, StepIndex)>,
+    /// The folders that these are in.
+    folders: HashSet<String>,
+}
+
+impl<'s> Made<'s> {
+    fn of(stack: &'s StackFile, graph: &Graph) -> Self {
+        let mut made = Self { by_path: HashMap::default(), folders: HashSet::default() };
+        for (name, task) in stack.tasks.iter().filter(|(_, task)| !task.outputs.is_empty()) {
+            let Some(maker) = graph.find(&StepId::new(StepKind::Task, &**name)) else { continue };
+            for path in task.outputs.iter().filter_map(|pattern| literal_path(&pattern.value)) {
+                for folder in folders(&path) {
+                    if made.folders.contains(folder) {
+                        // Those above it are there, too.
+                        break;
+                    }
+                    made.folders.insert(folder.to_owned());
+                }
+                made.by_path.insert(path, (&**name, maker));
+            }
+        }
+        made
+    }
+
+    /// Who makes a path, a folder that it is in, or something in it; with what that is.
+    fn makers(&self, path: &str) -> Vec<(&str, &'s str, StepIndex)> {
+        if let Some((made, (name, maker))) = self.by_path.get_key_value(path) {
+            return vec![(made, name, *maker)];
+        }
+        if self.folders.contains(path) {
+            let within = |made: &str| made.strip_prefix(path).is_some_and(|rest| rest.starts_with('/'));
+            let mut all: Vec<_> = self.by_path.iter().filter(|(made, _)| within(made)).collect();
+            all.sort_unstable();
+            return all.into_iter().take(MAKERS).map(|(made, (name, maker))| (&**made, *name, *maker)).collect();
+        }
+        let above = folders(path).find_map(|folder| self.by_path.get_key_value(folder));
+        above.map(|(made, (name, maker))| (&**made, *name, *maker)).into_iter().collect()
+    }
+}
+
+/// The folders that a path is in, the innermost first.
+fn folders(path: &str) -> impl Iterator<Item = &str> {
+    path.rmatch_indices('/').map(|(at, _)| &path[..at]).filter(|folder| !folder.is_empty())
+}
+
 /// Whether `step` needs `need`, perhaps through others. What stands before `need` in the order can't lead to it.
 fn leads(graph: &Graph, places: &[usize], step: StepIndex, need: StepIndex) -> bool {
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::default();
     let mut todo = vec![step];
     while let Some(step) = todo.pop() {
         if step == need {

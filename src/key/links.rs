@@ -1,22 +1,56 @@
 //! Links to folders on the way of a pattern: which are followed, and what stands for those that are not.
 //!
 //! A link that stays in the folder of the patterns is followed: what is behind it counts as if it were there. Where that
-//! would go in circles, or find again what the pattern matches by another path anyway, the link itself stands for it, with
-//! its target. So does a link that leads outside; what is behind that is not looked at.
+//! would find again what the pattern matches by another path anyway, the link itself stands for it, with its target. So
+//! does a link that leads outside, or to a folder that it is in itself; what is behind that is not looked at.
 
 use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// A link to a folder that was not followed.
+use super::course::{Course, Places};
+
+/// A link that is more than another name of a file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Link {
     /// Relative to the folder of the patterns, with `/`.
     pub path: String,
     /// What it says.
     pub target: String,
-    /// It leads outside, so nothing that is behind it is known.
-    pub leads_outside: bool,
+    /// Where it leads.
+    pub leads: Leads,
+    /// Whether the pattern matches the link itself, and not only what may be behind it.
+    pub is_wanted: bool,
+}
+
+/// Where a link leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Leads {
+    /// To a folder that is not looked at: outside, or one that the link is in itself.
+    Unseen,
+    /// To a folder whose files are matched by another path.
+    Seen,
+    /// To nothing, or back to itself.
+    Nowhere,
+    /// To a folder whose files were looked at by this path, as far as the pattern reaches.
+    Through,
+}
+
+impl Link {
+    /// The link in this place, if it is one.
+    pub(super) fn read(path: &str, full: &Path, leads: Leads, is_wanted: bool) -> Option<Self> {
+        let target = target_text(&fs::read_link(full).ok()?);
+        Some(Self { path: path.to_owned(), target, leads, is_wanted })
+    }
+}
+
+/// What a link says, as a text that no other target has.
+pub fn target_text(target: &Path) -> String {
+    match target.to_str() {
+        Some(text) => text.to_owned(),
+        None => format!("bytes {}", target.as_os_str().as_bytes().escape_ascii()),
+    }
 }
 
 /// A link to a folder that was met on the way.
@@ -28,15 +62,18 @@ pub(super) struct Met {
     pub(super) full: PathBuf,
     /// How many folders below the one that it is in may be entered: at least one.
     pub(super) depth: usize,
+    /// The pattern matches the link itself.
+    pub(super) is_wanted: bool,
 }
 
 /// How far a pattern reaches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Reach {
     /// Everything below its base, whatever the path to it is.
     Whole,
-    /// As deep as there are folders, and what it matches depends on the path.
-    Deep,
+    /// As deep as there are folders, and what it matches depends on the path: a folder is entered again by a path that has
+    /// come to another place in the pattern, of which there are not many. A pattern without a course is too odd for that.
+    Deep(Option<Course>),
     /// A number of folders: going in circles ends by itself.
     Limited,
 }
@@ -49,8 +86,8 @@ pub(super) struct Links {
     reach: Reach,
     /// The last one is the next.
     met: Vec<Met>,
-    /// The folders that links have led to.
-    entered: Vec<PathBuf>,
+    /// The folders that links have led to, with where in the pattern that was.
+    entered: Vec<(PathBuf, Option<Places>)>,
 }
 
 /// The folders of tools, which are never entered.
@@ -70,10 +107,14 @@ pub(super) fn followed(root: &Path, link: &Path) -> Option<PathBuf> {
 }
 
 impl Links {
-    /// The links that were met below `base`.
-    pub(super) fn new(root: &Path, base: &Path, reach: Reach, met: Vec<Met>) -> Self {
-        let [root, base] = [root, base].map(|path| path.canonicalize().ok());
-        let mut links = Self { root, base, reach, met: Vec::new(), entered: Vec::new() };
+    /// The links that were met below `base`, which is at `start`.
+    pub(super) fn new(root: &Path, base: &str, start: &Path, reach: Reach, met: Vec<Met>) -> Self {
+        let [root, start] = [root, start].map(|path| path.canonicalize().ok());
+        let mut entered = Vec::new();
+        if let (Reach::Deep(Some(course)), Some(start)) = (&reach, &start) {
+            entered.push((start.clone(), Some(course.after(base))));
+        }
+        let mut links = Self { root, base: start, reach, met: Vec::new(), entered };
         links.add(met);
         links
     }
@@ -84,35 +125,55 @@ impl Links {
         self.met.sort_by(|a, b| b.path.cmp(&a.path));
     }
 
-    /// The next one that is to be followed. Those that are not are added to `others`; one that is gone is left out.
-    pub(super) fn next(&mut self, others: &mut Vec<Link>) -> Option<Met> {
+    /// The next one that is to be followed. All of them are added to `links`; one that is gone is left out.
+    pub(super) fn next(&mut self, links: &mut Vec<Link>) -> Option<Met> {
         while let Some(met) = self.met.pop() {
-            let (Ok(real), Ok(target)) = (met.full.canonicalize(), fs::read_link(&met.full)) else { continue };
-            let is_inside = self.root.as_ref().is_some_and(|root| within(root, &real));
-            if is_inside && !self.is_seen(&met, &real) {
-                self.entered.push(real);
+            let Ok(real) = met.full.canonicalize() else { continue };
+            let places = match &self.reach {
+                Reach::Deep(Some(course)) => {
+                    let places = course.after(&met.path);
+                    if !course.goes_on(places) {
+                        links.extend(Link::read(&met.path, &met.full, Leads::Through, met.is_wanted));
+                        continue;
+                    }
+                    Some(places)
+                }
+                Reach::Whole | Reach::Deep(None) | Reach::Limited => None,
+            };
+            let leads = self.leads(&met, &real, places);
+            links.extend(Link::read(&met.path, &met.full, leads, met.is_wanted));
+            if leads == Leads::Through {
+                self.entered.push((real, places));
                 return Some(met);
             }
-            let is_seen = is_inside || self.is_covered(&real);
-            let target = target.to_string_lossy().into_owned();
-            others.push(Link { path: met.path, target, leads_outside: !is_seen });
         }
         None
     }
 
-    /// Whether following it leads in circles, or to what is seen anyway.
-    fn is_seen(&self, met: &Met, real: &Path) -> bool {
-        if self.reach == Reach::Limited {
-            return false;
+    fn leads(&self, met: &Met, real: &Path, places: Option<Places>) -> Leads {
+        if self.is_covered(real) {
+            return Leads::Seen;
         }
+        if !self.root.as_ref().is_some_and(|root| within(root, real)) {
+            return Leads::Unseen;
+        }
+        let was_entered = match (&self.reach, places) {
+            (Reach::Limited, _) => return Leads::Through,
+            (_, Some(_)) => self.entered.iter().any(|(folder, then)| folder == real && *then == places),
+            (_, None) => self.entered.iter().any(|(folder, _)| real.starts_with(folder)),
+        };
         let own = met.full.parent().and_then(|folder| folder.canonicalize().ok());
-        let is_circle = own.is_some_and(|own| own.starts_with(real));
-        is_circle || self.is_covered(real) || self.entered.iter().any(|folder| real.starts_with(folder))
+        match was_entered {
+            true => Leads::Seen,
+            // What is behind it has no end, and is most often what nobody means.
+            false if own.is_some_and(|own| own.starts_with(real)) => Leads::Unseen,
+            false => Leads::Through,
+        }
     }
 
     /// Whether the pattern matches what is in a folder by the folder's own path.
     fn is_covered(&self, real: &Path) -> bool {
-        self.reach == Reach::Whole && self.base.as_ref().is_some_and(|base| within(base, real))
+        matches!(self.reach, Reach::Whole) && self.base.as_ref().is_some_and(|base| within(base, real))
     }
 }
 
@@ -146,8 +207,8 @@ mod tests {
         matches.files.iter().map(|file| &*file.path).collect()
     }
 
-    fn links(matches: &Matches) -> Vec<(&str, &str, bool)> {
-        matches.links.iter().map(|link| (&*link.path, &*link.target, link.leads_outside)).collect()
+    fn links(matches: &Matches) -> Vec<(&str, &str, Leads)> {
+        matches.standing_links().map(|link| (&*link.path, &*link.target, link.leads)).collect()
     }
 
     #[test]
@@ -156,7 +217,7 @@ mod tests {
             folder(&["src/a.c", "real/f.c", "real/deep/g.c"], &[("src/l", "../real"), ("src/x/m", "../../real")]);
         let found = find(&folder, "src/**");
         assert_eq!(files(&found), ["src/a.c", "src/l/deep/g.c", "src/l/f.c"]);
-        assert_eq!(links(&found), [("src/x/m", "../../real", false)], "the same folder is entered once");
+        assert_eq!(links(&found), [("src/x/m", "../../real", Leads::Seen)], "the same folder is entered once");
         assert_eq!(files(&find(&folder, "src/*/f.c")), ["src/l/f.c"]);
         assert_eq!(files(&find(&folder, "src/**/*.c")), files(&found));
         assert_eq!(files(&find(&folder, "src/*")), ["src/a.c"]);
@@ -173,20 +234,47 @@ mod tests {
         let found = find(&folder, "a/**");
         assert_eq!(files(&found), ["a/b/g", "a/f", "a/inner/h"]);
         let targets = links(&found);
-        let expected = [("a/b/a", "../a"), ("a/in", "inner"), ("a/self", "."), ("a/up", "..")];
-        assert_eq!(targets, expected.map(|(path, target)| (path, target, false)));
+        let seen = [("a/b/a", "../a"), ("a/in", "inner"), ("a/self", ".")];
+        assert_eq!(targets[..3], seen.map(|(path, target)| (path, target, Leads::Seen)));
+        assert_eq!(targets[3..], [("a/up", "..", Leads::Unseen)], "nobody means all of what it is in");
         assert_eq!(files(&find(&folder, "**/g")), ["a/b/g", "b/g"]);
+    }
+
+    #[test]
+    fn a_folder_is_entered_by_every_path_that_means_something_else_there() {
+        let folder = folder(
+            &["lib/sub/x.py", "lib/sub/y.c", "src/z/b/x.py"],
+            &[("src/a", "../lib"), ("src/b", "../lib/sub"), ("lib/sub/back", "../../src"), ("lib/sub/self", ".")],
+        );
+        let found = find(&folder, "src/**/b/*.py");
+        assert_eq!(files(&found), ["src/b/x.py", "src/z/b/x.py"]);
+        assert!(links(&found).contains(&("src/b/back", "../../src", Leads::Seen)), "circles end");
+        // Nothing behind it can match.
+        assert_eq!(files(&find(&folder, "lib/s*/**/q/*.py")), [""; 0]);
+    }
+
+    #[test]
+    fn a_link_that_leads_nowhere_stands_for_itself() {
+        let folder = folder(&["src/a"], &[("src/gone", "no"), ("src/self", "self"), ("src/to", "."), ("src/x.c", "y")]);
+        let nowhere = [("src/gone", "no", Leads::Nowhere), ("src/self", "self", Leads::Nowhere)];
+        let found = find(&folder, "src/[gs]*");
+        assert_eq!((links(&found), files(&found)), (nowhere.to_vec(), vec![]));
+        for (path, target, leads) in nowhere {
+            assert_eq!(links(&find(&folder, path)), [(path, target, leads)]);
+        }
+        assert_eq!(links(&find(&folder, "src/*.c")), [("src/x.c", "y", Leads::Nowhere)]);
+        let through: Vec<String> = find(&folder, "src/*").links.into_iter().map(|link| link.path).collect();
+        assert_eq!(through, ["src/gone", "src/self", "src/to", "src/x.c"]);
     }
 
     #[test]
     fn a_link_that_leads_outside_stands_for_itself() {
         let outside = folder(&["x"], &[]);
         let target = outside.path().to_str().unwrap();
-        let folder =
-            folder(&["src/a", ".stack/state"], &[("src/out", target), ("src/own", "../.stack"), ("src/gone", "no")]);
+        let folder = folder(&["src/a", ".stack/state"], &[("src/out", target), ("src/own", "../.stack")]);
         let found = find(&folder, "src/**");
         assert_eq!(files(&found), ["src/a"]);
-        assert_eq!(links(&found), [("src/out", target, true), ("src/own", "../.stack", true)]);
+        assert_eq!(links(&found), [("src/out", target, Leads::Unseen), ("src/own", "../.stack", Leads::Unseen)]);
         // Named by itself, it is entered: whoever names it means what is in it.
         assert_eq!(files(&find(&folder, "src/out")), ["src/out/x"]);
         // From the root of everything.

@@ -1,6 +1,7 @@
 //! What a step depends on: manifests, digests, walking files, explaining a difference. Knows no tool.
 
 pub mod context;
+mod course;
 mod explain;
 pub mod files;
 mod helmignore;

@@ -7,14 +7,16 @@
 use std::collections::HashSet;
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use globset::{GlobBuilder, GlobMatcher};
 
 use super::context::FileStat;
-pub use super::links::Link;
+use super::course::Course;
 use super::links::{self, Met};
+pub use super::links::{Leads, Link, target_text};
 use crate::error::Class;
 
 /// Patterns of files.
@@ -44,10 +46,17 @@ pub fn is_executable(data: &fs::Metadata) -> bool {
 pub struct Matches {
     /// The files, sorted by path, each once.
     pub files: Vec<Match>,
-    /// The links to folders that were met and not followed, sorted by path, each once.
+    /// The links that were met and are more than another name of a file, sorted by path.
     pub links: Vec<Link>,
     /// The patterns that match no file.
     pub empty: Vec<String>,
+}
+
+impl Matches {
+    /// The links that stand for what is behind them.
+    pub fn standing_links(&self) -> impl Iterator<Item = &Link> {
+        self.links.iter().filter(|link| link.leads != Leads::Through)
+    }
 }
 
 /// Why the files of a pattern are not known.
@@ -69,6 +78,12 @@ pub enum PatternsError {
         /// What the system said.
         source: io::Error,
     },
+    /// A file has a name that no text can hold.
+    #[error("the name of {} is not valid UTF-8", path.display())]
+    NotUtf8 {
+        /// The file.
+        path: PathBuf,
+    },
 }
 
 impl PatternsError {
@@ -76,11 +91,21 @@ impl PatternsError {
     pub fn class(&self) -> Class {
         Class::Input
     }
+
+    /// What to try, where something can be tried.
+    pub fn help(&self) -> Option<String> {
+        match self {
+            Self::NotUtf8 { .. } => Some("to rename it, or patterns that do not match it".to_owned()),
+            Self::Invalid { .. } | Self::Io { .. } => None,
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
 struct Pattern {
     text: String,
+    /// All of it, in one spelling.
+    whole: String,
     /// The folder that everything it matches is in; empty for the root. For [`Rule::Literal`], the path itself.
     base: String,
     rule: Rule,
@@ -206,20 +231,20 @@ impl Pattern {
         // What begins at the root of everything goes on to do so.
         let top = if clean.starts_with('/') { "/" } else { "" };
         let base = format!("{top}{}", parts[..fixed].join("/"));
+        let whole = format!("{top}{}", parts.join("/"));
         let rule = match &parts[fixed..] {
             [] => Rule::Literal,
             ["**"] => Rule::Below(String::new()),
             ["**", last] if let Some(suffix) = plain_suffix(last) => Rule::Below(suffix),
             [last] if let Some(suffix) = plain_suffix(last) => Rule::Within(suffix),
             rest => {
-                let whole = format!("{top}{}", parts.join("/"));
                 let glob = GlobBuilder::new(&whole).literal_separator(true).backslash_escape(true).build();
                 let glob = glob.map_err(|source| PatternsError::Invalid { text: text.to_owned(), source })?;
                 let deep = rest.iter().any(|part| part.contains("**") || part.contains('{'));
                 Rule::Glob(Box::new(glob.compile_matcher()), (!deep).then(|| rest.len() - 1))
             }
         };
-        Ok(Self { text: text.to_owned(), base, rule })
+        Ok(Self { text: text.to_owned(), whole, base, rule })
     }
 
     fn find(&self, root: &Path, found: &mut Matches) -> Result<(), PatternsError> {
@@ -230,9 +255,15 @@ impl Pattern {
                     found.files.push(Match::new(self.base.clone(), &data));
                     Ok(())
                 }
-                Ok(data) if data.is_dir() => self.walk(root, start, usize::MAX, &|_, _| true, found),
+                Ok(data) if data.is_dir() => {
+                    found.links.extend(Link::read(&self.base, &start, Leads::Through, true));
+                    self.walk(root, start, usize::MAX, &|_, _| true, found)
+                }
                 Ok(_) => Ok(()),
-                Err(error) if is_absent(&error) => Ok(()),
+                Err(error) if leads_nowhere(&error) => {
+                    found.links.extend(Link::read(&self.base, &start, Leads::Nowhere, true));
+                    Ok(())
+                }
                 Err(source) => Err(PatternsError::Io { path: start, source }),
             },
             Rule::Below(suffix) => self.walk(root, start, usize::MAX, &|_, name| name.ends_with(&**suffix), found),
@@ -254,19 +285,19 @@ impl Pattern {
         found: &mut Matches,
     ) -> Result<(), PatternsError> {
         let mut met = Vec::new();
-        walk(start.clone(), &self.base, depth, wanted, &mut found.files, &mut met)?;
+        walk(start.clone(), &self.base, depth, wanted, found, &mut met)?;
         if met.is_empty() {
             return Ok(());
         }
         let reach = match &self.rule {
             Rule::Glob(_, Some(_)) => links::Reach::Limited,
-            Rule::Glob(_, None) => links::Reach::Deep,
+            Rule::Glob(_, None) => links::Reach::Deep(Course::new(&self.whole)),
             Rule::Literal | Rule::Below(_) | Rule::Within(_) => links::Reach::Whole,
         };
-        let mut links = links::Links::new(root, &start, reach, met);
-        while let Some(Met { path, full, depth }) = links.next(&mut found.links) {
+        let mut links = links::Links::new(root, &self.base, &start, reach, met);
+        while let Some(Met { path, full, depth, .. }) = links.next(&mut found.links) {
             let mut met = Vec::new();
-            walk(full, &path, depth.saturating_sub(1), wanted, &mut found.files, &mut met)?;
+            walk(full, &path, depth.saturating_sub(1), wanted, found, &mut met)?;
             links.add(met);
         }
         Ok(())
@@ -289,6 +320,11 @@ pub(super) fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
+/// Whether there is nothing in this place, or a link that leads to nothing or back to itself.
+fn leads_nowhere(error: &io::Error) -> bool {
+    is_absent(error) || error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error())
+}
+
 /// Adds the files in `folder`, and at most `depth` folders below it, that are `wanted` by relative path and name, and the
 /// links to folders that such files may be behind.
 fn walk(
@@ -296,7 +332,7 @@ fn walk(
     base: &str,
     depth: usize,
     wanted: &dyn Fn(&str, &str) -> bool,
-    found: &mut Vec<Match>,
+    found: &mut Matches,
     met: &mut Vec<Met>,
 ) -> Result<(), PatternsError> {
     let mut todo = vec![(folder, base.to_owned(), depth)];
@@ -332,15 +368,26 @@ fn walk(
             if !is_wanted && !may_lead_on {
                 continue;
             }
+            // The replacement character may be part of a name, or stand for what is none in UTF-8.
+            if is_wanted
+                && path.contains(char::REPLACEMENT_CHARACTER)
+                && !entry.path().as_os_str().as_bytes().ends_with(path.as_bytes())
+            {
+                return Err(PatternsError::NotUtf8 { path: entry.path() });
+            }
             // The entry knows its folder, which spares the system the walk to it; but it does not follow links.
             let data = if kind.is_symlink() { fs::metadata(entry.path()) } else { entry.metadata() };
             match data {
-                Ok(data) if data.is_file() && is_wanted => found.push(Match::new(path, &data)),
-                Ok(data) if data.is_dir() && depth > 0 && !links::is_of_tools(&entry.file_name()) => {
-                    met.push(Met { path, full: entry.path(), depth });
-                }
+                Ok(data) if data.is_file() && is_wanted => found.files.push(Match::new(path, &data)),
+                Ok(data) if data.is_dir() && !links::is_of_tools(&entry.file_name()) => match depth {
+                    0 => found.links.extend(Link::read(&path, &entry.path(), Leads::Through, is_wanted)),
+                    _ => met.push(Met { path, full: entry.path(), depth, is_wanted }),
+                },
                 Ok(_) => {}
-                Err(error) if is_absent(&error) || !is_wanted => {}
+                Err(error) if is_wanted && leads_nowhere(&error) => {
+                    found.links.extend(Link::read(&path, &entry.path(), Leads::Nowhere, is_wanted));
+                }
+                Err(_) if !is_wanted => {}
                 Err(source) => return Err(PatternsError::Io { path: entry.path(), source }),
             }
         }
@@ -403,6 +450,24 @@ mod tests {
         assert_eq!(found(&folder, &["**"]), ["link", "real/a"]);
         let linked = Patterns::new(["link", "real/a"]).unwrap().find(folder.path()).unwrap().files;
         assert_eq!(linked[0].stat, linked[1].stat);
+    }
+
+    #[test]
+    fn a_name_that_is_no_text_is_refused_where_it_is_meant() {
+        use std::os::unix::ffi::OsStringExt;
+        let folder = folder(&["src/a.py", "src/\u{fffd}.txt", "src/q"]);
+        let odd = std::ffi::OsString::from_vec(b"x\xff".to_vec());
+        if fs::write(folder.path().join("src").join(&odd), "").is_err() {
+            // Not every system has such names.
+            return;
+        }
+        assert_eq!(found(&folder, &["src/*.py", "src/*.txt", "src/q"]), ["src/a.py", "src/q", "src/\u{fffd}.txt"]);
+        let refused = Patterns::new(["src"]).unwrap().find(folder.path()).unwrap_err().to_string();
+        assert!(refused.ends_with("src/x\u{fffd} is not valid UTF-8"), "{refused}");
+        fs::create_dir(folder.path().join(&odd)).unwrap();
+        assert_eq!(found(&folder, &["*/*.py"]), ["src/a.py"]);
+        fs::write(folder.path().join(&odd).join("b.py"), "").unwrap();
+        assert!(Patterns::new(["*/*.py"]).unwrap().find(folder.path()).is_err());
     }
 
     /// The short cuts agree with the pattern language itself on every path.

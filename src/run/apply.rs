@@ -193,7 +193,7 @@ impl Applier {
         let outcome = match end {
             End::Done => {
                 let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-                world.learn(|state| state.durations.insert(id(), millis));
+                world.learn(|state| state.own.durations.insert(id(), millis));
                 None
             }
             End::Skipped => None,
@@ -201,9 +201,9 @@ impl Applier {
             End::Blocked { .. } | End::Cancelled { .. } => Some(LastOutcome::NotReached),
         };
         match outcome {
-            Some(outcome) => _ = world.learn(|state| state.outcomes.insert(id(), outcome)),
-            None if world.state().outcomes.is_empty() => {}
-            None => _ = world.learn(|state| state.outcomes.remove(&id())),
+            Some(outcome) => _ = world.learn(|state| state.own.outcomes.insert(id(), outcome)),
+            None if world.state().own.outcomes.is_empty() => {}
+            None => _ = world.learn(|state| state.own.outcomes.remove(&id())),
         }
     }
 }

@@ -115,7 +115,7 @@ pub(super) fn for_apply(world: &World, selected: &Selected, jobs: Option<NonZero
             text.clear();
             // Writing to a string does not fail.
             let _ = write!(text, "{id}");
-            let seen = state.durations.get(text.as_str()).map(|&millis| u32::try_from(millis).unwrap_or(u32::MAX));
+            let seen = state.own.durations.get(text.as_str()).map(|&millis| u32::try_from(millis).unwrap_or(u32::MAX));
             StepSpec {
                 pool: pool(world, step),
                 retries: options.map_or(0, |options| u16::try_from(options.retries).unwrap_or(u16::MAX)),

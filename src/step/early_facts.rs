@@ -41,7 +41,7 @@ impl EarlyFacts {
         let Some(files) = Files::of(&stack.root) else { return };
         self.fill(stack.tasks.len(), |place| {
             let (name, spec) = stack.tasks.get_index(place).filter(|(_, spec)| spec.cache)?;
-            log.view(name, |last| files.see(spec, last))
+            log.of(&stack.name.value).view(name, |last| files.see(spec, last))
         });
     }
 

@@ -5,17 +5,20 @@
 //! digests is to be trusted; and facts are only ever recorded when that cache trusts every file among them. Whatever is
 //! not plain (a secret, an output of another step in the command) leaves no facts, and the task is looked at as usual.
 
+use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, statat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, readlinkat, statat};
 
 use super::World;
+use super::made::own_program;
 use super::task::add_needs;
 use crate::config::{Run, Task as Spec, Value};
 use crate::graph::StepIndex;
 use crate::key::context::{DigestCache, FileStat};
-use crate::key::patterns::{Patterns, is_plain};
+use crate::key::patterns::{Patterns, is_plain, target_text};
 use crate::key::{Manifest, Value as Input};
 use crate::store::{Proof, TaskView};
 
@@ -24,7 +27,8 @@ use crate::store::{Proof, TaskView};
 /// - 1: the first.
 /// - 2: what the needs put out comes last, by itself.
 /// - 3: the keys hold who may execute a file, and links to folders.
-const VERSION: u32 = 3;
+/// - 4: links among the outputs, links that lead nowhere, and the task's own program.
+const VERSION: u32 = 4;
 
 /// The files beside a stack file, as the system describes them.
 #[derive(Debug)]
@@ -44,7 +48,7 @@ impl Files {
     /// Looks at a task that ran before. Nothing if there are no facts about it, or what it printed was not kept.
     pub(super) fn see(&self, spec: &Spec, last: &TaskView<'_>) -> Option<Seen> {
         let stdout = last.stdout?.to_owned();
-        Some(Seen { own: self.own_facts(spec, last, None)?, stdout, outputs: last.outputs.len() })
+        Some(Seen { own: self.own_facts(spec, last, None)?, stdout, outputs: last.made() })
     }
 
     /// The facts about a task that ran before, except for what its needs put out: these can be taken before its turn. With
@@ -56,11 +60,20 @@ impl Files {
         facts.add(env!("CARGO_PKG_VERSION").as_bytes());
         facts.spec(spec)?;
         facts.inputs(spec)?;
+        if let Some(program) = own_program(&self.root, spec) {
+            facts.file(&program)?;
+        }
         facts.add(last.key.as_bytes());
         facts.add(last.effect.as_bytes());
         for (path, made) in &last.outputs {
             facts.add(&made.digest);
             if !facts.file(path)? {
+                return None;
+            }
+        }
+        for (path, target) in &last.links {
+            facts.add(path.as_bytes());
+            if facts.link(path)? != *target {
                 return None;
             }
         }
@@ -83,7 +96,7 @@ pub(super) struct Seen {
     pub(super) own: Proof,
     /// What it printed.
     pub(super) stdout: String,
-    /// How many files it made.
+    /// How many files and links it made.
     pub(super) outputs: usize,
 }
 
@@ -160,16 +173,25 @@ impl Facts<'_> {
         }
         let patterns = Patterns::new(spec.inputs.iter().map(|pattern| &*pattern.value)).ok()?;
         let found = patterns.find(&self.files.root).ok()?;
-        for file in found.files {
+        for file in &found.files {
             self.add(file.path.as_bytes());
             self.stat(&file.stat)?;
         }
         self.add(b"links");
-        for link in found.links {
+        for link in found.standing_links() {
             self.add(link.path.as_bytes());
             self.add(link.target.as_bytes());
+            self.add(&[link.leads as u8]);
         }
         Some(())
+    }
+
+    /// What a link says. Nothing if it is none.
+    fn link(&mut self, path: &str) -> Option<String> {
+        let target = readlinkat(&self.files.folder, path, Vec::new()).ok()?;
+        let target = target_text(Path::new(OsStr::from_bytes(target.to_bytes())));
+        self.add(target.as_bytes());
+        Some(target)
     }
 
     /// A file by its path. False if it is not there; nothing if it is no file.
@@ -182,6 +204,8 @@ impl Facts<'_> {
             Ok(_) => None,
             Err(rustix::io::Errno::NOENT) => {
                 self.add(b"absent");
+                // It may be a link to nothing.
+                let _ = self.link(path);
                 Some(false)
             }
             Err(_) => None,

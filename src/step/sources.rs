@@ -70,8 +70,11 @@ impl Sources {
     pub fn accept_made(&mut self, world: &World, later: &Self) {
         let tasks = world.stack().tasks.keys().filter_map(|task| world.tasks().get(task));
         let root = &world.stack().root;
-        let made: BTreeSet<PathBuf> =
-            tasks.flat_map(|task| task.outputs.iter().map(|(path, _)| root.join(path)).collect::<Vec<_>>()).collect();
+        let mut made: BTreeSet<PathBuf> = BTreeSet::new();
+        for task in tasks {
+            made.extend(task.outputs.iter().map(|(path, _)| root.join(path)));
+            made.extend(task.links.iter().map(|(path, _)| root.join(path)));
+        }
         let theirs = later.inputs.iter().filter(|(_, seen)| made.contains(&seen.path));
         self.inputs.extend(theirs.map(|(name, seen)| (name.clone(), seen.clone())));
     }

@@ -5,20 +5,24 @@
 //! it succeeded, made all its outputs, and its inputs were read a second time and found unchanged.
 
 use std::path::PathBuf;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use secrecy::ExposeSecret;
+use serde_json::Value as Json;
 use tokio::task::block_in_place;
 
 use super::facts::{Seen, facts};
+use super::last_words::LastWords;
+use super::made::{
+    Content, Reading, content, effect, effect_id, find, intact, made, of_patterns, own_program, unsteady,
+};
 use super::output::{Known, Output, Printed};
 use super::ready::argument;
-use super::{Finished, Inspection, Speaker, StepError, World, of_context, stopped, values};
-use crate::config::{Run, Task as Spec};
+use super::sources::folder_of;
+use super::{Finished, Inspection, Speaker, StepError, World, stopped, values};
+use crate::config::{OutputRef, Outputs, Run, Spanned, Task as Spec, Template};
 use crate::error::Class;
 use crate::graph::{StepId, StepIndex, StepKind, Why};
-use crate::key::context::{ContextError, FileStat};
-use crate::key::patterns::{Link, Match, Matches, Patterns, PatternsError, is_executable};
+use crate::key::patterns::{Leads, Link, Patterns};
 use crate::key::{Group, Manifest};
 use crate::plan::{Action, Decision, Effect, by_record};
 use crate::process::{self, Cancel, Command, ProcessError};
@@ -27,37 +31,15 @@ use crate::store::{Made, TaskRecord, TaskView};
 /// The most of a command's output that others can refer to.
 const KEPT: usize = 1 << 20;
 
-/// How many lines of a command's output explain its failure.
-const SHOWN: usize = 20;
+/// How long an argument or a variable with its name may be: Linux takes 128 KiB with the zero at its end. What other systems
+/// take depends on all of them.
+const LONGEST: usize = if cfg!(target_os = "linux") { (128 << 10) - 1 } else { usize::MAX };
 
 /// What `inspect` leaves to `execute`.
 #[derive(Debug)]
 pub(super) struct Work {
     name: String,
     key: Option<String>,
-}
-
-/// Whether files may be read, or only looked up.
-#[derive(Debug, Clone, Copy)]
-enum Reading<'a> {
-    /// A file whose digest is not known is read, unless it is cancelled.
-    Files(&'a Cancel),
-    /// A file whose digest is not known ends the matter.
-    OnlyKnown,
-}
-
-/// What is known of a file's content.
-enum Content {
-    Known(Made),
-    Gone,
-    /// There is something else in its place, such as a folder.
-    NoFile,
-    /// It would have to be read.
-    Unread,
-}
-
-fn of_patterns(error: PatternsError) -> StepError {
-    StepError::of(&error, error.class(), None)
 }
 
 fn spec<'w>(world: &'w World, name: &str) -> Result<&'w Spec, StepError> {
@@ -81,6 +63,9 @@ pub(super) fn sources(
     let spec = spec(world, name)?;
     let patterns = Patterns::new(spec.inputs.iter().map(|pattern| &*pattern.value)).map_err(of_patterns)?;
     folders.extend(patterns.folders(&world.stack().root));
+    if let Some(program) = own_program(&world.stack().root, spec) {
+        folder_of(&world.stack().root.join(program), folders);
+    }
     let manifest = inputs(world, step, spec, Reading::Files(cancel))?;
     manifest.ok_or_else(|| StepError::new(Class::Internal, "a file that could have been read was not"))
 }
@@ -151,7 +136,7 @@ fn look(world: &World, step: StepIndex, name: &str, reading: Reading<'_>) -> Res
         _ if !spec.cache => Decision::new(Action::Run, "it runs in every apply"),
         None => match manifest.waits_for() {
             Some(step) => Decision::new(Action::Unknown, format!("depends on {step}, which has not run yet")),
-            None if world.state().unsettled.contains(&id().to_string()) => {
+            None if world.state().own.unsettled.contains(&id().to_string()) => {
                 Decision::new(Action::Run, "its inputs changed while it ran the last time")
             }
             None => Decision::new(Action::Run, "it has not run here with success yet"),
@@ -235,29 +220,47 @@ fn inputs(world: &World, step: StepIndex, spec: &Spec, reading: Reading<'_>) -> 
     add_needs(world, step, &mut manifest);
     let found = find(world, &spec.inputs)?;
     let waits = manifest.waits_for().is_some();
-    for pattern in found.empty {
+    for pattern in &found.empty {
         let sentence = format!("no file matches the input {pattern}");
         // A step that has not run yet may make them.
         if waits { manifest.note(sentence) } else { manifest.cannot_know(sentence) }
     }
     for file in &found.files {
-        let Made { digest, executable } = match content(world, &file.path, Some(file), reading)? {
+        let made = match content(world, &file.path, Some(file), reading)? {
             Content::Known(made) => made,
             Content::Gone | Content::NoFile => return Err(unsteady(&file.path)),
             Content::Unread => return Ok(None),
         };
-        // Most files can't be executed, and stand as they always did.
-        let mark = if executable { "executable " } else { "" };
-        manifest.digest(Group::File, &*file.path, format!("{mark}blake3:{}", blake3::Hash::from(digest).to_hex()));
+        add_file(&mut manifest, &file.path, made);
     }
-    for link in found.links {
-        if link.leads_outside {
-            let Link { path, target, .. } = &link;
+    if let Some(program) = own_program(&world.stack().root, spec)
+        && found.files.binary_search_by(|file| file.path.cmp(&program)).is_err()
+    {
+        match content(world, &program, None, reading)? {
+            Content::Known(made) => add_file(&mut manifest, &program, made),
+            // Then it can't be started, and is told of.
+            Content::Gone | Content::NoFile => {}
+            Content::Unread => return Ok(None),
+        }
+    }
+    let mut last = "";
+    for Link { path, target, leads, .. } in found.standing_links() {
+        // Two patterns may have met it.
+        if std::mem::replace(&mut last, path) == path {
+            continue;
+        }
+        if *leads == Leads::Unseen {
             manifest.note(format!("{path} is a link to {target}: what is behind it is not looked at"));
         }
-        manifest.digest(Group::File, link.path, format!("link {}", link.target));
+        manifest.digest(Group::File, &**path, format!("link {target}"));
     }
     Ok(Some(manifest))
+}
+
+fn add_file(manifest: &mut Manifest, path: &str, Made { digest, executable }: Made) {
+    // Most files can't be executed, and stand as they always did.
+    let mark = if executable { "executable " } else { "" };
+    manifest.digest(Group::File, path, format!("{mark}blake3:{}", blake3::Hash::from(digest).to_hex()));
 }
 
 /// What the steps that it needs put out, so that it runs again when what it stands on is another. A step that puts out
@@ -290,75 +293,6 @@ pub(super) fn add_needs(world: &World, step: StepIndex, manifest: &mut Manifest)
     }
 }
 
-fn find(world: &World, patterns: &[crate::config::Spanned<String>]) -> Result<Matches, StepError> {
-    let patterns = Patterns::new(patterns.iter().map(|pattern| &*pattern.value)).map_err(of_patterns)?;
-    patterns.find(&world.stack().root).map_err(of_patterns)
-}
-
-fn content(world: &World, path: &str, seen: Option<&Match>, reading: Reading<'_>) -> Result<Content, StepError> {
-    let digests = world.digests();
-    let full = world.stack().root.join(path);
-    let (stat, executable) = match seen {
-        Some(file) => (file.stat, file.executable),
-        None => match std::fs::metadata(&full) {
-            Ok(data) if !data.is_file() => return Ok(Content::NoFile),
-            Ok(data) => (FileStat::of(&data), is_executable(&data)),
-            Err(_) => return Ok(Content::Gone),
-        },
-    };
-    if let Some(digest) = digests.get(&stat) {
-        return Ok(Content::Known(Made { digest, executable }));
-    }
-    match reading {
-        Reading::OnlyKnown => Ok(Content::Unread),
-        Reading::Files(cancel) => match digests.digest(&full, cancel) {
-            Ok(digest) => Ok(Content::Known(Made { digest, executable })),
-            Err(error @ ContextError::Interrupted { .. }) => Err(of_context(&error)),
-            Err(_) if !full.exists() => Ok(Content::Gone),
-            Err(error) => Err(of_context(&error)),
-        },
-    }
-}
-
-fn unsteady(path: &str) -> StepError {
-    StepError::new(Class::Input, format!("{path} went away while it was looked at"))
-}
-
-/// Whether what it made is unharmed; nothing, if a file would have to be read that may not be.
-fn effect(world: &World, last: &TaskRecord, reading: Reading<'_>) -> Result<Option<Effect>, StepError> {
-    let mut wrong = Vec::new();
-    for (path, expected) in &last.outputs {
-        match content(world, path, None, reading)? {
-            Content::Known(made) if made == *expected => {}
-            Content::Known(made) if made.digest == expected.digest => wrong.push(match made.executable {
-                true => format!("its output {path} can be executed now"),
-                false => format!("its output {path} can't be executed any more"),
-            }),
-            Content::Known(_) | Content::NoFile => wrong.push(format!("its output {path} was changed")),
-            Content::Gone => wrong.push(format!("its output {path} is gone")),
-            Content::Unread => return Ok(None),
-        }
-    }
-    Ok(Some(match wrong.len() {
-        0 => Effect::Intact(intact(last.outputs.len())),
-        1..=3 => Effect::Wrong(wrong),
-        count => {
-            wrong.truncate(3);
-            wrong.push(format!("{} more outputs are gone or changed", count - 3));
-            Effect::Wrong(wrong)
-        }
-    }))
-}
-
-/// That there is nothing to do, with so many outputs.
-fn intact(outputs: usize) -> String {
-    match outputs {
-        0 => "it ran with these inputs".to_owned(),
-        1 => "its output is there, made from these inputs".to_owned(),
-        count => format!("its {count} outputs are there, made from these inputs"),
-    }
-}
-
 pub(super) async fn execute(
     world: &World,
     step: StepIndex,
@@ -374,22 +308,29 @@ pub(super) async fn execute(
     };
     log.withdraw(&name).map_err(unwritable)?;
     let id = speaker.step().to_string();
-    if world.state().unsettled.contains(&id) {
-        world.learn(|state| state.unsettled.remove(&id));
+    if world.state().own.unsettled.contains(&id) {
+        world.learn(|state| state.own.unsettled.remove(&id));
     }
     let command = command(world, spec)?.room(speaker.room());
-    let printed = process::run(&command, cancel, |stream, line| speaker.output(stream, line)).await;
-    let printed = printed.map_err(|error| failed(spec, &error))?;
+    let mut last_words = LastWords::default();
+    let told = |stream, line: &str| {
+        last_words.add(stream, line);
+        speaker.output(stream, line);
+    };
+    let printed = process::run(&command, cancel, told).await;
+    let printed = printed.map_err(|error| failed(spec, &error, &last_words.text()))?;
     let stdout = match printed.stdout_dropped {
         0 => Printed::Text(printed.stdout_text().trim_end_matches(['\n', '\r']).to_owned()),
         dropped => Printed::TooLong(printed.stdout.len() as u64 + dropped),
     };
-    let (outputs, now) = block_in_place(|| {
-        let outputs = made(world, spec, cancel)?;
+    // Whatever the command did to `.stack/`, one apply works here at a time.
+    world.hold_lock();
+    let (made, now) = block_in_place(|| {
+        let made = made(world, spec, cancel)?;
         let now = inputs(world, step, spec, Reading::Files(cancel))?;
-        Ok::<_, StepError>((outputs, now))
+        Ok::<_, StepError>((made, now))
     })?;
-    let note = match outputs.len() {
+    let note = match made.0.len() {
         0 => None,
         1 => Some("made 1 file".to_owned()),
         count => Some(format!("made {count} files")),
@@ -397,12 +338,12 @@ pub(super) async fn execute(
     let waits_for = now.as_ref().and_then(|now| now.waits_for().cloned());
     match now.and_then(|now| now.recorded()) {
         Some(now) if key.as_ref().is_some_and(|key| *key == now.key.to_string()) => {
-            let effect = effect_id(&now.key.to_string(), &outputs);
+            let effect = effect_id(&now.key.to_string(), &made);
             let kept = match &stdout {
                 Printed::Text(text) => Some(text.clone()).filter(|text| world.redactor().text(text) == *text),
                 Printed::TooLong(_) => None,
             };
-            log.put(&name, TaskRecord::new(&now, effect, kept, outputs)).map_err(unwritable)?;
+            log.put(&name, TaskRecord::new(&now, effect, kept, made)).map_err(unwritable)?;
         }
         _ => match waits_for {
             Some(need) => speaker.warn(&format!(
@@ -410,7 +351,7 @@ pub(super) async fn execute(
             )),
             None => {
                 speaker.warn("its inputs changed while it ran, so it will run again the next time");
-                world.learn(|state| state.unsettled.insert(id));
+                world.learn(|state| state.own.unsettled.insert(id));
             }
         },
     }
@@ -420,23 +361,64 @@ pub(super) async fn execute(
 fn command(world: &World, spec: &Spec) -> Result<Command, StepError> {
     let mut command = match &spec.run {
         Run::Argv(argv) => {
-            let argv = argv.iter().map(|word| argument(world, word)).collect::<Result<Vec<_>, _>>()?;
+            let argv = argv.iter().map(|word| fitting(world, word)).collect::<Result<Vec<_>, _>>()?;
             let mut words = argv.into_iter();
             Command::new(words.next().unwrap_or_default()).args(words)
         }
-        Run::Shell(line) => Command::shell(argument(world, line)?),
+        Run::Shell(line) => Command::shell(fitting(world, line)?),
     };
     let cwd = spec.cwd.as_ref().map_or(&world.stack().root, |cwd| &cwd.absolute);
     command = command.cwd(cwd).grace(world.stack().limits.grace).keep(KEPT);
-    for (name, value) in &spec.env {
-        let value = value.resolve(world).map_err(|error| StepError::new(Class::Internal, error.to_string()))?;
-        command = command.env(name, value.exposed_text().expose_secret().to_owned());
+    for (name, template) in &spec.env {
+        let value = template.resolve(world).map_err(|error| StepError::new(Class::Internal, error.to_string()))?;
+        let text = value.exposed_text().expose_secret().to_owned();
+        let mut outputs = Vec::new();
+        template.each_output(&mut |output| outputs.push(output));
+        fits(world, &format!("the variable `{name}`"), name.len() + 1 + text.len(), &text, &outputs)?;
+        command = command.env(name, text);
     }
     Ok(command)
 }
 
+/// A word of the command line that the system takes.
+fn fitting(world: &World, word: &Template) -> Result<String, StepError> {
+    let text = argument(world, word)?;
+    fits(world, "an argument", text.len(), &text, &word.outputs().collect::<Vec<_>>())?;
+    Ok(text)
+}
+
+/// Fails if the system would not take what a command is to get, and says whose output is to blame.
+fn fits(world: &World, what: &str, size: usize, text: &str, from: &[&Spanned<OutputRef>]) -> Result<(), StepError> {
+    let has_nul = text.contains('\0');
+    if size <= LONGEST && !has_nul {
+        return Ok(());
+    }
+    let value = |output| match Outputs::output(world, output) {
+        Some(Json::String(text)) => text,
+        Some(other) => other.to_string(),
+        None => String::new(),
+    };
+    let blamed = from.iter().map(|output| (output, value(&output.value)));
+    let blamed = blamed.filter(|(_, value)| !has_nul || value.contains('\0')).max_by_key(|(_, value)| value.len());
+    let (whose, size) = match &blamed {
+        Some((output, value)) => (format!("`${{{}}}`", output.value), value.len()),
+        None => (what.to_owned(), size),
+    };
+    let reason = match has_nul {
+        true => format!("{whose} holds a NUL byte, and {what} of a command can't"),
+        false => format!("{whose} is {size} bytes long, and {what} of a command takes {LONGEST} at most"),
+    };
+    let help = match blamed.map(|(output, _)| &output.value) {
+        Some(OutputRef::Task { name }) => {
+            format!("try to write it to a file that is named in the `outputs` of task.{name}, and to read that")
+        }
+        Some(_) | None => "try to write it to a file, and to read that".to_owned(),
+    };
+    Err(StepError::new(Class::Input, reason).with_diagnosis(help))
+}
+
 /// What a command that failed said last. Whoever allows further attempts says that the failure may pass.
-fn failed(spec: &Spec, error: &ProcessError) -> StepError {
+fn failed(spec: &Spec, error: &ProcessError, last: &str) -> StepError {
     if matches!(error, ProcessError::Cancelled { .. }) {
         return stopped();
     }
@@ -447,49 +429,12 @@ fn failed(spec: &Spec, error: &ProcessError) -> StepError {
         (_, class) => class,
     };
     let step = StepError::of(error, class, error.help());
-    let Some(output) = error.output() else { return step };
-    let text = if output.stderr.is_empty() { output.stdout_text() } else { output.stderr_text() };
-    let lines: Vec<&str> = text.lines().collect();
-    let last = lines[lines.len().saturating_sub(SHOWN)..].join("\n");
     if last.trim().is_empty() {
         return step;
     }
     let diagnosis = match &step.diagnosis {
         Some(more) => format!("{last}\n{more}"),
-        None => last,
+        None => last.to_owned(),
     };
     step.with_diagnosis(diagnosis)
-}
-
-/// The files that the command was to make.
-fn made(world: &World, spec: &Spec, cancel: &Cancel) -> Result<Vec<(String, Made)>, StepError> {
-    let found = find(world, &spec.outputs)?;
-    if let Some(pattern) = found.empty.first() {
-        let error = StepError::new(Class::Input, format!("it made no file that matches its output `{pattern}`"));
-        return Err(error.with_diagnosis("try to correct `outputs`: paths are relative to the stack file"));
-    }
-    let mut outputs = Vec::with_capacity(found.files.len());
-    for file in found.files {
-        match content(world, &file.path, Some(&file), Reading::Files(cancel))? {
-            Content::Known(made) => outputs.push((file.path, made)),
-            Content::Gone | Content::NoFile | Content::Unread => return Err(unsteady(&file.path)),
-        }
-    }
-    Ok(outputs)
-}
-
-/// What makes whatever needs the task run again: its outputs, if it has any. What else it did nobody knows, so without
-/// outputs it is the run itself.
-fn effect_id(key: &str, outputs: &[(String, Made)]) -> String {
-    let mut hasher = blake3::Hasher::new();
-    if outputs.is_empty() {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        hasher.update(key.as_bytes()).update(&now.as_nanos().to_le_bytes());
-    }
-    for (path, Made { digest, executable }) in outputs {
-        // No path is so long that its length needs the highest bit.
-        let length = path.len() as u64 | u64::from(*executable) << 63;
-        hasher.update(&length.to_le_bytes()).update(path.as_bytes()).update(digest);
-    }
-    format!("blake3:{}", hasher.finalize().to_hex())
 }

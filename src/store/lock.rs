@@ -6,6 +6,7 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -49,29 +50,49 @@ fn held(holder: Option<&Holder>) -> String {
 /// The lock, released when it is dropped.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    path: PathBuf,
+    command: String,
+    file: Mutex<File>,
 }
 
 impl Lock {
     pub(super) fn take(path: &Path, command: &str) -> Result<Self, LockError> {
-        let mut file = open(path).map_err(|source| at(path, source))?;
-        match file.try_lock() {
-            Ok(()) => Self::taken(file, command).map_err(|source| at(path, source)),
-            Err(TryLockError::WouldBlock) => Err(LockError::Held(read_holder(&mut file))),
-            Err(TryLockError::Error(source)) => Err(at(path, source)),
+        loop {
+            let mut file = open(path).map_err(|source| at(path, source))?;
+            match file.try_lock() {
+                // Whoever removed it meanwhile may have locked another one by now.
+                Ok(()) if !super::is_at(&file, path) => {}
+                Ok(()) => return Self::taken(file, path, command).map_err(|source| at(path, source)),
+                Err(TryLockError::WouldBlock) => return Err(LockError::Held(read_holder(&mut file))),
+                Err(TryLockError::Error(source)) => return Err(at(path, source)),
+            }
         }
     }
 
     pub(super) fn take_waiting(path: &Path, command: &str) -> Result<Self, LockError> {
-        let file = open(path).map_err(|source| at(path, source))?;
-        file.lock().map_err(|source| at(path, source))?;
-        Self::taken(file, command).map_err(|source| at(path, source))
+        loop {
+            let file = open(path).map_err(|source| at(path, source))?;
+            file.lock().map_err(|source| at(path, source))?;
+            if super::is_at(&file, path) {
+                return Self::taken(file, path, command).map_err(|source| at(path, source));
+            }
+        }
     }
 
-    fn taken(mut file: File, command: &str) -> io::Result<Self> {
+    fn taken(mut file: File, path: &Path, command: &str) -> io::Result<Self> {
         let holder = Holder { pid: std::process::id(), since: Timestamp::now(), command: command.to_owned() };
         write_holder(&mut file, &holder)?;
-        Ok(Self { _file: file })
+        Ok(Self { path: path.to_owned(), command: command.to_owned(), file: Mutex::new(file) })
+    }
+
+    /// Takes the lock anew if its file was removed, as `git clean` does, unless somebody was faster.
+    pub fn hold(&self) {
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        if !super::is_at(&file, &self.path)
+            && let Ok(Self { file: anew, .. }) = Self::take(&self.path, &self.command)
+        {
+            *file = anew.into_inner().unwrap_or_else(PoisonError::into_inner);
+        }
     }
 }
 
@@ -80,6 +101,7 @@ fn at(path: &Path, source: io::Error) -> LockError {
 }
 
 fn open(path: &Path) -> io::Result<File> {
+    super::create_beside(path)?;
     OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
 }
 
@@ -111,6 +133,25 @@ mod tests {
         assert_eq!((holder.pid, holder.command.as_str()), (std::process::id(), "apply"));
         drop(first);
         Lock::take(&path, "destroy").unwrap();
+    }
+
+    #[test]
+    fn a_lock_whose_file_was_removed_is_taken_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(".stack/lock");
+        let first = Lock::take(&path, "apply").unwrap();
+        std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
+        first.hold();
+        let Err(LockError::Held(Some(holder))) = Lock::take(&path, "apply") else { panic!("the lock was given twice") };
+        assert_eq!(holder.pid, std::process::id());
+        // Who comes between has it, and keeps it.
+        std::fs::remove_file(&path).unwrap();
+        let second = Lock::take(&path, "apply").unwrap();
+        first.hold();
+        drop(first);
+        assert!(matches!(Lock::take(&path, "apply"), Err(LockError::Held(_))));
+        drop(second);
+        Lock::take_waiting(&path, "apply").unwrap();
     }
 
     #[test]

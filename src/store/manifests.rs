@@ -4,8 +4,8 @@
 //! and the rest is read when somebody asks. That it is whole is seen at once, without keeping it.
 //!
 //! ```text
-//! {"version":1,"checksum":"…","keys":{"build:api":"…"}}
-//! {"build:api":{…}}
+//! {"version":2,"checksum":"…","keys":{"shop/build:api":"…"}}
+//! {"shop/build:api":{…}}
 //! ```
 //!
 //! The checksum is the BLAKE3 digest of the keys' JSON text and all that follows the first line.
@@ -27,7 +27,8 @@ use crate::key::{Key, Manifest, RecordedManifest};
 /// The version of the file's form.
 ///
 /// - 1: the first.
-const VERSION: u32 = 1;
+/// - 2: the name of the stack before that of the step.
+const VERSION: u32 = 2;
 
 /// A first line that is longer is none.
 const LONGEST_LINE: u64 = 16 << 20;
@@ -39,6 +40,8 @@ const PIECE: usize = 64 * 1024;
 #[derive(Debug)]
 pub struct Manifests {
     path: PathBuf,
+    /// The name of the stack, with a `/`, which no name holds.
+    stack: String,
     state: Mutex<Kept>,
 }
 
@@ -73,21 +76,36 @@ impl Manifests {
         };
         // A file that is damaged is as good as empty, and is written anew.
         let changed = warning.is_some();
-        (Self { path, state: Mutex::new(Kept { keys, file, changed, ..Kept::default() }) }, warning)
+        (
+            Self { path, stack: "/".to_owned(), state: Mutex::new(Kept { keys, file, changed, ..Kept::default() }) },
+            warning,
+        )
+    }
+
+    /// The same, of the steps of this stack.
+    #[must_use]
+    pub fn of(self, stack: &str) -> Self {
+        Self { stack: format!("{stack}/"), ..self }
+    }
+
+    /// A step of the stack as it is named in the file.
+    fn name(&self, step: &str) -> String {
+        format!("{}{step}", self.stack)
     }
 
     /// The key of a step's manifest.
     pub fn key(&self, step: &str) -> Option<Key> {
-        self.lock().keys.get(step).cloned()
+        self.lock().keys.get(&self.name(step)).cloned()
     }
 
     /// A step's manifest.
     pub fn get(&self, step: &str) -> Option<RecordedManifest> {
+        let name = self.name(step);
         let mut kept = self.lock();
-        kept.keys.get(step)?;
-        match kept.new.get(step) {
+        kept.keys.get(&name)?;
+        match kept.new.get(&name) {
             Some(new) => new.recorded(),
-            None => serde_json::from_reader(BufReader::with_capacity(PIECE, kept.text(step)?)).ok(),
+            None => serde_json::from_reader(BufReader::with_capacity(PIECE, kept.text(&name)?)).ok(),
         }
     }
 
@@ -95,22 +113,23 @@ impl Manifests {
     pub fn insert(&self, step: &str, manifest: &Manifest) {
         let Some(key) = manifest.key() else { return };
         let mut kept = self.lock();
-        kept.new.insert(step.to_owned(), manifest.clone());
-        kept.keys.insert(step.to_owned(), key);
+        kept.new.insert(self.name(step), manifest.clone());
+        kept.keys.insert(self.name(step), key);
         kept.changed = true;
     }
 
     /// The steps of which there is a manifest.
     pub fn steps(&self) -> Vec<String> {
-        self.lock().keys.keys().cloned().collect()
+        self.lock().keys.keys().filter_map(|name| name.strip_prefix(&self.stack)).map(str::to_owned).collect()
     }
 
     /// Forgets these steps.
     pub fn forget(&self, steps: &[String]) {
         let mut kept = self.lock();
         for step in steps {
-            if kept.keys.remove(step).is_some() {
-                kept.new.remove(step);
+            let name = self.name(step);
+            if kept.keys.remove(&name).is_some() {
+                kept.new.remove(&name);
                 kept.changed = true;
             }
         }
@@ -339,7 +358,7 @@ mod tests {
     #[test]
     fn a_newer_version_is_a_warned_miss() {
         let (_folder, path) = written();
-        let text = std::fs::read_to_string(&path).unwrap().replacen("\"version\":1", "\"version\":2", 1);
+        let text = std::fs::read_to_string(&path).unwrap().replacen("\"version\":2", "\"version\":3", 1);
         std::fs::write(&path, text).unwrap();
         assert!(Manifests::open(&path).1.unwrap().contains("another version"));
     }

@@ -4,6 +4,7 @@
 //! before. Files are versioned, replaced atomically, and readable by their owner only. A damaged file, or one of a newer
 //! version, is a miss with a warning.
 
+mod frames;
 mod lock;
 mod manifests;
 mod places;
@@ -21,8 +22,8 @@ use crate::key::context::DigestCache;
 pub use lock::{Holder, Lock, LockError};
 pub use manifests::Manifests;
 pub use proven::{Proof, Proven};
-pub use state::{LastOutcome, State};
-pub use tasks::{Made, TaskLog, TaskRecord, TaskView};
+pub use state::{Hints, LastOutcome, State};
+pub use tasks::{AllMade, Made, StackTasks, TaskLog, TaskRecord, TaskView};
 
 /// The folder `.stack/` beside a stack file.
 #[derive(Debug, Clone)]
@@ -87,11 +88,7 @@ impl Store {
     /// # Errors
     /// When the folder can't be created or written to.
     pub fn create(&self) -> io::Result<()> {
-        if self.folder.is_dir() {
-            return Ok(());
-        }
-        std::fs::create_dir_all(&self.folder)?;
-        std::fs::write(self.folder.join(".gitignore"), "*\n")
+        create_beside(&self.path("lock"))
     }
 
     /// Takes the lock of this stack, or says who holds it.
@@ -140,6 +137,25 @@ impl Store {
     }
 }
 
+/// Creates the folder that a file is to be in: a command may have removed it.
+fn create_beside(path: &Path) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    if folder.is_dir() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(folder)?;
+    std::fs::write(folder.join(".gitignore"), "*\n")
+}
+
+/// Whether a file that was opened is still the one in this place.
+fn is_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    match (file.metadata(), std::fs::metadata(path)) {
+        (Ok(opened), Ok(there)) => (opened.dev(), opened.ino()) == (there.dev(), there.ino()),
+        _ => false,
+    }
+}
+
 /// How the names of files begin that are not whole yet.
 const TEMPORARY: &str = ".tmp-";
 
@@ -150,6 +166,7 @@ fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
 
 /// The same with a file that is written piece by piece.
 fn replace_with(path: &Path, write: impl FnOnce(&mut BufWriter<&mut File>) -> io::Result<()>) -> io::Result<()> {
+    create_beside(path)?;
     let folder = path.parent().unwrap_or(Path::new("."));
     let mut file = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(folder)?;
     let mut writer = BufWriter::new(file.as_file_mut());

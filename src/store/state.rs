@@ -13,12 +13,26 @@ use serde::{Deserialize, Serialize, Serializer};
 /// - 2: only those outcomes that were not good.
 /// - 3: manifests with their keys beside them.
 /// - 4: manifests have a file of their own.
-const VERSION: u32 = 4;
+/// - 5: what is known of steps, by stack.
+const VERSION: u32 = 5;
 
 /// Hints from earlier runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct State {
+    /// The stack that is worked on.
+    stack: String,
+    /// What is known of its steps.
+    pub own: Hints,
+    /// The same for the other stacks in the folder, by name.
+    others: BTreeMap<String, Hints>,
+    /// Answers of tools that hold until the tool changes, by a name that says what they depend on.
+    pub tools: BTreeMap<String, serde_json::Value>,
+}
+
+/// What is known of the steps of a stack.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct State {
+pub struct Hints {
     /// For each step, how long it took when it last ran, in milliseconds.
     #[serde(serialize_with = "in_order")]
     pub durations: HashMap<String, u64>,
@@ -27,8 +41,13 @@ pub struct State {
     /// Tasks whose inputs changed while they ran the last time, so that what they made is made of nobody knows what.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub unsettled: BTreeSet<String>,
-    /// Answers of tools that hold until the tool changes, by a name that says what they depend on.
-    pub tools: BTreeMap<String, serde_json::Value>,
+}
+
+/// The hints as they are written.
+#[derive(Serialize, Deserialize)]
+struct Written<S, T> {
+    stacks: S,
+    tools: T,
 }
 
 /// How a step ended that was not done.
@@ -49,7 +68,7 @@ struct Versioned<T> {
     content: T,
 }
 
-impl State {
+impl Hints {
     /// The steps of which something is remembered.
     pub fn steps(&self) -> impl Iterator<Item = &str> {
         let steps: BTreeSet<_> =
@@ -65,6 +84,19 @@ impl State {
             self.unsettled.remove(step);
         }
     }
+}
+
+impl State {
+    /// The same, for work on this stack.
+    #[must_use]
+    pub fn of(mut self, stack: &str) -> Self {
+        let last = std::mem::take(&mut self.own);
+        if last != Hints::default() {
+            self.others.insert(std::mem::take(&mut self.stack), last);
+        }
+        let own = self.others.remove(stack).unwrap_or_default();
+        Self { stack: stack.to_owned(), own, ..self }
+    }
 
     pub(super) fn read(path: &Path) -> (Self, Option<String>) {
         let bytes = match std::fs::read(path) {
@@ -79,7 +111,9 @@ impl State {
     }
 
     pub(super) fn write(&self, path: &Path) -> io::Result<()> {
-        let text = serde_json::to_string(self)?;
+        let mut stacks: BTreeMap<&str, &Hints> = self.others.iter().map(|(name, hints)| (&**name, hints)).collect();
+        stacks.insert(&self.stack, &self.own);
+        let text = serde_json::to_string(&Written { stacks, tools: &self.tools })?;
         let checksum = blake3::hash(text.as_bytes()).to_hex().to_string();
         let content = serde_json::value::RawValue::from_string(text)?;
         let bytes = serde_json::to_vec(&Versioned { version: VERSION, checksum, content })?;
@@ -106,7 +140,8 @@ fn parse(bytes: &[u8]) -> Result<State, &'static str> {
     if blake3::hash(file.content.get().as_bytes()).to_hex().as_str() != file.checksum {
         return Err(DAMAGED);
     }
-    serde_json::from_str(file.content.get()).map_err(|_| DAMAGED)
+    let Written { stacks, tools } = serde_json::from_str(file.content.get()).map_err(|_| DAMAGED)?;
+    Ok(State { others: stacks, tools, ..State::default() })
 }
 
 /// Equal hints make equal files.
@@ -125,7 +160,8 @@ mod tests {
     fn written() -> (tempfile::TempDir, std::path::PathBuf, State) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.json");
-        let state = State { durations: [("build:a".to_owned(), 1200)].into_iter().collect(), ..State::default() };
+        let mut state = State::default().of("a");
+        state.own.durations.insert("build:a".to_owned(), 1200);
         state.write(&path).unwrap();
         (folder, path, state)
     }
@@ -133,7 +169,12 @@ mod tests {
     #[test]
     fn what_was_written_is_read() {
         let (_folder, path, state) = written();
-        assert_eq!(State::read(&path), (state, None));
+        let (read, warning) = State::read(&path);
+        assert_eq!((read.clone().of("a"), warning), (state.clone(), None));
+        let other = read.of("b");
+        assert_eq!(other.own, Hints::default());
+        other.write(&path).unwrap();
+        assert_eq!(State::read(&path).0.of("a").own, state.own, "another stack in the folder");
     }
 
     #[test]
@@ -150,7 +191,7 @@ mod tests {
             bad[position] ^= 0x20;
             std::fs::write(&path, &bad).unwrap();
             let (read, warning) = State::read(&path);
-            assert!(warning.is_some() || read == state, "byte {position} flipped and believed");
+            assert!(warning.is_some() || read.of("a") == state, "byte {position} flipped and believed");
         }
     }
 

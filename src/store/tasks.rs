@@ -13,21 +13,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use foldhash::HashMap;
 
+use super::frames::{FRAME, Frame, HEADER, MAGIC, VERSION, decode, encode, frame, header, payload};
 use crate::key::RecordedManifest;
 use crate::key::context::{Digest, FileStat};
 
-const MAGIC: &[u8; 8] = b"stacktsk";
-/// The version of the format.
-///
-/// - 1: the first.
-/// - 2: what a task printed is left out where it holds a secret.
-/// - 3: CRC-32 instead of a digest: a frame can be torn, not forged.
-const VERSION: u32 = 3;
-const HEADER: usize = 8 + 4;
-/// Length and checksum.
-const FRAME: usize = 4 + 4;
-/// What follows the digest of a file that may be executed.
-const EXECUTABLE: &[u8] = b"x";
 /// The bytes of a frame with a record of a task that makes a file.
 const USUAL: usize = 512;
 
@@ -42,9 +31,14 @@ pub struct TaskRecord {
     pub stdout: Option<String>,
     /// The files that it made, by path.
     pub outputs: Vec<(String, Made)>,
+    /// The links that it made, with their targets, by path: also those to files, which are among the outputs as well.
+    pub links: Vec<(String, String)>,
     /// Its inputs as JSON: read only to explain a difference.
-    manifest: Vec<u8>,
+    pub(super) manifest: Vec<u8>,
 }
+
+/// The files that a task made, and the links with their targets.
+pub type AllMade = (Vec<(String, Made)>, Vec<(String, String)>);
 
 /// A file that a task made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,45 +58,52 @@ pub struct TaskView<'r> {
     pub effect: &'r str,
     /// What it printed; absent where a secret was in it.
     pub stdout: Option<&'r str>,
-    /// The files that it made.
+    /// The files that it made, by path.
     pub outputs: Vec<(&'r str, Made)>,
-    manifest: &'r [u8],
+    /// The links that it made, with their targets.
+    pub links: Vec<(&'r str, &'r str)>,
+    pub(super) manifest: &'r [u8],
 }
 
 impl TaskView<'_> {
+    /// How many files and links it made.
+    pub fn made(&self) -> usize {
+        let is_file = |path: &str| self.outputs.binary_search_by(|(file, _)| (*file).cmp(path)).is_ok();
+        let others = self.links.iter().filter(|(path, _)| !is_file(path));
+        self.outputs.len() + others.count()
+    }
+
     fn to_record(&self) -> TaskRecord {
         TaskRecord {
             key: self.key.to_owned(),
             effect: self.effect.to_owned(),
             stdout: self.stdout.map(str::to_owned),
             outputs: self.outputs.iter().map(|(path, made)| ((*path).to_owned(), *made)).collect(),
+            links: self.links.iter().map(|(path, target)| ((*path).to_owned(), (*target).to_owned())).collect(),
             manifest: self.manifest.to_vec(),
         }
     }
 }
 
 impl TaskRecord {
-    fn view(&self) -> TaskView<'_> {
+    /// The record, to be looked at.
+    pub fn view(&self) -> TaskView<'_> {
         TaskView {
             key: &self.key,
             effect: &self.effect,
             stdout: self.stdout.as_deref(),
             outputs: self.outputs.iter().map(|(path, made)| (path.as_str(), *made)).collect(),
+            links: self.links.iter().map(|(path, target)| (path.as_str(), target.as_str())).collect(),
             manifest: &self.manifest,
         }
     }
 
     /// The record of a task that succeeded.
-    pub fn new(
-        manifest: &RecordedManifest,
-        effect: String,
-        stdout: Option<String>,
-        outputs: Vec<(String, Made)>,
-    ) -> Self {
+    pub fn new(manifest: &RecordedManifest, effect: String, stdout: Option<String>, (outputs, links): AllMade) -> Self {
         let key = manifest.key.to_string();
         // Without it a difference is explained less well, and nothing else.
         let manifest = serde_json::to_vec(manifest).unwrap_or_default();
-        Self { key, effect, stdout, outputs, manifest }
+        Self { key, effect, stdout, outputs, links, manifest }
     }
 
     /// The inputs, for an explanation.
@@ -111,11 +112,18 @@ impl TaskRecord {
     }
 }
 
-/// The records of all tasks of a stack.
+/// The records of all tasks of the stacks in a folder.
 #[derive(Debug)]
 pub struct TaskLog {
     path: PathBuf,
     state: Mutex<State>,
+}
+
+/// The records of the tasks of one stack.
+#[derive(Debug, Clone, Copy)]
+pub struct StackTasks<'l> {
+    log: &'l TaskLog,
+    stack: &'l str,
 }
 
 #[derive(Debug, Default)]
@@ -124,8 +132,8 @@ struct State {
     read_as: Option<FileStat>,
     /// As read from disk.
     bytes: Arc<Vec<u8>>,
-    /// The records, read or written.
-    records: HashMap<String, Place>,
+    /// The records, read or written, by stack and task.
+    records: HashMap<String, HashMap<String, Place>>,
     /// Frames on disk that no longer count.
     stale: usize,
     /// Opened when the first frame is written.
@@ -151,13 +159,9 @@ impl TaskLog {
         (Self { path, state: Mutex::new(state) }, warning)
     }
 
-    /// What a task did when it last succeeded.
-    pub fn get(&self, task: &str) -> Option<Arc<TaskRecord>> {
-        let state = self.lock();
-        match state.records.get(task)? {
-            Place::Read(range) => decode(state.bytes.get(range.clone())?)?.1.map(|view| Arc::new(view.to_record())),
-            Place::Written(record) => Some(Arc::clone(record)),
-        }
+    /// The records of this stack.
+    pub fn of<'l>(&'l self, stack: &'l str) -> StackTasks<'l> {
+        StackTasks { log: self, stack }
     }
 
     /// Reads the file again if it has changed since: whoever held the lock until now may have written to it. Says whether
@@ -171,18 +175,36 @@ impl TaskLog {
         has_changed
     }
 
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic elsewhere can't have left half a record: every change is one insertion.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl StackTasks<'_> {
+    /// What a task did when it last succeeded.
+    pub fn get(&self, task: &str) -> Option<Arc<TaskRecord>> {
+        let state = self.log.lock();
+        match state.place(self.stack, task)? {
+            Place::Read(range) => {
+                decode(state.bytes.get(range.clone())?)?.record.map(|view| Arc::new(view.to_record()))
+            }
+            Place::Written(record) => Some(Arc::clone(record)),
+        }
+    }
+
     /// What a task did when it last succeeded, without a copy of it.
     pub fn view<R>(&self, task: &str, look: impl FnOnce(&TaskView<'_>) -> R) -> Option<R> {
-        let state = self.lock();
+        let state = self.log.lock();
         let bytes = Arc::clone(&state.bytes);
-        let place = match state.records.get(task)? {
+        let place = match state.place(self.stack, task)? {
             Place::Read(range) => Place::Read(range.clone()),
             Place::Written(record) => Place::Written(Arc::clone(record)),
         };
         // Whoever looks may ask for the records of other tasks.
         drop(state);
         match place {
-            Place::Read(range) => decode(bytes.get(range)?)?.1.as_ref().map(look),
+            Place::Read(range) => decode(bytes.get(range)?)?.record.as_ref().map(look),
             Place::Written(record) => Some(look(&record.view())),
         }
     }
@@ -192,12 +214,12 @@ impl TaskLog {
     /// # Errors
     /// When the file can't be written; then the task must not start.
     pub fn withdraw(&self, task: &str) -> io::Result<()> {
-        let mut state = self.lock();
-        if state.records.remove(task).is_none() {
+        let mut state = self.log.lock();
+        if state.remove(self.stack, task).is_none() {
             return Ok(());
         }
         state.stale += 2;
-        state.append(&self.path, &encode(task, None))
+        state.append(&self.log.path, &encode(self.stack, task, None))
     }
 
     /// Records what a task did.
@@ -205,48 +227,35 @@ impl TaskLog {
     /// # Errors
     /// When the file can't be written; then the task runs again the next time.
     pub fn put(&self, task: &str, record: TaskRecord) -> io::Result<()> {
-        let mut state = self.lock();
-        let payload = encode(task, Some(&record));
-        if state.records.insert(task.to_owned(), Place::Written(Arc::new(record))).is_some() {
+        let mut state = self.log.lock();
+        let payload = encode(self.stack, task, Some(&record));
+        if state.insert(self.stack, task, Place::Written(Arc::new(record))).is_some() {
             state.stale += 1;
         }
-        state.append(&self.path, &payload)
+        state.append(&self.log.path, &payload)
     }
 
-    /// Writes the file anew if most of it no longer counts. `exists` says which tasks there still are.
+    /// Writes the file anew if most of it no longer counts. `exists` says which tasks of the stack there still are.
     ///
     /// # Errors
     /// When the file can't be written; the old one stays.
     pub fn tidy(&self, exists: impl Fn(&str) -> bool) -> io::Result<()> {
-        let mut state = self.lock();
+        let mut state = self.log.lock();
         if state.file.is_none() && !state.broken {
             // Nothing was written, so it is as tidy as the last run left it.
             return Ok(());
         }
-        let gone = state.records.keys().filter(|task| !exists(task)).count();
-        if state.stale + gone <= state.records.len().max(64) && !state.broken {
+        let gone = state.records.get(self.stack).map_or(0, |own| own.keys().filter(|task| !exists(task)).count());
+        let all: usize = state.records.values().map(HashMap::len).sum();
+        if state.stale + gone <= all.max(64) && !state.broken {
             return Ok(());
         }
-        let mut bytes = header();
-        let mut tasks: Vec<&String> = state.records.keys().filter(|task| exists(task)).collect();
-        tasks.sort_unstable();
-        for task in tasks {
-            let payload = match &state.records[task] {
-                Place::Read(range) => state.bytes[range.clone()].to_vec(),
-                Place::Written(record) => encode(task, Some(record)),
-            };
-            frame(&payload, &mut bytes);
-        }
-        super::replace(&self.path, &bytes)?;
+        let bytes = state.whole(|stack, task| stack != self.stack || exists(task));
+        super::replace(&self.log.path, &bytes)?;
         let (mut fresh, _) = State::read(bytes);
-        fresh.file = None;
+        fresh.read_as = stat(&self.log.path);
         *state = fresh;
         Ok(())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // A panic elsewhere can't have left half a record: every change is one insertion.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -275,7 +284,6 @@ impl State {
             return broken("it was written by another version of stack");
         }
         let mut state = Self::default();
-        state.records.reserve(bytes.len() / USUAL);
         let mut at = HEADER;
         while at < bytes.len() {
             let Some(payload) = payload(&bytes, at) else {
@@ -284,13 +292,18 @@ impl State {
                 break;
             };
             match decode(&bytes[payload.clone()]) {
-                Some((task, Some(_))) => {
-                    if state.records.insert(task.to_owned(), Place::Read(payload.clone())).is_some() {
+                Some(Frame { stack, task, record: Some(_) }) => {
+                    if state.records.is_empty() {
+                        // Most often all of them are of one stack.
+                        let own = HashMap::with_capacity_and_hasher(bytes.len() / USUAL, Default::default());
+                        state.records.insert(stack.to_owned(), own);
+                    }
+                    if state.insert(stack, task, Place::Read(payload.clone())).is_some() {
                         state.stale += 1;
                     }
                 }
-                Some((task, None)) => {
-                    state.records.remove(task);
+                Some(Frame { stack, task, record: None }) => {
+                    state.remove(stack, task);
                     state.stale += 2;
                 }
                 None => {
@@ -305,24 +318,59 @@ impl State {
         (state, why)
     }
 
-    fn append(&mut self, path: &Path, payload: &[u8]) -> io::Result<()> {
-        if self.broken {
-            // Nothing may follow what can't be read. What counts is written anew, by itself.
-            let mut bytes = header();
-            for (task, place) in &self.records {
-                match place {
-                    Place::Read(range) => frame(&self.bytes[range.clone()], &mut bytes),
-                    Place::Written(record) => frame(&encode(task, Some(record)), &mut bytes),
-                }
+    fn place(&self, stack: &str, task: &str) -> Option<&Place> {
+        self.records.get(stack)?.get(task)
+    }
+
+    fn insert(&mut self, stack: &str, task: &str, place: Place) -> Option<Place> {
+        match self.records.get_mut(stack) {
+            Some(own) => own.insert(task.to_owned(), place),
+            None => self.records.entry(stack.to_owned()).or_default().insert(task.to_owned(), place),
+        }
+    }
+
+    fn remove(&mut self, stack: &str, task: &str) -> Option<Place> {
+        self.records.get_mut(stack)?.remove(task)
+    }
+
+    /// A whole file of the records that are `wanted`.
+    fn whole(&self, wanted: impl Fn(&str, &str) -> bool) -> Vec<u8> {
+        let all =
+            self.records.iter().flat_map(|(stack, own)| own.iter().map(move |(task, place)| (stack, task, place)));
+        let mut all: Vec<_> = all.filter(|(stack, task, _)| wanted(stack, task)).collect();
+        all.sort_unstable_by_key(|(stack, task, _)| (*stack, *task));
+        let mut bytes = header();
+        for (stack, task, place) in all {
+            match place {
+                Place::Read(range) => frame(&self.bytes[range.clone()], &mut bytes),
+                Place::Written(record) => frame(&encode(stack, task, Some(record)), &mut bytes),
             }
-            super::replace(path, &bytes)?;
+        }
+        bytes
+    }
+
+    /// Whether the file was taken away from under this run: by `git clean`, say.
+    fn is_gone(&self, path: &Path) -> bool {
+        match &self.file {
+            Some(file) => !super::is_at(file, path),
+            None => self.read_as.is_some() && !path.exists(),
+        }
+    }
+
+    fn append(&mut self, path: &Path, payload: &[u8]) -> io::Result<()> {
+        if self.broken || self.is_gone(path) {
+            // Nothing may follow what can't be read. What counts is written anew, by itself.
+            super::replace(path, &self.whole(|_, _| true))?;
             self.broken = false;
+            self.file = None;
+            self.read_as = stat(path);
             return Ok(());
         }
         let file = match &mut self.file {
             Some(file) => file,
             None => {
                 use std::os::unix::fs::OpenOptionsExt;
+                super::create_beside(path)?;
                 let mut file = File::options().append(true).create(true).mode(0o600).open(path)?;
                 if file.metadata()?.len() == 0 {
                     file.write_all(&header())?;
@@ -335,81 +383,6 @@ impl State {
         // One write: another process sees all of it or nothing.
         file.write_all(&bytes)
     }
-}
-
-fn header() -> Vec<u8> {
-    [MAGIC.as_slice(), &VERSION.to_le_bytes()].concat()
-}
-
-fn checksum(payload: &[u8]) -> [u8; 4] {
-    crc32fast::hash(payload).to_le_bytes()
-}
-
-fn frame(payload: &[u8], into: &mut Vec<u8>) {
-    into.extend_from_slice(&(payload.len() as u32).to_le_bytes());
-    into.extend_from_slice(&checksum(payload));
-    into.extend_from_slice(payload);
-}
-
-/// Where the payload of the frame at `at` is, if the frame is whole.
-fn payload(bytes: &[u8], at: usize) -> Option<Range<usize>> {
-    let length = bytes.get(at..at + 4)?;
-    let length = u32::from_le_bytes(length.try_into().ok()?) as usize;
-    let start = at + FRAME;
-    let payload = bytes.get(start..start.checked_add(length)?)?;
-    (bytes[at + 4..start] == checksum(payload)).then(|| start..start + length)
-}
-
-/// Name, then a record unless it is a withdrawal. Every text is preceded by its length.
-fn encode(task: &str, record: Option<&TaskRecord>) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let mut put = |part: &[u8]| {
-        bytes.extend_from_slice(&(part.len() as u32).to_le_bytes());
-        bytes.extend_from_slice(part);
-    };
-    put(task.as_bytes());
-    if let Some(record) = record {
-        put(record.key.as_bytes());
-        put(record.effect.as_bytes());
-        put(&[u8::from(record.stdout.is_some())]);
-        put(record.stdout.as_deref().unwrap_or_default().as_bytes());
-        put(&record.manifest);
-        for (path, Made { digest, executable }) in &record.outputs {
-            put(path.as_bytes());
-            match executable {
-                false => put(digest),
-                true => put(&[digest.as_slice(), EXECUTABLE].concat()),
-            }
-        }
-    }
-    bytes
-}
-
-fn decode(payload: &[u8]) -> Option<(&str, Option<TaskView<'_>>)> {
-    let mut rest = payload;
-    let mut take = || {
-        let (length, after) = rest.split_at_checked(4)?;
-        let (part, after) = after.split_at_checked(u32::from_le_bytes(length.try_into().ok()?) as usize)?;
-        rest = after;
-        Some(part)
-    };
-    let text = |part| std::str::from_utf8(part).ok();
-    let task = text(take()?)?;
-    let Some(key) = take() else { return Some((task, None)) };
-    let key = text(key)?;
-    let effect = text(take()?)?;
-    let is_kept = take()? == [1];
-    let stdout = Some(text(take()?)?).filter(|_| is_kept);
-    let manifest = take()?;
-    let mut outputs = Vec::new();
-    while let Some(path) = take() {
-        let (digest, mark) = take()?.split_first_chunk()?;
-        if !mark.is_empty() && mark != EXECUTABLE {
-            return None;
-        }
-        outputs.push((text(path)?, Made { digest: *digest, executable: !mark.is_empty() }));
-    }
-    Some((task, Some(TaskView { key, effect, stdout, outputs, manifest })))
 }
 
 #[cfg(test)]
@@ -425,7 +398,9 @@ mod tests {
             ("out/a".to_owned(), made([number; 32], false)),
             ("out/b".to_owned(), made([0; 32], number.is_multiple_of(2))),
         ];
-        TaskRecord::new(&manifest.recorded().unwrap(), format!("effect {number}"), Some("said\n".to_owned()), outputs)
+        let links = vec![("out/l".to_owned(), format!("to {number}"))];
+        let made = (outputs, links);
+        TaskRecord::new(&manifest.recorded().unwrap(), format!("effect {number}"), Some("said\n".to_owned()), made)
     }
 
     fn open(path: &Path) -> TaskLog {
@@ -439,19 +414,19 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("tasks");
         let log = open(&path);
-        log.put("a", record(1)).unwrap();
-        log.put("b", record(2)).unwrap();
-        log.put("a", record(3)).unwrap();
+        log.of("s").put("a", record(1)).unwrap();
+        log.of("s").put("b", record(2)).unwrap();
+        log.of("s").put("a", record(3)).unwrap();
         for log in [&log, &open(&path)] {
-            assert_eq!(log.get("a").as_deref(), Some(&record(3)));
-            assert_eq!(log.get("b").unwrap().manifest().unwrap().inputs.len(), 1);
-            assert_eq!(log.get("c"), None);
+            assert_eq!(log.of("s").get("a").as_deref(), Some(&record(3)));
+            assert_eq!(log.of("s").get("b").unwrap().manifest().unwrap().inputs.len(), 1);
+            assert_eq!(log.of("s").get("c"), None);
         }
         let log = open(&path);
-        log.withdraw("a").unwrap();
-        assert_eq!((log.get("a"), open(&path).get("a")), (None, None));
-        open(&path).put("a", record(4)).unwrap();
-        assert_eq!(open(&path).get("a").as_deref(), Some(&record(4)));
+        log.of("s").withdraw("a").unwrap();
+        assert_eq!((log.of("s").get("a"), open(&path).of("s").get("a")), (None, None));
+        open(&path).of("s").put("a", record(4)).unwrap();
+        assert_eq!(open(&path).of("s").get("a").as_deref(), Some(&record(4)));
     }
 
     #[test]
@@ -459,29 +434,76 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("tasks");
         let log = open(&path);
-        log.put("a", record(1)).unwrap();
+        log.of("s").put("a", record(1)).unwrap();
         let first = fs::metadata(&path).unwrap().len() as usize;
-        log.put("b", record(2)).unwrap();
+        log.of("s").put("b", record(2)).unwrap();
         let good = fs::read(&path).unwrap();
         for cut in 0..good.len() {
             fs::write(&path, &good[..cut]).unwrap();
             let (log, warning) = TaskLog::open(&path);
-            assert_eq!(log.get("a").is_some(), cut >= first, "cut to {cut} bytes");
-            assert_eq!(log.get("b"), None, "cut to {cut} bytes");
+            assert_eq!(log.of("s").get("a").is_some(), cut >= first, "cut to {cut} bytes");
+            assert_eq!(log.of("s").get("b"), None, "cut to {cut} bytes");
             assert_eq!(warning.is_none(), cut == HEADER || cut == first, "cut to {cut} bytes");
             // It can be written to again, and then is whole.
-            log.put("c", record(3)).unwrap();
+            log.of("s").put("c", record(3)).unwrap();
             let again = open(&path);
-            assert_eq!((again.get("a"), again.get("c")), (log.get("a"), log.get("c")));
+            assert_eq!((again.of("s").get("a"), again.of("s").get("c")), (log.of("s").get("a"), log.of("s").get("c")));
         }
         for at in 0..good.len() {
             let mut bad = good.clone();
             bad[at] ^= 0x10;
             fs::write(&path, &bad).unwrap();
             let (log, warning) = TaskLog::open(&path);
-            assert!(warning.is_some() && log.get("b").is_none(), "byte {at}");
-            assert!(log.get("a").is_none_or(|found| *found == record(1)), "byte {at}");
+            assert!(warning.is_some() && log.of("s").get("b").is_none(), "byte {at}");
+            assert!(log.of("s").get("a").is_none_or(|found| *found == record(1)), "byte {at}");
         }
+    }
+
+    #[test]
+    fn stacks_in_one_folder_have_records_of_their_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tasks");
+        let log = open(&path);
+        log.of("a").put("t", record(1)).unwrap();
+        assert_eq!(log.of("b").get("t"), None);
+        log.of("b").put("t", record(2)).unwrap();
+        log.of("a").withdraw("t").unwrap();
+        for _ in 0..100 {
+            log.of("a").put("u", record(3)).unwrap();
+        }
+        log.of("a").tidy(|_| false).unwrap();
+        for log in [&log, &open(&path)] {
+            assert_eq!(log.of("a").get("t"), None);
+            assert_eq!(log.of("a").get("u"), None);
+            assert_eq!(log.of("b").get("t").as_deref(), Some(&record(2)));
+        }
+    }
+
+    #[test]
+    fn what_is_removed_meanwhile_is_written_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(".stack/tasks");
+        let remove = || fs::remove_dir_all(path.parent().unwrap()).unwrap();
+        let log = open(&path);
+        log.of("s").put("a", record(1)).unwrap();
+        remove();
+        // While it is open, and before it is.
+        for log in [log, open(&path)] {
+            log.of("s").put("b", record(2)).unwrap();
+            log.of("s").put("c", record(3)).unwrap();
+            remove();
+            log.of("s").withdraw("b").unwrap();
+            log.of("s").put("d", record(4)).unwrap();
+            let again = open(&path);
+            assert_eq!(again.of("s").get("c").as_deref(), Some(&record(3)));
+            assert_eq!(again.of("s").get("d").as_deref(), Some(&record(4)));
+            assert_eq!(again.of("s").get("b"), None);
+        }
+        let log = open(&path);
+        remove();
+        log.of("s").put("e", record(5)).unwrap();
+        assert!(open(&path).of("s").get("d").is_some());
+        assert!(path.with_file_name(".gitignore").exists());
     }
 
     #[test]
@@ -490,17 +512,17 @@ mod tests {
         let path = folder.path().join("tasks");
         let log = open(&path);
         for round in 0..100 {
-            log.put("a", record(round)).unwrap();
+            log.of("s").put("a", record(round)).unwrap();
         }
-        log.put("gone", record(1)).unwrap();
+        log.of("s").put("gone", record(1)).unwrap();
         let before = fs::metadata(&path).unwrap().len();
-        log.tidy(|task| task != "gone").unwrap();
+        log.of("s").tidy(|task| task != "gone").unwrap();
         assert!(fs::metadata(&path).unwrap().len() < before / 10);
-        log.put("b", record(5)).unwrap();
+        log.of("s").put("b", record(5)).unwrap();
         for log in [&log, &open(&path)] {
-            assert_eq!(log.get("a").as_deref(), Some(&record(99)));
-            assert_eq!(log.get("b").as_deref(), Some(&record(5)));
-            assert_eq!(log.get("gone"), None);
+            assert_eq!(log.of("s").get("a").as_deref(), Some(&record(99)));
+            assert_eq!(log.of("s").get("b").as_deref(), Some(&record(5)));
+            assert_eq!(log.of("s").get("gone"), None);
         }
     }
 }

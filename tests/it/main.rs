@@ -71,6 +71,7 @@ mod status;
 mod stopping;
 #[cfg(test)]
 mod task_files;
+mod task_runs;
 mod task_secrets;
 #[cfg(test)]
 mod tasks;

@@ -78,6 +78,78 @@ fn links_to_folders_and_what_is_behind_them_count() {
 }
 
 #[test]
+fn links_that_a_task_made_count() {
+    let project = Project::empty("tasks");
+    project.write(
+        "stack.toml",
+        "[stack]\nname = \"@name@\"\n[task.gen]\nrun = \"\"\"\nrm -rf out; mkdir -p out/v1 out/v2; echo 1 >out/v1/f; echo 1 >out/v2/f
+        ln -s v1 out/current; ln -s nowhere out/dangling; ln -s v1/f out/file\"\"\"\noutputs = [\"out/**\"]\n\
+         [task.one]\nrun = \"ln -sfn nowhere one\"\noutputs = [\"one\"]\n",
+    );
+    let link = |name: &str, target: &str| {
+        let _ = fs::remove_file(project.path().join(name));
+        symlink(target, project.path().join(name)).unwrap();
+    };
+    assert_eq!(done(&project), ["task:gen", "task:one"]);
+    settle(&project);
+    let why = || project.plan()["task:gen"].clone();
+    assert_eq!(why().1, "its 5 outputs are there, made from these inputs");
+    let ways: [(&str, &str, &str); 6] = [
+        ("out/current", "v2", "its output out/current is a link to v2 now, not to v1"),
+        ("out/current", "", "its output out/current is gone"),
+        ("out/dangling", "elsewhere", "its output out/dangling is a link to elsewhere now, not to nowhere"),
+        ("out/dangling", "", "its output out/dangling is gone"),
+        ("out/file", "v2/f", "its output out/file is a link to v2/f now, not to v1/f"),
+        ("out/file", "", "its output out/file is gone"),
+    ];
+    for (name, target, reason) in ways {
+        if target.is_empty() {
+            fs::remove_file(project.path().join(name)).unwrap();
+        } else {
+            link(name, target);
+        }
+        assert_eq!(why(), ("run".into(), reason.into()));
+        assert_eq!(done(&project), ["task:gen"]);
+        assert_eq!(done(&project), NONE);
+    }
+    link("one", "here");
+    assert_eq!(done(&project), ["task:one"], "an output that is a link to nothing");
+}
+
+#[test]
+fn the_program_of_a_task_counts() {
+    let project = Project::empty("tasks");
+    project.write(
+        "stack.toml",
+        "[stack]\nname = \"@name@\"\n[task.gen]\nrun = [\"../gen.sh\"]\ncwd = \"in\"\n[task.other]\nrun = [\"/bin/true\"]\n",
+    );
+    let program = |text: &str| {
+        project.write("gen.sh", text);
+        fs::set_permissions(project.path().join("gen.sh"), Permissions::from_mode(0o755)).unwrap();
+    };
+    project.write("in/x", "");
+    program("#!/bin/sh\n");
+    assert_eq!(done(&project), ["task:gen", "task:other"]);
+    settle(&project);
+    program("#!/bin/sh\n# another\n");
+    assert_eq!(project.plan()["task:gen"], ("run".into(), "~ gen.sh".into()));
+    assert_eq!(done(&project), ["task:gen"]);
+    assert_eq!(done(&project), NONE);
+}
+
+#[test]
+fn a_link_to_itself_is_one_that_leads_nowhere() {
+    let project = Project::empty("tasks");
+    project.write("stack.toml", "[stack]\nname = \"@name@\"\n[task.t]\nrun = \"true\"\ninputs = [\"in/**\"]\n");
+    project.write("in/a", "");
+    symlink("self", project.path().join("in/self")).unwrap();
+    assert_eq!(done(&project), ["task:t"]);
+    assert_eq!(done(&project), NONE);
+    fs::remove_file(project.path().join("in/self")).unwrap();
+    assert_eq!(project.plan()["task:t"].1, "- in/self");
+}
+
+#[test]
 fn patterns_from_the_root_of_everything_are_looked_at_and_exclusions_refused() {
     let project = Project::empty("tasks");
     let outside = tempfile::tempdir().unwrap();

@@ -73,6 +73,25 @@ fn a_file_that_another_task_makes_has_to_be_needed() {
     assert!(!is_told());
     project.write("stack.toml", &stack.replace("outputs", "needs = [\"task.read\"]\noutputs"));
     assert!(!is_told());
+    // A folder and what is in it, either way.
+    project.write("stack.toml", &stack.replace("./gen/a", "gen/"));
+    let validate = || project.stack(&["validate"]).expect_code(0);
+    validate().expect_stderr("task `read` reads `gen`, where task `make` makes `gen/a`, and may run before it");
+    project.write("stack.toml", &stack.replace("./gen/a", "gen/a/b/c"));
+    validate().expect_stderr("task `read` reads `gen/a/b/c`, where task `make` makes `gen/a`, and may run before it");
+    project.write("stack.toml", &stack.replace("./gen/a", "gen/ab"));
+    assert!(!is_told());
+    project.write(
+        "stack.toml",
+        &stack.replace("[task.read]\nrun = \"true\"\ninputs = [\"./gen/a\"]", "[image.i]\ncontext = \"gen\""),
+    );
+    project.write("gen/Dockerfile", "FROM scratch\n");
+    let told = "image `i` is built from `gen`, where task `make` makes `gen/a`, and may run before it: \
+                add `needs = [\"task.make\"]` to `[image.i]`";
+    validate().expect_stderr(told);
+    project.write("gen/.dockerignore", "a\n");
+    let said = validate().stderr;
+    assert!(!said.contains("is built from"), "{said}");
 }
 
 #[test]

@@ -178,7 +178,29 @@ said!(
 
 said!(
     no_time_and_no_names,
-    "[task.a]\nrun = \"true\"\ntimeout = \"0s\"\nenv = { \"\" = \"x\", \"A=B\" = \"y\", C = \"z\" }\n"
+    "[task.a]\nrun = \"true\"\ntimeout = \"0s\"\nenv = { \"\" = \"x\", \"A=B\" = \"y\", C = \"z\" }\n\n[limits]\ndeadline = \"0s\"\n"
+);
+
+said!(
+    things_without_a_name,
+    "[task]\nrun = \"x\"\n[task.ok]\nrun = \"true\"\n\n[image]\ncontext = \".\"\n\n[chart]\npath = \"c\"\n\n[ready]\nx = 1\ntcp = 1\n"
+);
+
+said!(
+    what_the_system_takes_from_nobody,
+    "[vars]\nn = \"a\\u0000b\"\n\n[task.a]\nrun = [\"echo\", \"a\\u0000b\"]\nenv = { N = \"${var.n}\", M = \"m\" }\n\n\
+     [task.b]\nrun = \"echo ${task.a.stdout} \\u0000\"\n"
+);
+
+said!(
+    patterns_that_are_mistakes,
+    "[task.a]\nrun = \"true\"\ninputs = [\"\", \"~/x\", \"./.stack/lock\", \".stackable\", \".\"]\n\
+     outputs = [\".\", \"todo-stack.toml\", \"./stack.toml\", \".stack/x\"]\n"
+);
+
+said!(
+    an_output_in_the_output_of_another_task,
+    "[task.a]\nrun = \"true\"\noutputs = [\"out\", \"out/b\", \"outer/x\"]\n\n[task.b]\nrun = \"true\"\noutputs = [\"out/x/y\"]\n"
 );
 
 said!(

@@ -7,7 +7,7 @@ mod outputs;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use secrecy::ExposeSecret;
@@ -24,7 +24,7 @@ use crate::config::{StackFile, Task};
 use crate::graph::{Graph, ImageFacts, StepId, StepIndex, StepKind};
 use crate::key::context::DigestCache;
 use crate::key::{Key, Manifest, RecordedManifest};
-use crate::store::{Earlier, Manifests, Proven, State, Store, TaskLog};
+use crate::store::{Earlier, Lock, Manifests, Proven, StackTasks, State, Store, TaskLog};
 use crate::tools::docker::Engine;
 use crate::tools::helm::Helm;
 use crate::tools::kube::{Cluster, Node, Snapshot};
@@ -79,6 +79,7 @@ pub struct World {
     graph: Graph,
     facts: ImageFacts,
     store: Store,
+    lock: OnceLock<Weak<Lock>>,
     environment: Environment,
     options: Options,
     redactor: Redactor,
@@ -130,21 +131,24 @@ impl World {
         let outputs = Mutex::new(vec![None; graph.len()]);
         let Earlier { state, is_state_ignored, manifests, tasks, digests, proven, warnings: _ } = earlier;
         let files = Files::of(&stack.root);
+        let stack_file = Arc::clone(&stack);
+        let name = &*stack_file.name.value;
         let redactor = Redactor::new(stack.secrets.iter().map(ExposeSecret::expose_secret));
         Self {
             stack,
             graph,
             facts,
             store,
+            lock: OnceLock::new(),
             environment,
             options,
             redactor,
-            state: Mutex::new(state),
+            state: Mutex::new(state.of(name)),
             learned: AtomicBool::new(is_state_ignored),
             cache_failed: AtomicBool::new(false),
             builds: OnceCell::new(),
             bases: tokio::sync::Mutex::default(),
-            manifests,
+            manifests: manifests.of(name),
             digests,
             tasks,
             proven,
@@ -265,7 +269,8 @@ impl World {
 
     /// The steps of which anything is remembered.
     pub fn remembered(&self) -> Vec<String> {
-        let mut steps: Vec<String> = self.state().steps().map(str::to_owned).chain(self.manifests.steps()).collect();
+        let mut steps: Vec<String> =
+            self.state().own.steps().map(str::to_owned).chain(self.manifests.steps()).collect();
         steps.sort();
         steps.dedup();
         steps
@@ -273,7 +278,7 @@ impl World {
 
     /// Forgets what is remembered of these steps.
     pub fn forget(&self, steps: &[String]) {
-        self.learn(|state| state.forget(steps));
+        self.learn(|state| state.own.forget(steps));
         self.manifests.forget(steps);
     }
 
@@ -288,8 +293,8 @@ impl World {
     }
 
     /// What tasks did on this machine.
-    pub fn tasks(&self) -> &TaskLog {
-        &self.tasks
+    pub fn tasks(&self) -> StackTasks<'_> {
+        self.tasks.of(self.stack_name())
     }
 
     /// What was found to be right before.
@@ -303,9 +308,18 @@ impl World {
     }
 
     /// Takes in what others did before this run got the lock.
-    pub fn refresh(&self) {
+    pub fn refresh(&self, lock: &Arc<Lock>) {
+        // There is one lock in the life of a world.
+        let _ = self.lock.set(Arc::downgrade(lock));
         if self.tasks.refresh() {
             self.early_facts.forget();
+        }
+    }
+
+    /// Holds on to the lock after a command that may have removed its file.
+    pub(in crate::step) fn hold_lock(&self) {
+        if let Some(lock) = self.lock.get().and_then(Weak::upgrade) {
+            lock.hold();
         }
     }
 
@@ -319,7 +333,7 @@ impl World {
             self.store.write_state(&state)?;
         }
         self.manifests.save()?;
-        self.tasks.tidy(|task| self.stack.tasks.contains_key(task))?;
+        self.tasks().tidy(|task| self.stack.tasks.contains_key(task))?;
         self.proven.save(self.stack.tasks.len())?;
         self.digests.save()
     }

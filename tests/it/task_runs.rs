@@ -1,0 +1,93 @@
+//! What runs of tasks remember, and what is told when a command fails.
+
+use std::fs;
+
+use crate::support::{Project, Running, succeed};
+use crate::tasks::{NONE, done, finished, lines};
+
+#[test]
+fn stacks_in_one_folder_know_nothing_of_each_other() {
+    let project = Project::empty("tasks");
+    for (file, stack) in [("a.toml", "one"), ("b.toml", "two")] {
+        let text = format!(
+            "[stack]\nname = \"{stack}\"\n[task.t]\nrun = \"echo {stack} >> log\"\n[task.u]\nrun = \"test -e ok\"\n"
+        );
+        project.write(file, &text);
+    }
+    let ended = |file: &str, command: &str, code| {
+        let run = project.stack(&["-f", file, command, "--keep-going", "--format", "json"]).expect_code(code);
+        finished(&run, "task:t")["outcome"].clone()
+    };
+    assert_eq!(ended("a.toml", "apply", 1), "done");
+    let plan = project.stack(&["-f", "b.toml", "plan"]).expect_code(0);
+    assert!(plan.stdout.contains("it has not run here with success yet"), "{}", plan.stdout);
+    project.stack(&["-f", "b.toml", "apply", "--from-failed"]).expect_code(0);
+    assert_eq!(lines(&project, "log"), 1, "nothing of the other one has failed");
+    project.write("ok", "");
+    assert_eq!(ended("b.toml", "apply", 0), "done");
+    for file in ["a.toml", "b.toml", "a.toml"] {
+        assert_eq!(ended(file, "apply", 0), "skipped");
+    }
+    assert_eq!(lines(&project, "log"), 2);
+}
+
+#[test]
+fn a_command_may_remove_what_is_remembered() {
+    let project = Project::empty("tasks");
+    project.write(
+        "stack.toml",
+        "[stack]\nname = \"@name@\"\n[task.clean]\nrun = \"rm -rf .stack\"\n\
+         [task.between]\nrun = \"true\"\nneeds = [\"task.clean\"]\n\
+         [task.again]\nrun = \"rm -rf .stack\"\nneeds = [\"task.between\"]\n\
+         [task.long]\nrun = \"echo ready; cat gate\"\nneeds = [\"task.again\"]\n",
+    );
+    let gate = project.path().join("gate");
+    succeed(std::process::Command::new("mkfifo").arg(&gate));
+    let first = Running::until(&project, "ready");
+    let second = project.stack(&["apply"]).expect_code(4);
+    assert!(second.stderr.contains(&format!("process {}, since 20", first.id())), "{}", second.stderr);
+    fs::write(&gate, "").unwrap();
+    assert_eq!(first.end().0, Some(0));
+    assert_eq!(done(&project), NONE);
+}
+
+#[test]
+fn what_a_command_said_last_is_told_of_both_its_streams() {
+    let project = Project::empty("tasks");
+    project.write(
+        "stack.toml",
+        "[stack]\nname = \"@name@\"\n[task.test]\nrun = \"echo 'FAILED: test_login'; echo 'DeprecationWarning' >&2; exit 1\"\n",
+    );
+    let run = project.stack(&["apply", "--format", "json"]).expect_code(1);
+    let failed = finished(&run, "task:test");
+    let mut said: Vec<&str> = failed["diagnosis"].as_str().unwrap().lines().collect();
+    // Two pipes are read as they come.
+    said.sort_unstable();
+    assert_eq!(said, ["DeprecationWarning", "FAILED: test_login"]);
+}
+
+#[test]
+fn what_the_system_takes_from_nobody_is_told_by_its_name() {
+    let project = Project::empty("tasks");
+    let stack = |made: &str, uses: &str| {
+        let text = format!("[stack]\nname = \"@name@\"\n[task.big]\nrun = \"{made}\"\n[task.use]\n{uses}\n");
+        project.write("stack.toml", &text);
+        let failed = finished(&project.stack(&["apply", "--format", "json"]).expect_code(1), "task:use");
+        assert_eq!(failed["class"], "input");
+        assert!(failed["diagnosis"].as_str().unwrap().contains("`outputs` of task.big"), "{failed}");
+        failed["reason"].as_str().unwrap().to_owned()
+    };
+    let nul = "printf 'a\\\\0b'";
+    let said = stack(nul, "run = [\"echo\", \"${task.big.stdout}\"]");
+    assert_eq!(said, "`${task.big.stdout}` holds a NUL byte, and an argument of a command can't");
+    if cfg!(target_os = "linux") {
+        let long = "head -c 200000 /dev/zero | tr '\\\\0' x";
+        let limit = "of a command takes 131071 at most";
+        for uses in ["run = \"echo ${task.big.stdout}\"", "run = [\"echo\", \"x${task.big.stdout}\"]"] {
+            let said = stack(long, uses);
+            assert_eq!(said, format!("`${{task.big.stdout}}` is 200000 bytes long, and an argument {limit}"));
+        }
+        let said = stack(long, "run = \"true\"\nenv = { TEXT = \"${task.big.stdout}\" }");
+        assert_eq!(said, format!("`${{task.big.stdout}}` is 200000 bytes long, and the variable `TEXT` {limit}"));
+    }
+}
