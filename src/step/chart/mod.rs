@@ -29,6 +29,7 @@ use crate::model::release::{Release, ReleaseStatus};
 use crate::plan::{Action, Effect, by_record};
 use crate::process::{Cancel, CancelLevel};
 use crate::tools::helm::{Session, releases};
+use crate::tools::kube::drift::{self, Settled, Settlement};
 use crate::tools::kube::ready::{ReadyOptions, Rules, diagnose_now, wait_ready};
 use crate::tools::kube::records::{self, Holder, Record, RecordId};
 use crate::tools::kube::{Cluster, Object, manifest};
@@ -66,6 +67,12 @@ pub(super) struct Content {
     pub(super) release: String,
     /// The last revision that was ready.
     revision: u64,
+    /// Its uid; empty in records of older versions.
+    #[serde(default)]
+    uid: String,
+    /// What the cluster made of its manifest.
+    #[serde(default)]
+    settled: Settled,
     /// Whether it is removed when its chart has left the file.
     #[serde(default = "yes")]
     pub(super) prune: bool,
@@ -189,7 +196,11 @@ pub(super) async fn execute(
     let run = Run { world, spec, cluster, session, id, holder, deadline, speaker, cancel };
     if work.only_wait {
         let release = run.deployed().await?;
-        return run.finish(&work, &manifest, &release).await;
+        if work.release.as_ref().is_some_and(|seen| seen.uid == release.uid) {
+            let settled = work.record.as_ref().and_then(Content::of).map(|content| content.settled);
+            return run.finish(&work, &manifest, &release, settled.unwrap_or_default()).await;
+        }
+        // Somebody has changed it since it was looked at.
     }
     let manifest = run.prepare(&work, manifest).await?;
     match run.install(&work, &manifest).await {
@@ -255,7 +266,18 @@ impl Run<'_> {
         }
         let release = self.deployed().await?;
         install::sweep(cluster, &release, speaker).await?;
-        self.finish(work, manifest, &release).await
+        let settled = self.settle(work, &release).await?;
+        self.finish(work, manifest, &release, settled).await
+    }
+
+    /// Sees to what Helm does not repair, and to what the cluster has made of the release.
+    async fn settle(&self, work: &Work, release: &Release) -> Result<Settled, StepError> {
+        let before = work.record.as_ref().and_then(Content::of).map(|content| content.settled).unwrap_or_default();
+        let settlement = drift::settle(self.cluster, &objects(release)?, &before, &self.spec.namespace).await;
+        let Settlement { settled, warnings } = settlement.map_err(of_kube)?;
+        let redactor = differences::redactor(self.world, self.spec, Some(release));
+        warnings.iter().for_each(|warning| self.speaker.warn(&redactor.text(warning)));
+        Ok(settled)
     }
 
     /// The release, which has to be deployed now.
@@ -284,7 +306,13 @@ impl Run<'_> {
     }
 
     /// Waits until it is ready, and records that.
-    async fn finish(&self, work: &Work, manifest: &Manifest, release: &Release) -> Result<Finished, StepError> {
+    async fn finish(
+        &self,
+        work: &Work,
+        manifest: &Manifest,
+        release: &Release,
+        settled: Settled,
+    ) -> Result<Finished, StepError> {
         let Self { world, spec, cluster, speaker, cancel, .. } = self;
         if cancel.level() > CancelLevel::None {
             return Err(stopped());
@@ -300,6 +328,8 @@ impl Run<'_> {
             manifest: recorded,
             release: release.name.clone(),
             revision: release.revision,
+            uid: release.uid.clone(),
+            settled,
             prune: spec.prune,
         };
         content.write(cluster, &self.id, Some(builds::of_images_in(world, manifest))).await?;

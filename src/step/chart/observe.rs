@@ -74,8 +74,17 @@ async fn condition(
         let how = if release.description.starts_with("Rollback") { "rolled back" } else { "changed" };
         return wrong(format!("release was {how} by hand: revision {} became {}", content.revision, release.revision));
     }
+    if content.uid.is_empty() {
+        return wrong("its record was made by an older version of stack".to_owned());
+    }
+    if content.uid != release.uid {
+        return wrong(format!(
+            "release was removed, and installed by hand up to the same revision {}",
+            release.revision
+        ));
+    }
     let objects = objects(release)?;
-    let seen = kube::observe_in(snapshot, &objects, &rules(world, spec), &spec.namespace).await;
+    let seen = kube::observe_in(snapshot, &objects, &content.settled, &rules(world, spec), &spec.namespace).await;
     let seen = seen.map_err(of_kube)?;
     let edited = seen.drift.iter().map(ToString::to_string).collect::<Vec<_>>();
     let unready = seen.unready().filter(|_| spec.wait);
