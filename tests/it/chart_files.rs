@@ -86,7 +86,7 @@ fn a_chart_has_the_files_that_helm_sees() {
         let mut judged = 0;
         for ignore in IGNORE_FILES {
             let folder = chart(ignore);
-            let ours = files::chart(&folder.path().join("c")).unwrap();
+            let ours = files::chart(&folder.path().join("c"), &mut files::Looked::default()).unwrap();
             let ours: BTreeSet<String> = ours.into_iter().map(|file| file.path).collect();
             if let Some(helms) = helms(&helm, folder.path()) {
                 assert_eq!(ours, helms, "{ignore:?}");

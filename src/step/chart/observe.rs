@@ -83,6 +83,9 @@ async fn condition(
             release.revision
         ));
     }
+    if content.unsure {
+        return wrong("its files changed while Helm read them".to_owned());
+    }
     let objects = objects(release)?;
     let seen = kube::observe_in(snapshot, &objects, &content.settled, &rules(world, spec), &spec.namespace).await;
     let seen = seen.map_err(of_kube)?;
