@@ -1,6 +1,7 @@
 //! Digests of the few files that are no build context: a chart's, and values files.
 
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::helmignore::HelmIgnore;
@@ -13,6 +14,33 @@ pub struct FileDigest {
     pub path: String,
     /// Of its content.
     pub digest: String,
+    /// Its content.
+    pub bytes: Vec<u8>,
+}
+
+/// What was looked at, files and folders, and what the system said of it right before. A change there and back is seen as
+/// well: it leaves another time behind, or another file.
+#[derive(Debug, Clone, Default)]
+pub struct Looked(Vec<(PathBuf, Option<Stamp>)>);
+
+/// Device, inode, size, and when it changed last, in seconds and nanoseconds.
+type Stamp = (u64, u64, u64, i64, i64);
+
+fn stamp(path: &Path) -> Option<Stamp> {
+    let data = std::fs::metadata(path).ok()?;
+    Some((data.dev(), data.ino(), data.size(), data.ctime(), data.ctime_nsec()))
+}
+
+impl Looked {
+    /// Notes a file or a folder that is about to be read.
+    pub fn at(&mut self, path: &Path) {
+        self.0.push((path.to_owned(), stamp(path)));
+    }
+
+    /// What is not any more as it was when it was looked at.
+    pub fn changed(&self) -> Option<&Path> {
+        self.0.iter().find(|(path, before)| stamp(path) != *before).map(|(path, _)| path.as_path())
+    }
 }
 
 /// A file that can't be read.
@@ -39,11 +67,13 @@ pub fn digest_bytes(bytes: &[u8]) -> String {
 ///
 /// # Errors
 /// When it can't be read.
-pub fn digest(path: &Path) -> Result<String, FilesError> {
-    match std::fs::read(path) {
-        Ok(bytes) => Ok(digest_bytes(&bytes)),
-        Err(source) => Err(FilesError { path: path.to_owned(), source }),
-    }
+pub fn digest(path: &Path, looked: &mut Looked) -> Result<String, FilesError> {
+    read(path, looked).map(|bytes| digest_bytes(&bytes))
+}
+
+fn read(path: &Path, looked: &mut Looked) -> Result<Vec<u8>, FilesError> {
+    looked.at(path);
+    std::fs::read(path).map_err(|source| FilesError { path: path.to_owned(), source })
 }
 
 /// All files of a chart's folder that Helm looks at, sorted by path. Links are followed, as Helm does; the bits of a mode
@@ -51,7 +81,7 @@ pub fn digest(path: &Path) -> Result<String, FilesError> {
 ///
 /// # Errors
 /// When something in it can't be read.
-pub fn chart(folder: &Path) -> Result<Vec<FileDigest>, FilesError> {
+pub fn chart(folder: &Path, looked: &mut Looked) -> Result<Vec<FileDigest>, FilesError> {
     let mut files = Vec::new();
     let ignore = match std::fs::read(folder.join(".helmignore")) {
         Ok(bytes) => HelmIgnore::parse(&String::from_utf8_lossy(&bytes)),
@@ -64,6 +94,7 @@ pub fn chart(folder: &Path) -> Result<Vec<FileDigest>, FilesError> {
             let path = path.to_owned();
             move |source| FilesError { path, source }
         };
+        looked.at(&folder);
         for entry in std::fs::read_dir(&folder).map_err(at(&folder))? {
             let entry = entry.map_err(at(&folder))?;
             let path = entry.path();
@@ -81,10 +112,36 @@ pub fn chart(folder: &Path) -> Result<Vec<FileDigest>, FilesError> {
             if about.is_dir() {
                 todo.push((path, relative));
             } else {
-                files.push(FileDigest { path: relative, digest: digest(&path)? });
+                let bytes = read(&path, looked)?;
+                files.push(FileDigest { path: relative, digest: digest_bytes(&bytes), bytes });
             }
         }
     }
     files.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_there_and_back_is_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, other) = (folder.path().join("v.yaml"), folder.path().join("other"));
+        std::fs::write(&file, "a").unwrap();
+        let (mut as_file, mut as_chart) = (Looked::default(), Looked::default());
+        let before = digest(&file, &mut as_file).unwrap();
+        chart(folder.path(), &mut as_chart).unwrap();
+        assert_eq!((as_file.changed(), as_chart.changed()), (None, None));
+        std::fs::write(&other, "b").unwrap();
+        std::fs::rename(&file, folder.path().join("aside")).unwrap();
+        std::fs::rename(&other, &file).unwrap();
+        std::fs::write(&other, "a").unwrap();
+        std::fs::rename(&other, &file).unwrap();
+        std::fs::remove_file(folder.path().join("aside")).unwrap();
+        assert_eq!(digest(&file, &mut Looked::default()).unwrap(), before);
+        assert_eq!(as_file.changed(), Some(file.as_path()));
+        assert!(as_chart.changed().is_some());
+    }
 }

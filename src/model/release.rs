@@ -111,6 +111,9 @@ pub struct Release {
     pub namespace: String,
     /// The revision, counted from 1.
     pub revision: u64,
+    /// Of what holds this revision in the cluster. No other revision ever has it, not even one of the same number after
+    /// the release was removed and installed again.
+    pub uid: String,
     /// Its state.
     pub status: ReleaseStatus,
     /// When its first revision was installed.

@@ -8,6 +8,13 @@ use crate::support::{Bed, Project, succeed};
 /// Deletes a namespace that a test made by hand.
 struct Namespace<'a>(&'a Bed, String);
 
+impl Namespace<'_> {
+    /// Leaves it to whoever has made it.
+    fn keep(self) {
+        std::mem::forget(self);
+    }
+}
+
 impl Drop for Namespace<'_> {
     fn drop(&mut self) {
         self.0.kubectl(&["delete", "namespace", &self.1, "--wait=false", "--ignore-not-found"]);
@@ -44,6 +51,25 @@ fn a_release_made_by_hand_is_refused_without_adopt_and_taken_over_with_it() {
         project.apply();
         assert_eq!(release(&bed, &project, "web"), Some((2, "deployed".into())), "Helm {major}");
         assert!(!bed.has(&["-n", &project.name, "configmap/web-old"]), "what is not in the chart any more goes");
+        assert_eq!(project.plan()["chart:web"].0, "skip");
+
+        // Another release of the same name and number is not the one that was made.
+        succeed(Command::new(helm(major)).args([
+            "uninstall",
+            "web",
+            "--kube-context",
+            &bed.profile,
+            "-n",
+            &project.name,
+        ]));
+        for _ in 0..2 {
+            by_hand(&bed, &project, major, &["upgrade", "--install", "web", "web", "--set", "replicas=0"]).keep();
+        }
+        assert_eq!(release(&bed, &project, "web"), Some((2, "deployed".into())));
+        let (action, why) = &project.plan()["chart:web"];
+        assert_eq!(action, "run", "Helm {major}");
+        assert!(why.contains("installed by hand"), "{why}");
+        project.apply();
         assert_eq!(project.plan()["chart:web"].0, "skip");
     }
 }

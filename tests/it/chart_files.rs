@@ -86,7 +86,7 @@ fn a_chart_has_the_files_that_helm_sees() {
         let mut judged = 0;
         for ignore in IGNORE_FILES {
             let folder = chart(ignore);
-            let ours = files::chart(&folder.path().join("c")).unwrap();
+            let ours = files::chart(&folder.path().join("c"), &mut files::Looked::default()).unwrap();
             let ours: BTreeSet<String> = ours.into_iter().map(|file| file.path).collect();
             if let Some(helms) = helms(&helm, folder.path()) {
                 assert_eq!(ours, helms, "{ignore:?}");
@@ -106,4 +106,44 @@ fn our_own_charts_are_clean_under_both_majors() {
             succeed(Command::new(&helm).args(["lint", "--strict"]).arg(chart));
         }
     }
+}
+
+/// A values file that Helm reads with other words than it was looked at with, and that is as before when Helm is done.
+#[test]
+fn a_file_that_helm_saw_otherwise_is_no_proof() {
+    use std::os::unix::fs::PermissionsExt;
+    let bed = crate::support::Bed::get();
+    let mut project = crate::support::Project::on_the_bed("there-and-back");
+    project.write("own/Chart.yaml", "apiVersion: v2\nname: own\nversion: 0.1.0\n");
+    let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: all}\ndata: {word: {{ .Values.word }}, nothing: '{{ lookup \"v1\" \"Secret\" \"a\" \"b\" | len }}'}\n";
+    project.write("own/templates/map.yaml", map);
+    project.write("v.yaml", "word: before\n");
+    project
+        .write("stack.toml", &crate::chart_support::file(&bed, "[chart.own]\npath = \"own\"\nvalues = [\"v.yaml\"]\n"));
+    let real = crate::chart_support::helm(3);
+    let helm = format!(
+        "#!/bin/sh\ncase $1 in upgrade) ;; *) exec {real} \"$@\";; esac\n\
+         mv v.yaml kept; echo 'word: meanwhile' > v.yaml; {real} \"$@\"; code=$?; mv kept v.yaml; exit $code\n",
+        real = real.display()
+    );
+    project.write(".swapping/helm", &helm);
+    let script = project.path().join(".swapping/helm");
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = std::env::var("PATH").unwrap();
+    project.set_env("PATH", format!("{}:{path}", script.parent().unwrap().display()));
+    let run = project.stack(&["apply"]).expect_code(0);
+    assert!(run.stdout.contains("v.yaml changed while Helm was at it"), "{}", run.stdout);
+    let live = || bed.kubectl(&["-n", &project.name, "get", "configmap", "all", "-o", "jsonpath={.data.word}"]);
+    assert_eq!(live(), "meanwhile");
+    let (action, why) = project.plan()["chart:own"].clone();
+    assert_eq!(action, "run");
+    assert!(why.contains("changed while Helm read them"), "{why}");
+    // What `lookup` finds is nobody's to know.
+    let why = project.stack(&["why", "chart:own"]).expect_code(0);
+    assert!(why.stdout.contains("own/templates/map.yaml uses `lookup`"), "{}", why.stdout);
+    crate::chart_support::use_helm(&mut project, 3);
+    project.apply();
+    let live = bed.kubectl(&["-n", &project.name, "get", "configmap", "all", "-o", "jsonpath={.data.word}"]);
+    assert_eq!(live, "before");
+    assert_eq!(project.plan()["chart:own"].0, "skip");
 }

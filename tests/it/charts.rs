@@ -352,6 +352,9 @@ fn why_helm_cannot_delete_a_release_is_said() {
         project.write("web/templates/widget.yaml", "apiVersion: @name@.dev/v1\nkind: Widget\nmetadata: {name: lost}\n");
         project.apply();
         bed.kubectl(&["delete", "crd", &definition]);
+        let plan = project.stack(&["plan"]);
+        let said = plan.stdout + &plan.stderr;
+        assert!(said.contains("`kubectl apply -f web/crds`"), "Helm {major}: {said}");
         // Helm may remember for hours which kinds there are.
         project.set_env("KUBECACHEDIR", project.path().join(".cache").display().to_string());
         let refused = project.stack(&["destroy", "--yes"]);

@@ -10,6 +10,7 @@ use super::super::sources::{folder_of, whole_tree};
 use super::super::{StepError, World, values};
 use crate::config::{Chart as Spec, ChartSource as Source, ValuesSource};
 use crate::error::Class;
+use crate::key::files::Looked;
 use crate::key::{Group, Manifest, files};
 use crate::tools::helm;
 
@@ -23,12 +24,18 @@ impl std::fmt::Debug for HelmValues {
     }
 }
 
-/// Lists the inputs, and merges the values of `set` and its kin; no values while some are not known.
-pub(super) async fn collect(
-    world: &World,
-    name: &str,
-    spec: &Spec,
-) -> Result<(Manifest, Option<HelmValues>), StepError> {
+/// What a chart is installed from, as it was read.
+pub(super) struct Inputs {
+    pub(super) manifest: Manifest,
+    /// The values of `set` and its kin, merged; absent while some are not known.
+    pub(super) values: Option<HelmValues>,
+    /// The files that Helm reads once more by itself.
+    pub(super) looked: Looked,
+}
+
+/// Lists the inputs, and merges the values.
+pub(super) async fn collect(world: &World, name: &str, spec: &Spec) -> Result<Inputs, StepError> {
+    let mut looked = Looked::default();
     let mut manifest = Manifest::new("chart");
     match world.cluster_uid() {
         Known::Yes(uid) => manifest.text(Group::Target, "cluster", uid),
@@ -37,14 +44,14 @@ pub(super) async fn collect(
     manifest.text(Group::Target, "namespace", &spec.namespace);
     manifest.text(Group::Target, "release", &spec.release);
     manifest.text(Group::Setting, "helm", world.helm().await?.major().to_string());
-    source(&mut manifest, spec)?;
-    values_files(&mut manifest, spec)?;
-    post_render(world, &mut manifest, spec)?;
+    source(&mut manifest, spec, &mut looked)?;
+    values_files(&mut manifest, spec, &mut looked)?;
+    post_render(world, &mut manifest, spec, &mut looked)?;
     for (label, value) in &spec.namespace_labels {
         values::add(world, &mut manifest, Group::Setting, &format!("namespace label {label}"), value);
     }
     let values = merged(world, name, spec, &mut manifest)?;
-    Ok((manifest, values))
+    Ok(Inputs { manifest, values, looked })
 }
 
 /// See [`crate::step::Sources`].
@@ -64,7 +71,7 @@ pub(in crate::step) async fn sources(
         }
     }
     spec.set_file.values().for_each(|path| folder_of(&path.absolute, folders));
-    Ok(collect(world, name, spec).await?.0)
+    Ok(collect(world, name, spec).await?.manifest)
 }
 
 fn unreadable(error: files::FilesError) -> StepError {
@@ -72,20 +79,32 @@ fn unreadable(error: files::FilesError) -> StepError {
 }
 
 /// The chart's own files, or what names a published one.
-fn source(manifest: &mut Manifest, spec: &Spec) -> Result<(), StepError> {
+fn source(manifest: &mut Manifest, spec: &Spec, looked: &mut Looked) -> Result<(), StepError> {
     match &spec.source {
         Source::Path(path) => {
             // What is packed from a folder beside is known by that folder: the archive differs with every packing.
             let beside = helm::local_dependencies(&path.absolute);
-            for file in files::chart(&path.absolute).map_err(unreadable)? {
+            let mut asking = Vec::new();
+            for file in files::chart(&path.absolute, looked).map_err(unreadable)? {
+                if helm::asks_the_cluster(&file.path, &file.bytes) {
+                    asking.push(format!("{}/{}", path.text, file.path));
+                }
                 if !beside.iter().any(|dependency| dependency.is_archive(&file.path)) {
                     manifest.digest(Group::File, format!("{}/{}", path.text, file.path), file.digest);
                 }
             }
             for dependency in beside {
-                for file in files::chart(&dependency.folder).map_err(unreadable)? {
+                for file in files::chart(&dependency.folder, looked).map_err(unreadable)? {
+                    if helm::asks_the_cluster(&file.path, &file.bytes) {
+                        asking.push(format!("{}/{}", dependency.name, file.path));
+                    }
                     manifest.digest(Group::File, format!("{}/{}", dependency.name, file.path), file.digest);
                 }
+            }
+            if let Some(first) = asking.first() {
+                let more = if asking.len() > 1 { " and others" } else { "" };
+                manifest
+                    .cannot_know(format!("{first}{more} uses `lookup`: what that finds in the cluster can't be known"));
             }
         }
         Source::Published { chart, version, repo } => {
@@ -102,13 +121,13 @@ fn source(manifest: &mut Manifest, spec: &Spec) -> Result<(), StepError> {
 }
 
 /// The values files, and their order: later ones win.
-fn values_files(manifest: &mut Manifest, spec: &Spec) -> Result<(), StepError> {
+fn values_files(manifest: &mut Manifest, spec: &Spec, looked: &mut Looked) -> Result<(), StepError> {
     let mut order = Vec::new();
     for source in &spec.values {
         match source {
             ValuesSource::File(path) => {
                 order.push(path.text.as_str());
-                manifest.digest(Group::File, &path.text, files::digest(&path.absolute).map_err(unreadable)?);
+                manifest.digest(Group::File, &path.text, files::digest(&path.absolute, looked).map_err(unreadable)?);
             }
             ValuesSource::Url(url) => {
                 order.push(url.as_str());
@@ -124,7 +143,7 @@ fn values_files(manifest: &mut Manifest, spec: &Spec) -> Result<(), StepError> {
 
 /// The post-renderer's words, and those that are files of the project with what is in them. What else it reads is known
 /// to nobody.
-fn post_render(world: &World, manifest: &mut Manifest, spec: &Spec) -> Result<(), StepError> {
+fn post_render(world: &World, manifest: &mut Manifest, spec: &Spec, looked: &mut Looked) -> Result<(), StepError> {
     for (place, argument) in spec.post_render.iter().enumerate() {
         let resolved =
             values::add_template(world, manifest, Group::Setting, &format!("post-render[{place}]"), argument);
@@ -133,7 +152,7 @@ fn post_render(world: &World, manifest: &mut Manifest, spec: &Spec) -> Result<()
         // Without a slash, the program is looked for in `$PATH`.
         let file = if place == 0 { own_program(world, &word) } else { own_file(world, &word) };
         if let Some(file) = file {
-            manifest.digest(Group::File, word, files::digest(&file).map_err(unreadable)?);
+            manifest.digest(Group::File, word, files::digest(&file, looked).map_err(unreadable)?);
         }
     }
     if !spec.post_render.is_empty() {

@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use self::inputs::HelmValues;
+use self::inputs::{HelmValues, Inputs};
 use self::observe::Seen;
 use self::rollback::Failed;
 use super::output::{Known, Output};
@@ -24,11 +24,13 @@ use super::{Finished, Inspection, Speaker, StepError, World, builds, of_helm, of
 use crate::config::{Chart as Spec, OnFailure};
 use crate::error::Class;
 use crate::graph::{StepId, StepKind};
+use crate::key::files::Looked;
 use crate::key::{Manifest, RecordedManifest, changes};
 use crate::model::release::{Release, ReleaseStatus};
 use crate::plan::{Action, Effect, by_record};
 use crate::process::{Cancel, CancelLevel};
 use crate::tools::helm::{Session, releases};
+use crate::tools::kube::drift::{self, Settled, Settlement};
 use crate::tools::kube::ready::{ReadyOptions, Rules, diagnose_now, wait_ready};
 use crate::tools::kube::records::{self, Holder, Record, RecordId};
 use crate::tools::kube::{Cluster, Object, manifest};
@@ -51,6 +53,8 @@ pub(super) struct Work {
     name: String,
     /// The values of `set` and its kin, merged; absent while some are unknown.
     values: Option<HelmValues>,
+    /// The files that its manifest was made from.
+    looked: Looked,
     /// Helm has nothing to do: only what it made is not ready yet.
     only_wait: bool,
     record: Option<Record>,
@@ -66,6 +70,15 @@ pub(super) struct Content {
     pub(super) release: String,
     /// The last revision that was ready.
     revision: u64,
+    /// Its uid; empty in records of older versions.
+    #[serde(default)]
+    uid: String,
+    /// What the cluster made of its manifest.
+    #[serde(default)]
+    settled: Settled,
+    /// Its files changed while Helm read them, so that it was made from nobody knows what.
+    #[serde(default)]
+    unsure: bool,
     /// Whether it is removed when its chart has left the file.
     #[serde(default = "yes")]
     pub(super) prune: bool,
@@ -106,7 +119,7 @@ pub(super) fn record_id(world: &World, name: &str, namespace: &str) -> RecordId 
 
 pub(super) async fn inspect(world: &World, name: &str) -> Result<Inspection, StepError> {
     let spec = spec(world, name)?;
-    let (manifest, values) = inputs::collect(world, name, spec).await?;
+    let Inputs { manifest, values, looked } = inputs::collect(world, name, spec).await?;
     let (seen, record) = match world.cluster_uid() {
         Known::After(because) => (Seen::nothing(Effect::Unknown { because }), None),
         Known::Yes(_) => match world.early().chart(name).await {
@@ -128,7 +141,7 @@ pub(super) async fn inspect(world: &World, name: &str) -> Result<Inspection, Ste
         Some(release) => Known::Yes(Output::Release { revision: release.revision }),
         None => Known::After(StepId::new(StepKind::Chart, name)),
     };
-    let work = Work { name: name.to_owned(), values, only_wait, record, release: seen.release };
+    let work = Work { name: name.to_owned(), values, looked, only_wait, record, release: seen.release };
     Ok(Inspection { decision, manifest, output, work: super::Work::Chart(Box::new(work)) })
 }
 
@@ -175,7 +188,7 @@ async fn wait(
 
 pub(super) async fn execute(
     world: &World,
-    work: Work,
+    mut work: Work,
     manifest: Manifest,
     speaker: &Speaker,
     cancel: &Cancel,
@@ -189,14 +202,25 @@ pub(super) async fn execute(
     let run = Run { world, spec, cluster, session, id, holder, deadline, speaker, cancel };
     if work.only_wait {
         let release = run.deployed().await?;
-        return run.finish(&work, &manifest, &release).await;
+        if work.release.as_ref().is_some_and(|seen| seen.uid == release.uid) {
+            let settled = work.record.as_ref().and_then(Content::of).map(|content| content.settled);
+            let made = Made { settled: settled.unwrap_or_default(), unsure: false };
+            return run.finish(&work, &manifest, &release, made).await;
+        }
+        // Somebody has changed it since it was looked at.
     }
-    let manifest = run.prepare(&work, manifest).await?;
+    let manifest = run.prepare(&mut work, manifest).await?;
     match run.install(&work, &manifest).await {
         Ok(finished) => Ok(finished),
         Err(error) if cancel.level() > CancelLevel::None || spec.on_failure == OnFailure::Keep => Err(error),
         Err(error) => Err(run.failed(&work).go_back(error).await),
     }
+}
+
+/// What is known of a release beside what it says itself.
+struct Made {
+    settled: Settled,
+    unsure: bool,
 }
 
 /// A chart step at work.
@@ -215,10 +239,12 @@ struct Run<'a> {
 
 impl Run<'_> {
     /// Sees to all that Helm needs, and marks the record as in doubt. The inputs change when dependencies were fetched.
-    async fn prepare(&self, work: &Work, manifest: Manifest) -> Result<Manifest, StepError> {
+    async fn prepare(&self, work: &mut Work, mut manifest: Manifest) -> Result<Manifest, StepError> {
         let Self { world, spec, cluster, .. } = self;
-        let fetched = install::dependencies(&self.session, spec, self.speaker).await?;
-        let manifest = if fetched { inputs::collect(world, &work.name, spec).await?.0 } else { manifest };
+        if install::dependencies(&self.session, spec, self.speaker).await? {
+            let inputs = inputs::collect(world, &work.name, spec).await?;
+            (manifest, work.values, work.looked) = (inputs.manifest, inputs.values, inputs.looked);
+        }
         if spec.create_namespace {
             let labels = values::texts(world, &spec.namespace_labels)?;
             let made = cluster.ensure_namespace(&spec.namespace, world.stack_name(), &labels, PATIENCE).await;
@@ -253,9 +279,34 @@ impl Run<'_> {
         if let Err(error) = install::upgrade(session, &wanted, speaker).await {
             return Err(self.explain_hooks(error).await);
         }
+        let unsure = self.has_changed(work, manifest).await;
         let release = self.deployed().await?;
         install::sweep(cluster, &release, speaker).await?;
-        self.finish(work, manifest, &release).await
+        let settled = self.settle(work, &release).await?;
+        self.finish(work, manifest, &release, Made { settled, unsure }).await
+    }
+
+    /// Whether what Helm has read may be something else than what was looked at before.
+    async fn has_changed(&self, work: &Work, manifest: &Manifest) -> bool {
+        let changed = work.looked.changed().map(|path| path.display().to_string());
+        // Of a change within a tick of the clock the system says nothing, but it shows.
+        let again = match inputs::collect(self.world, &work.name, self.spec).await {
+            Ok(again) if again.manifest.key() == manifest.key() => None,
+            Ok(_) | Err(_) => Some("what it is made from".to_owned()),
+        };
+        let Some(what) = changed.or(again) else { return false };
+        self.speaker.warn(&format!("{what} changed while Helm was at it, so it will run again the next time"));
+        true
+    }
+
+    /// Sees to what Helm does not repair, and to what the cluster has made of the release.
+    async fn settle(&self, work: &Work, release: &Release) -> Result<Settled, StepError> {
+        let before = work.record.as_ref().and_then(Content::of).map(|content| content.settled).unwrap_or_default();
+        let settlement = drift::settle(self.cluster, &objects(release)?, &before, &self.spec.namespace).await;
+        let Settlement { settled, warnings } = settlement.map_err(of_kube)?;
+        let redactor = differences::redactor(self.world, self.spec, Some(release));
+        warnings.iter().for_each(|warning| self.speaker.warn(&redactor.text(warning)));
+        Ok(settled)
     }
 
     /// The release, which has to be deployed now.
@@ -284,7 +335,13 @@ impl Run<'_> {
     }
 
     /// Waits until it is ready, and records that.
-    async fn finish(&self, work: &Work, manifest: &Manifest, release: &Release) -> Result<Finished, StepError> {
+    async fn finish(
+        &self,
+        work: &Work,
+        manifest: &Manifest,
+        release: &Release,
+        made: Made,
+    ) -> Result<Finished, StepError> {
         let Self { world, spec, cluster, speaker, cancel, .. } = self;
         if cancel.level() > CancelLevel::None {
             return Err(stopped());
@@ -300,6 +357,9 @@ impl Run<'_> {
             manifest: recorded,
             release: release.name.clone(),
             revision: release.revision,
+            uid: release.uid.clone(),
+            settled: made.settled,
+            unsure: made.unsure,
             prune: spec.prune,
         };
         content.write(cluster, &self.id, Some(builds::of_images_in(world, manifest))).await?;

@@ -1,14 +1,14 @@
 //! What there is of a chart's release: whose it is, what state it is in, what was edited, and whether it is ready.
 
 use super::{Content, objects, record_id, rules};
-use crate::config::Chart as Spec;
+use crate::config::{Chart as Spec, ChartSource as Source};
 use crate::error::Class;
 use crate::model::release::{Release, ReleaseStatus};
 use crate::plan::Effect;
 use crate::step::{StepError, World, of_helm, of_kube};
 use crate::tools::helm::releases;
 use crate::tools::kube::records::{self, Holder, Record};
-use crate::tools::kube::{self, Snapshot};
+use crate::tools::kube::{self, KubeError, Snapshot, yaml};
 
 /// What was found of the release.
 #[derive(Debug)]
@@ -74,9 +74,21 @@ async fn condition(
         let how = if release.description.starts_with("Rollback") { "rolled back" } else { "changed" };
         return wrong(format!("release was {how} by hand: revision {} became {}", content.revision, release.revision));
     }
+    if content.uid.is_empty() {
+        return wrong("its record was made by an older version of stack".to_owned());
+    }
+    if content.uid != release.uid {
+        return wrong(format!(
+            "release was removed, and installed by hand up to the same revision {}",
+            release.revision
+        ));
+    }
+    if content.unsure {
+        return wrong("its files changed while Helm read them".to_owned());
+    }
     let objects = objects(release)?;
-    let seen = kube::observe_in(snapshot, &objects, &rules(world, spec), &spec.namespace).await;
-    let seen = seen.map_err(of_kube)?;
+    let seen = kube::observe_in(snapshot, &objects, &content.settled, &rules(world, spec), &spec.namespace).await;
+    let seen = seen.map_err(|error| lost_definition(spec, &error).unwrap_or_else(|| of_kube(error)))?;
     let edited = seen.drift.iter().map(ToString::to_string).collect::<Vec<_>>();
     let unready = seen.unready().filter(|_| spec.wait);
     let unready = unready.map(|one| format!("{} is not ready: {}", one.object, one.detail));
@@ -99,6 +111,23 @@ pub(super) fn too_few(spec: &Spec, release: &str, found: usize) -> Option<String
 /// Whether the release says itself that this stack installed it, which it does even when the record is lost.
 pub(super) fn is_ours(world: &World, release: &Release) -> bool {
     release.stack.as_deref() == Some(world.stack_name())
+}
+
+/// A definition that the chart has brought itself, and that has gone since: an upgrade does not bring it again.
+fn lost_definition(spec: &Spec, error: &KubeError) -> Option<StepError> {
+    let (KubeError::UnknownKind { kind, .. }, Source::Path(path)) = (error, &spec.source) else { return None };
+    let definitions = std::fs::read_dir(path.absolute.join("crds")).ok()?.flatten();
+    let texts = definitions.filter_map(|file| std::fs::read_to_string(file.path()).ok());
+    let objects = texts.filter_map(|text| yaml::parse_all(&text).ok()).flatten();
+    let mut kinds = objects.filter_map(|object| Some(object.value.pointer("/spec/names/kind")?.as_str()?.to_owned()));
+    if !kinds.any(|named| named == *kind) {
+        return None;
+    }
+    let folder = format!("{}/crds", path.text.trim_end_matches('/'));
+    let say = format!(
+        "the chart has its definition in crds/, which Helm installs with the first install only; try `kubectl apply -f {folder}`"
+    );
+    Some(StepError::of(error, error.class(), Some(say)))
 }
 
 fn foreign(release: &Release) -> StepError {

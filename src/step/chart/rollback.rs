@@ -45,7 +45,8 @@ impl Failed<'_> {
             Ok(history) => history,
             Err(unknown) => return also(error, &of_helm(unknown)),
         };
-        let ready = self.ready.as_ref().filter(|ready| ready.release == *release).map(|ready| ready.revision);
+        let ready = self.ready.as_ref().filter(|ready| ready.release == *release);
+        let ready = ready.map(|ready| (ready.revision, ready.uid.as_str()));
         let back = target(&history, ready, self.world.stack_name());
         // Whoever reads along has to know why before anything is taken back.
         let told = |what: &str| {
@@ -85,7 +86,7 @@ impl Failed<'_> {
         }
         if let Some(ready) = self.ready {
             // Made from what the older record says: with those inputs, there is nothing to do.
-            Content { revision: now.revision, ..ready }.write(cluster, self.record, None).await?;
+            Content { revision: now.revision, uid: now.uid, ..ready }.write(cluster, self.record, None).await?;
         }
         Ok(format!("went back to revision {target}, which is ready as revision {}", now.revision))
     }
@@ -109,14 +110,16 @@ fn also(error: StepError, second: &StepError) -> StepError {
 }
 
 /// Decides by the history, oldest first, and by the revision that was recorded as ready.
-fn target(history: &[Revision], ready: Option<u64>, stack: &str) -> Back {
+fn target(history: &[Revision], ready: Option<(u64, &str)>, stack: &str) -> Back {
     let Some(now) = history.last() else { return Back::Stay };
     let was_good = |revision: &&Revision| {
         revision.revision < now.revision
             && matches!(revision.status, ReleaseStatus::Deployed | ReleaseStatus::Superseded)
     };
-    if let Some(ready) = ready {
-        let found = history.iter().filter(was_good).any(|revision| revision.revision == ready);
+    if let Some((ready, uid)) = ready {
+        // Older versions recorded no uid.
+        let is_it = |revision: &Revision| revision.revision == ready && (uid.is_empty() || revision.uid == uid);
+        let found = history.iter().filter(was_good).any(is_it);
         return if found { Back::To(ready) } else { Back::Stay };
     }
     // Nothing of ours was ever ready. What somebody else had installed is theirs to have back.
@@ -136,6 +139,7 @@ mod tests {
             release: "web".into(),
             namespace: "web".into(),
             revision: *revision,
+            uid: format!("uid-{revision}"),
             status: ReleaseStatus::parse(status),
             stack: stack.map(str::to_owned),
         };
@@ -146,13 +150,18 @@ mod tests {
     fn back_to_what_was_ready_and_never_to_what_was_not() {
         let ours = Some("todo");
         let upgraded = history(&[(1, "superseded", ours), (2, "superseded", ours), (3, "deployed", ours)]);
-        assert_eq!(target(&upgraded, Some(1), "todo"), Back::To(1));
-        assert_eq!(target(&upgraded, Some(3), "todo"), Back::Stay, "nothing was changed");
-        assert_eq!(target(&upgraded, Some(7), "todo"), Back::Stay, "the history does not reach back so far");
+        assert_eq!(target(&upgraded, Some((1, "uid-1")), "todo"), Back::To(1));
+        assert_eq!(target(&upgraded, Some((3, "uid-3")), "todo"), Back::Stay, "nothing was changed");
+        assert_eq!(target(&upgraded, Some((7, "uid-7")), "todo"), Back::Stay, "the history does not reach back so far");
+        assert_eq!(target(&upgraded, Some((1, "other")), "todo"), Back::Stay, "installed anew by somebody else");
         assert_eq!(target(&upgraded, None, "todo"), Back::Remove);
         assert_eq!(target(&[], None, "todo"), Back::Stay);
         let failed = history(&[(1, "superseded", ours), (2, "failed", ours), (3, "pending-upgrade", ours)]);
-        assert_eq!(target(&failed, Some(2), "todo"), Back::Stay, "a failed revision is nothing to go back to");
+        assert_eq!(
+            target(&failed, Some((2, "uid-2")), "todo"),
+            Back::Stay,
+            "a failed revision is nothing to go back to"
+        );
     }
 
     #[test]

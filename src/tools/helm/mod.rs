@@ -7,6 +7,7 @@ mod post_render;
 mod recover;
 pub mod releases;
 mod run;
+mod templates;
 pub mod values;
 
 pub use binary::Helm;
@@ -16,3 +17,4 @@ pub use post_render::PostRenderer;
 pub use recover::{Recovered, recover};
 pub use releases::owns;
 pub use run::{ChartSource, Session, Upgrade};
+pub use templates::asks_the_cluster;

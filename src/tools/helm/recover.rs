@@ -139,6 +139,7 @@ mod tests {
 
     fn pending(updated: &str) -> Release {
         Release {
+            uid: String::new(),
             name: "todo".into(),
             namespace: "todo".into(),
             revision: 2,

@@ -26,6 +26,8 @@ pub struct Revision {
     pub namespace: String,
     /// The revision, from 1.
     pub revision: u64,
+    /// Of what holds it in the cluster.
+    pub uid: String,
     /// Its state.
     pub status: ReleaseStatus,
     /// The stack that made it, when one did.
@@ -82,6 +84,7 @@ pub async fn history(cluster: &Cluster, namespace: &str, release: &str) -> Resul
             release: secret.label("name").unwrap_or_default().to_owned(),
             namespace: secret.namespace().to_owned(),
             revision: revision_of(secret),
+            uid: secret.text("/metadata/uid").to_owned(),
             status: ReleaseStatus::parse(secret.label("status").unwrap_or_default()),
             stack: secret.label(STACK_LABEL).map(str::to_owned),
         })
@@ -204,6 +207,7 @@ fn read(secret: &Object) -> Result<Release, HelmError> {
     Ok(Release {
         namespace: secret.namespace().to_owned(),
         revision: revision_of(secret),
+        uid: secret.text("/metadata/uid").to_owned(),
         status: ReleaseStatus::parse(&text("info/status", &payload).unwrap_or_default()),
         first_deployed: time("info/first_deployed"),
         updated: time("info/last_deployed"),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::cluster::Cluster;
-use super::drift::{Drift, Live};
+use super::drift::{Drift, Live, Settled};
 use super::error::KubeError;
 use super::kinds::Kind;
 use super::object::Object;
@@ -40,26 +40,28 @@ impl Observation {
 }
 
 /// Compares the objects of a manifest with the live ones, and says whether those are ready. The manifest is what the
-/// release's record says; `namespace` is the release's. When all is well this is a handful of requests at the same time.
+/// release's record says, and `settled` what the cluster made of it; `namespace` is the release's. When all is well this is a handful of requests at the same time.
 pub async fn observe(
     cluster: &Cluster,
     manifest: &[Object],
+    settled: &Settled,
     rules: &Rules,
     namespace: &str,
 ) -> Result<Observation, KubeError> {
-    observe_in(&Snapshot::new(cluster.clone(), HashSet::new()), manifest, rules, namespace).await
+    observe_in(&Snapshot::new(cluster.clone(), HashSet::new()), manifest, settled, rules, namespace).await
 }
 
 /// The same by what a snapshot holds; what is not ready there is looked at anew.
 pub async fn observe_in(
     snapshot: &Snapshot,
     manifest: &[Object],
+    settled: &Settled,
     rules: &Rules,
     namespace: &str,
 ) -> Result<Observation, KubeError> {
     let (live, endpoints) = tokio::join!(Live::read(snapshot, manifest, namespace), endpoints(snapshot, manifest));
     let live = live?;
-    let drift = live.drift(manifest);
+    let drift = live.drift(manifest, settled);
     // Counters alone say whether workloads are ready; pods and events only matter when they are not.
     let mut world = World::new(live.objects().map(Arc::clone).chain(endpoints?));
     world.expect(manifest);

@@ -1,17 +1,21 @@
 //! Whether a live object is what its manifest says. Pure.
 //!
-//! The manifest is compared as a subset: each field that it sets has to have the same meaning in the live object. Fields
-//! that only the live object has are the business of defaults, controllers and other tools. Helm upgrades by the same
-//! rule (a merge that leaves alone what the manifest never named), so that what is called drift here is exactly what the
-//! next upgrade repairs: a difference that no apply takes away would be found again forever.
+//! The manifest is compared as a subset: each field that it sets has to be so in the live object. Fields that only the live
+//! object has are the business of defaults, controllers and other tools. Helm upgrades by the same rule (a merge that leaves
+//! alone what the manifest never named), so that what is called drift here is exactly what the next upgrade repairs: a
+//! difference that no apply takes away would be found again forever. Lists whose items the API does not tell apart are
+//! replaced whole, so that there nothing may be added either.
+//!
+//! Nothing is forgiven here, not even that the API drops what is empty: what it made of a manifest is remembered instead
+//! ([`super::settle`]), since absent is not the same as `false` everywhere.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::quantity;
-use crate::tools::kube::object::Object;
+use super::lists;
+use crate::tools::kube::object::{Object, group_of};
 
 /// A field that is not what the manifest says.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -19,7 +23,7 @@ use crate::tools::kube::object::Object;
 pub struct Difference {
     /// `spec.template.spec.containers[web].image`.
     pub path: String,
-    /// What the manifest says. Of a Secret only that there is something.
+    /// What the manifest says; null when it says nothing. Of a Secret only that there is something.
     pub wanted: Value,
     /// What there is. None when there is nothing.
     pub live: Option<Value>,
@@ -34,30 +38,19 @@ pub struct Known {
 
 /// The fields of `live` that are not what `manifest` says.
 pub fn compare(manifest: &Object, live: &Object, known: Known) -> Vec<Difference> {
-    let mut comparison =
-        Comparison { found: Vec::new(), secret: manifest.kind() == "Secret" && manifest.group_is_core() };
-    let Some(wanted) = manifest.json().as_object() else { return Vec::new() };
-    for (key, value) in wanted {
+    let mut comparison = Comparison::of(manifest);
+    for (key, wanted) in said(manifest, known) {
         match key.as_str() {
-            "apiVersion" | "kind" | "status" | "stringData" => {}
             "metadata" => {
                 for part in ["labels", "annotations"] {
-                    if let Some(value) = value.get(part) {
-                        comparison.value(
-                            value,
-                            live.json().get("metadata").and_then(|m| m.get(part)),
-                            &format!("metadata.{part}"),
-                        );
+                    if let Some(wanted) = wanted.get(part) {
+                        let live = live.json().get("metadata").and_then(|m| m.get(part));
+                        comparison.value(wanted, live, &format!("metadata.{part}"), Extras::Allowed);
                     }
                 }
             }
             "data" if comparison.secret => {}
-            "spec" if known.autoscaled => {
-                let mut spec = value.clone();
-                spec.as_object_mut().and_then(|spec| spec.shift_remove("replicas"));
-                comparison.value(&spec, live.json().get("spec"), "spec");
-            }
-            _ => comparison.value(value, live.json().get(key), key),
+            _ => comparison.value(&wanted, live.json().get(&key), &key, Extras::Allowed),
         }
     }
     if comparison.secret {
@@ -66,58 +59,163 @@ pub fn compare(manifest: &Object, live: &Object, known: Known) -> Vec<Difference
     comparison.found
 }
 
-impl Object {
-    fn group_is_core(&self) -> bool {
-        !self.api_version().contains('/')
+/// What has to be merged into `live` so that it is what `manifest` says: lists whole, the rest field by field.
+pub(super) fn patch(manifest: &Object, live: &Object, known: Known) -> Map<String, Value> {
+    let mut patch = Map::new();
+    for (key, mut wanted) in said(manifest, known) {
+        if let ("metadata", Some(metadata)) = (key.as_str(), wanted.as_object_mut()) {
+            metadata.retain(|part, _| matches!(part.as_str(), "labels" | "annotations"));
+        }
+        patch.extend(change(manifest, &wanted, live.json().get(&key), &key).map(|value| (key, value)));
+    }
+    patch
+}
+
+fn change(manifest: &Object, wanted: &Value, live: Option<&Value>, path: &str) -> Option<Value> {
+    let mut comparison = Comparison::of(manifest);
+    comparison.value(wanted, live, path, Extras::Allowed);
+    if comparison.found.is_empty() {
+        return None;
+    }
+    match (wanted, live) {
+        (Value::Object(wanted), Some(live @ Value::Object(_))) => {
+            let fields = wanted.iter().filter_map(|(key, wanted)| {
+                Some((key.clone(), change(manifest, wanted, live.get(key), &join(path, key))?))
+            });
+            Some(Value::Object(fields.collect()))
+        }
+        _ => Some(wanted.clone()),
     }
 }
 
-struct Comparison {
-    found: Vec<Difference>,
-    secret: bool,
+/// What a manifest says of its object, but for what is not the manifest's to say.
+fn said(manifest: &Object, known: Known) -> Vec<(String, Value)> {
+    let aggregated = manifest.at("/aggregationRule").is_some();
+    let fields = manifest.json().as_object().into_iter().flatten();
+    let fields = fields.filter(|(key, _)| match key.as_str() {
+        "apiVersion" | "kind" | "status" | "stringData" => false,
+        // A controller collects them.
+        "rules" => !aggregated,
+        _ => true,
+    });
+    let fields = fields.map(|(key, value)| {
+        let mut value = value.clone();
+        if key == "spec"
+            && known.autoscaled
+            && let Some(spec) = value.as_object_mut()
+        {
+            spec.shift_remove("replicas");
+        }
+        (key.clone(), value)
+    });
+    fields.collect()
 }
 
-impl Comparison {
+/// Whether Helm knows the kind's fields. It then compares with the live object when it upgrades; of all others only the old
+/// manifest with the new one.
+pub(super) fn is_known_to_helm(object: &Object) -> bool {
+    matches!(
+        group_of(object.api_version()),
+        "" | "admissionregistration.k8s.io"
+            | "apps"
+            | "authentication.k8s.io"
+            | "authorization.k8s.io"
+            | "autoscaling"
+            | "batch"
+            | "certificates.k8s.io"
+            | "coordination.k8s.io"
+            | "discovery.k8s.io"
+            | "events.k8s.io"
+            | "extensions"
+            | "flowcontrol.apiserver.k8s.io"
+            | "networking.k8s.io"
+            | "node.k8s.io"
+            | "policy"
+            | "rbac.authorization.k8s.io"
+            | "resource.k8s.io"
+            | "scheduling.k8s.io"
+            | "storage.k8s.io"
+    )
+}
+
+/// Whether the live object may have fields that the manifest does not name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Extras {
+    Allowed,
+    /// Within a list that an upgrade replaces.
+    Told,
+}
+
+struct Comparison<'a> {
+    found: Vec<Difference>,
+    kind: &'a str,
+    secret: bool,
+    /// What the items of lists may have beside what the manifest names.
+    within_lists: Extras,
+}
+
+impl<'a> Comparison<'a> {
+    fn of(manifest: &'a Object) -> Self {
+        let kind = manifest.kind();
+        let secret = kind == "Secret" && group_of(manifest.api_version()).is_empty();
+        let within_lists = if is_known_to_helm(manifest) { Extras::Told } else { Extras::Allowed };
+        Self { found: Vec::new(), kind, secret, within_lists }
+    }
+
     fn differ(&mut self, path: &str, wanted: &Value, live: Option<&Value>) {
         self.found.push(Difference { path: path.to_owned(), wanted: wanted.clone(), live: live.cloned() });
     }
 
-    fn value(&mut self, wanted: &Value, live: Option<&Value>, path: &str) {
-        let live = live.filter(|live| !live.is_null());
-        match (wanted, live) {
+    fn value(&mut self, wanted: &Value, live: Option<&Value>, path: &str, extras: Extras) {
+        match (wanted, live.filter(|live| !live.is_null())) {
             // "Leave it to the cluster."
             (Value::Null, _) => {}
-            (Value::Object(wanted), Some(Value::Object(live))) => self.object(wanted, live, path),
+            (Value::Object(wanted), Some(Value::Object(live))) => self.object(wanted, live, path, extras),
             (Value::Array(wanted), Some(Value::Array(live))) => self.list(wanted, live, path),
-            // The API does not keep what is empty.
-            (wanted, None) if is_nothing(wanted) => {}
-            (wanted, None) => self.differ(path, wanted, None),
-            (Value::String(text), Some(_)) if text.is_empty() && is_filled_in(path) => {}
-            (wanted, Some(live)) if same_scalar(wanted, live, path) => {}
-            (wanted, Some(live)) => self.differ(path, wanted, Some(live)),
+            (Value::Number(wanted), Some(Value::Number(live))) if wanted.as_f64() == live.as_f64() => {}
+            (wanted, Some(live)) if wanted == live => {}
+            (wanted, live) => self.differ(path, wanted, live),
         }
     }
 
-    fn object(&mut self, wanted: &Map<String, Value>, live: &Map<String, Value>, path: &str) {
+    fn object(&mut self, wanted: &Map<String, Value>, live: &Map<String, Value>, path: &str, extras: Extras) {
         for (key, value) in wanted {
-            // Injected by controllers into what the chart leaves open.
-            if key == "caBundle" || (key == "nodePort" && value == 0) {
-                continue;
+            if !self.is_filled_in_later(key, value) {
+                self.value(value, live.get(key), &join(path, key), extras);
             }
-            self.value(value, live.get(key), &join(path, key));
+        }
+        if extras == Extras::Told {
+            let added = live.iter().filter(|(key, value)| !value.is_null() && !wanted.contains_key(*key));
+            for (key, value) in added {
+                self.differ(&join(path, key), &Value::Null, Some(value));
+            }
+        }
+    }
+
+    /// What controllers put, some time after the upgrade, where the chart leaves it open.
+    fn is_filled_in_later(&self, key: &str, value: &Value) -> bool {
+        match key {
+            "caBundle" => {
+                self.kind.ends_with("WebhookConfiguration")
+                    || matches!(self.kind, "CustomResourceDefinition" | "APIService")
+            }
+            "volumeName" => self.kind == "PersistentVolumeClaim" && value == "",
+            "nodeName" => self.kind == "Pod" && value == "",
+            _ => false,
         }
     }
 
     fn list(&mut self, wanted: &[Value], live: &[Value], path: &str) {
-        // An empty list in a manifest says as much as none: upgrades leave alone what is there.
-        if wanted.is_empty() {
+        let key = lists::merge_key(path);
+        // Merged with what is there, an empty list says as much as none.
+        if key.is_some() && wanted.is_empty() {
             return;
         }
-        if let Some(key) = merge_key(path, wanted, live) {
+        if let Some(key) = key.filter(|key| key.tells_apart(wanted) && key.tells_apart(live)) {
             for item in wanted {
                 let name = key.of(item);
                 let found = live.iter().find(|live| key.of(live) == name);
-                self.value(item, found, &format!("{path}[{}]", name.unwrap_or_default()));
+                self.value(item, found, &format!("{path}[{}]", name.unwrap_or_default()), Extras::Allowed);
             }
             return;
         }
@@ -126,7 +224,7 @@ impl Comparison {
             return;
         }
         for (at, (wanted, live)) in wanted.iter().zip(live).enumerate() {
-            self.value(wanted, Some(live), &format!("{path}[{at}]"));
+            self.value(wanted, Some(live), &format!("{path}[{at}]"), self.within_lists);
         }
     }
 
@@ -137,13 +235,9 @@ impl Comparison {
             let text: String = value.as_str()?.chars().filter(|c| !c.is_whitespace()).collect();
             BASE64.decode(text).ok()
         };
-        for (key, value) in &wanted {
+        for (key, value) in wanted.iter().filter(|(_, value)| !value.is_null()) {
             let live = live.at("/data").and_then(|data| data.get(key));
-            let same = match live {
-                Some(live) => decoded(live) == decoded(value),
-                None => value.is_null() || value.as_str() == Some(""),
-            };
-            if !same {
+            if live.is_none_or(|live| decoded(live) != decoded(value)) {
                 let path = join("data", key);
                 self.differ(&path, &masked(), live.map(|_| masked()).as_ref());
             }
@@ -171,129 +265,6 @@ fn masked() -> Value {
 pub(in crate::tools::kube) fn join(path: &str, key: &str) -> String {
     // A key with points of its own, such as a label, would not be told apart from a path.
     if key.contains('.') || key.contains('/') { format!("{path}[{key}]") } else { format!("{path}.{key}") }
-}
-
-pub(super) fn is_nothing(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Bool(yes) => !yes,
-        Value::Number(number) => number.as_f64() == Some(0.0),
-        Value::String(text) => text.is_empty(),
-        Value::Array(items) => items.iter().all(Value::is_null),
-        Value::Object(map) => map.values().all(is_nothing),
-    }
-}
-
-/// Fields in which an empty text asks the cluster to choose.
-pub(super) fn is_filled_in(path: &str) -> bool {
-    let last = path.rsplit('.').next().unwrap_or(path);
-    matches!(
-        last,
-        "clusterIP"
-            | "loadBalancerIP"
-            | "volumeName"
-            | "imagePullPolicy"
-            | "restartPolicy"
-            | "dnsPolicy"
-            | "schedulerName"
-            | "serviceAccountName"
-            | "type"
-            | "protocol"
-    )
-}
-
-pub(super) fn same_scalar(wanted: &Value, live: &Value, path: &str) -> bool {
-    if wanted == live {
-        return true;
-    }
-    match (wanted, live) {
-        (Value::Number(a), Value::Number(b)) => a.as_f64() == b.as_f64(),
-        // `cpu: 1` comes back as "1".
-        (Value::Number(a), Value::String(b)) => is_quantity(path) && quantity::same(&a.to_string(), b),
-        (Value::String(a), Value::String(b)) => is_quantity(path) && quantity::same(a, b),
-        _ => false,
-    }
-}
-
-fn is_quantity(path: &str) -> bool {
-    const WHERE: [&str; 11] = [
-        "limits",
-        "requests",
-        "hard",
-        "capacity",
-        "overhead",
-        "sizeLimit",
-        "divisor",
-        "averageValue",
-        "default",
-        "max",
-        "min",
-    ];
-    path.split(['.', '[', ']']).any(|part| WHERE.contains(&part) || part == "defaultRequest")
-}
-
-/// By which fields the items of a list are known.
-#[derive(Clone, Copy)]
-pub(super) struct MergeKey {
-    field: &'static str,
-    /// A second field, and what it is when it is not set.
-    second: Option<(&'static str, &'static str)>,
-}
-
-impl MergeKey {
-    pub(super) fn of(self, item: &Value) -> Option<String> {
-        let text = |field: &str| match field.split('.').try_fold(item, |item, part| item.get(part))? {
-            Value::String(text) => Some(text.clone()),
-            Value::Number(number) => Some(number.to_string()),
-            _ => None,
-        };
-        let first = text(self.field)?;
-        Some(match self.second {
-            Some((second, default)) => {
-                let second = text(second).unwrap_or_else(|| default.to_owned());
-                if second == default { first } else { format!("{first}/{second}") }
-            }
-            None => first,
-        })
-    }
-}
-
-/// How the API tells the items of a list apart, as its strategic merge does. None when it goes by their order.
-pub(super) fn merge_key(path: &str, wanted: &[Value], live: &[Value]) -> Option<MergeKey> {
-    let name = path.rsplit('.').next().unwrap_or(path);
-    let name = name.split('[').next().unwrap_or(name);
-    let key = |field| MergeKey { field, second: None };
-    let key = match name {
-        "containers"
-        | "initContainers"
-        | "ephemeralContainers"
-        | "volumes"
-        | "env"
-        | "imagePullSecrets"
-        | "secrets" => key("name"),
-        "volumeMounts" => key("mountPath"),
-        "volumeDevices" => key("devicePath"),
-        "volumeClaimTemplates" => key("metadata.name"),
-        "hostAliases" => key("ip"),
-        "topologySpreadConstraints" => {
-            MergeKey { field: "topologyKey", second: Some(("whenUnsatisfiable", "DoNotSchedule")) }
-        }
-        "ports" if path.contains("ontainers[") => {
-            MergeKey { field: "containerPort", second: Some(("protocol", "TCP")) }
-        }
-        "ports" => MergeKey { field: "port", second: Some(("protocol", "TCP")) },
-        "webhooks" => key("name"),
-        _ => return None,
-    };
-    // A key that is missing or not unique tells nothing apart.
-    let unique = |items: &[Value]| {
-        let mut keys = items.iter().map(|item| key.of(item)).collect::<Option<Vec<_>>>()?;
-        keys.sort();
-        let all = keys.len();
-        keys.dedup();
-        (keys.len() == all).then_some(())
-    };
-    unique(wanted).and_then(|()| unique(live)).map(|()| key)
 }
 
 #[cfg(test)]
@@ -365,8 +336,161 @@ mod tests {
     }
 
     #[test]
-    fn defaults_and_other_forms_of_the_same_are_no_drift() {
-        assert_eq!(differences(&manifest(), &live()), [""; 0]);
+    fn what_the_api_did_not_keep_as_it_was_written_is_told() {
+        assert_eq!(
+            differences(&manifest(), &live()),
+            [
+                "spec.template.spec.hostNetwork: false -> nothing",
+                "spec.template.spec.securityContext: {} -> nothing",
+                "spec.template.spec.tolerations: [] -> nothing",
+                "spec.template.spec.containers[web].env[EMPTY].value: \"\" -> nothing",
+                "spec.template.spec.containers[web].resources.limits.cpu: 1 -> \"1\"",
+                "spec.template.spec.containers[web].resources.limits.memory: \"1024Mi\" -> \"1Gi\"",
+                "spec.template.spec.containers[web].resources.requests.cpu: \"0.5\" -> \"500m\"",
+            ]
+        );
+    }
+
+    /// Each with what there was before somebody edited it, and what is there then.
+    #[test]
+    fn every_edit_that_an_upgrade_repairs_is_seen() {
+        let cases = [
+            // An absent field of a volume, and of much else, is not the same as an empty one.
+            (
+                "v1",
+                "Pod",
+                json!({"spec": {"volumes": [{"name": "s", "emptyDir": {}}]}}),
+                json!({"spec": {"volumes": [{"name": "s", "hostPath": {"path": "/"}}]}}),
+                "spec.volumes[s].emptyDir",
+            ),
+            (
+                "v1",
+                "Pod",
+                json!({"spec": {"automountServiceAccountToken": false}}),
+                json!({"spec": {}}),
+                "spec.automountServiceAccountToken",
+            ),
+            (
+                "v1",
+                "Pod",
+                json!({"spec": {"securityContext": {"runAsUser": 0}}}),
+                json!({"spec": {"securityContext": {}}}),
+                "spec.securityContext.runAsUser",
+            ),
+            (
+                "policy/v1",
+                "PodDisruptionBudget",
+                json!({"spec": {"maxUnavailable": 0}}),
+                json!({"spec": {"minAvailable": 0}}),
+                "spec.maxUnavailable",
+            ),
+            ("v1", "ConfigMap", json!({"data": {"empty": "", "a": "b"}}), json!({"data": {"a": "b"}}), "data.empty"),
+            ("v1", "Secret", json!({"data": {"empty": ""}}), json!({}), "data.empty"),
+            // An empty list is replaced as any other; one that is merged is not.
+            (
+                "v1",
+                "Pod",
+                json!({"spec": {"containers": [{"name": "c", "args": []}]}}),
+                json!({"spec": {"containers": [{"name": "c", "args": ["evil"]}]}}),
+                "spec.containers[c].args",
+            ),
+            ("v1", "Pod", json!({"spec": {"volumes": []}}), json!({"spec": {"volumes": [{"name": "token"}]}}), ""),
+            (
+                "rbac.authorization.k8s.io/v1",
+                "ClusterRole",
+                json!({"rules": []}),
+                json!({"rules": [{"verbs": ["*"]}]}),
+                "rules",
+            ),
+            (
+                "rbac.authorization.k8s.io/v1",
+                "ClusterRole",
+                json!({"aggregationRule": {}, "rules": []}),
+                json!({"aggregationRule": {}, "rules": [{"verbs": ["*"]}]}),
+                "",
+            ),
+            // What is replaced as a whole may not have anything added, neither items nor fields of them.
+            (
+                "networking.k8s.io/v1",
+                "NetworkPolicy",
+                json!({"spec": {"ingress": [{"ports": [{"port": 80}]}]}}),
+                json!({"spec": {"ingress": [{"ports": [{"port": 80}, {"port": 22}]}]}}),
+                "spec.ingress[0].ports",
+            ),
+            (
+                "networking.k8s.io/v1",
+                "NetworkPolicy",
+                json!({"spec": {"ingress": [{"from": [{"podSelector": {}}]}]}}),
+                json!({"spec": {"ingress": [{"from": [{"podSelector": {}, "namespaceSelector": {}}]}]}}),
+                "spec.ingress[0].from[0].namespaceSelector",
+            ),
+            (
+                "rbac.authorization.k8s.io/v1",
+                "RoleBinding",
+                json!({"subjects": [{"kind": "ServiceAccount", "name": "d"}]}),
+                json!({"subjects": [{"kind": "ServiceAccount", "name": "d", "namespace": "kube-system"}]}),
+                "subjects[0].namespace",
+            ),
+            // Nobody knows the kind but its own operator, which may well add to a list's items.
+            (
+                "a.example/v1",
+                "Thing",
+                json!({"spec": {"list": [{"a": 1}]}}),
+                json!({"spec": {"list": [{"a": 1, "b": 2}]}}),
+                "",
+            ),
+            // What names mean elsewhere says nothing where they are the user's.
+            (
+                "v1",
+                "ConfigMap",
+                json!({"data": {"caBundle": "a"}}),
+                json!({"data": {"caBundle": "b"}}),
+                "data.caBundle",
+            ),
+            (
+                "admissionregistration.k8s.io/v1",
+                "ValidatingWebhookConfiguration",
+                json!({"webhooks": [{"name": "w", "clientConfig": {"caBundle": ""}}]}),
+                json!({"webhooks": [{"name": "w", "clientConfig": {"caBundle": "b"}}]}),
+                "",
+            ),
+            ("v1", "ConfigMap", json!({"data": {"protocol": ""}}), json!({"data": {"protocol": "x"}}), "data.protocol"),
+            ("v1", "ConfigMap", json!({"data": {"max": "1000m"}}), json!({"data": {"max": "1"}}), "data.max"),
+            (
+                "v1",
+                "ConfigMap",
+                json!({"data": {"memory.max": "1024Mi"}}),
+                json!({"data": {"memory.max": "1Gi"}}),
+                "data[memory.max]",
+            ),
+            (
+                "v1",
+                "Pod",
+                json!({"spec": {"containers": [{"name": "c", "env": [{"name": "max", "value": "1.0"}]}]}}),
+                json!({"spec": {"containers": [{"name": "c", "env": [{"name": "max", "value": "1"}]}]}}),
+                "spec.containers[c].env[max].value",
+            ),
+            // What is bound later is no edit.
+            (
+                "v1",
+                "PersistentVolumeClaim",
+                json!({"spec": {"volumeName": ""}}),
+                json!({"spec": {"volumeName": "pv"}}),
+                "",
+            ),
+        ];
+        for (version, kind, wanted, live, expected) in cases {
+            let object = |fields: &Value| {
+                let mut object = json!({"apiVersion": version, "kind": kind, "metadata": {"name": "o"}});
+                let fields = fields.as_object().into_iter().flatten();
+                object.as_object_mut().unwrap().extend(fields.map(|(key, value)| (key.clone(), value.clone())));
+                Object::new(object)
+            };
+            let found = compare(&object(&wanted), &object(&live), Known::default());
+            let paths = found.iter().map(|difference| difference.path.as_str()).collect::<Vec<_>>();
+            let expected = Some(expected).filter(|path| !path.is_empty()).into_iter().collect::<Vec<_>>();
+            assert_eq!(paths, expected, "{kind} {wanted}");
+        }
     }
 
     #[test]
@@ -379,8 +503,11 @@ mod tests {
         web["env"] = json!([{"name": "A", "value": "2"}]);
         web["resources"]["limits"]["memory"] = json!("2Gi");
         edited["metadata"]["labels"]["app.kubernetes.io/name"] = json!("other");
+        let untouched = differences(&manifest(), &live());
+        let mut found = differences(&manifest(), &edited);
+        found.retain(|difference| !untouched.contains(difference));
         assert_eq!(
-            differences(&manifest(), &edited),
+            found,
             [
                 "metadata.labels[app.kubernetes.io/name]: \"web\" -> \"other\"",
                 "spec.replicas: 1 -> 3",
@@ -398,7 +525,7 @@ mod tests {
         let mut scaled = live();
         scaled["spec"]["replicas"] = json!(7);
         let found = compare(&Object::new(manifest()), &Object::new(scaled), Known { autoscaled: true });
-        assert_eq!(found, []);
+        assert!(found.iter().all(|difference| difference.path != "spec.replicas"), "{found:?}");
     }
 
     #[test]
@@ -414,18 +541,5 @@ mod tests {
             differences(&manifest, &live("hunter3", "x")),
             ["data.a: \"[secret]\" -> \"[secret]\"", "data.c: \"[secret]\" -> \"[secret]\""]
         );
-    }
-
-    #[test]
-    fn services_get_what_they_did_not_ask_for() {
-        let manifest = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}, "spec": {
-            "clusterIP": "", "type": "", "ports": [{"port": 80, "targetPort": "http", "nodePort": 0}, {"port": 80, "protocol": "UDP"}]}});
-        let mut live = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}, "spec": {
-            "clusterIP": "10.96.0.7", "type": "NodePort", "sessionAffinity": "None",
-            "ports": [{"port": 80, "protocol": "UDP", "targetPort": 80},
-                {"port": 80, "protocol": "TCP", "targetPort": "http", "nodePort": 30080}]}});
-        assert_eq!(differences(&manifest, &live), [""; 0]);
-        live["spec"]["ports"][1]["targetPort"] = json!(8080);
-        assert_eq!(differences(&manifest, &live), ["spec.ports[80].targetPort: \"http\" -> 8080"]);
     }
 }

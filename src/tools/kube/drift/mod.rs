@@ -3,8 +3,10 @@
 //! See `docs/decisions/drift.md` for why the comparison is with the manifest and goes by subset.
 
 mod compare;
+mod lists;
 mod quantity;
 mod seen;
+mod settle;
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -21,6 +23,7 @@ use super::snapshot::Snapshot;
 
 pub use compare::{Difference, Known, compare};
 pub(super) use compare::{join, secret_data};
+pub use settle::{Settled, Settlement, settle};
 
 /// An object that is not as it was applied.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -67,7 +70,8 @@ impl fmt::Display for Drift {
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let live = self.live.as_ref().map_or_else(|| "nothing".to_owned(), short);
-        write!(f, "{} {} -> {live}", self.path, short(&self.wanted))
+        let wanted = if self.wanted.is_null() { "nothing".to_owned() } else { short(&self.wanted) };
+        write!(f, "{} {wanted} -> {live}", self.path)
     }
 }
 
@@ -83,7 +87,17 @@ fn short(value: &Value) -> String {
 #[derive(Debug)]
 pub struct Live {
     objects: Vec<(ObjectRef, Option<Arc<Object>>)>,
-    autoscaled: Vec<(String, String, String)>,
+    autoscalers: Vec<Autoscaler>,
+}
+
+/// A workload that an autoscaler looks after.
+#[derive(Debug)]
+struct Autoscaler {
+    namespace: String,
+    kind: String,
+    name: String,
+    /// It may scale to nothing.
+    to_nothing: bool,
 }
 
 impl Live {
@@ -107,20 +121,19 @@ impl Live {
             }
             references.push(reference);
         }
-        let has_scalable =
-            wanted.keys().any(|(kind, _)| matches!(kind.kind.as_str(), "Deployment" | "StatefulSet" | "ReplicaSet"));
+        let has_scalable = manifest.iter().any(|object| object.at("/spec/replicas").is_some());
         let lists = wanted.iter().map(|((kind, namespace), members)| {
             let names = members.iter().filter_map(|at| manifest.get(*at)).map(Object::name).collect::<Vec<_>>();
             async move { snapshot.named(kind, namespace, &names).await }
         });
         let autoscalers = async {
             if has_scalable {
-                autoscaled(snapshot, wanted.keys().map(|(_, namespace)| namespace.as_str())).await
+                autoscalers(snapshot, wanted.keys().map(|(_, namespace)| namespace.as_str())).await
             } else {
                 Vec::new()
             }
         };
-        let (found, autoscaled) = tokio::join!(futures::future::try_join_all(lists), autoscalers);
+        let (found, autoscalers) = tokio::join!(futures::future::try_join_all(lists), autoscalers);
         let found = found?.into_iter().flatten().collect::<Vec<_>>();
         let objects = references
             .into_iter()
@@ -130,11 +143,12 @@ impl Live {
                 (reference, live)
             })
             .collect();
-        Ok(Self { objects, autoscaled })
+        Ok(Self { objects, autoscalers })
     }
 
-    /// What is not as the manifest says. The manifest has to be the one that this was read for.
-    pub fn drift(&self, manifest: &[Object]) -> Vec<Drift> {
+    /// What is not as the manifest says, nor as it was right after that was applied. The manifest has to be the one that
+    /// this was read for.
+    pub fn drift(&self, manifest: &[Object], settled: &Settled) -> Vec<Drift> {
         let pairs = manifest.iter().zip(&self.objects);
         pairs
             .filter_map(|(wanted, (reference, live))| {
@@ -142,8 +156,9 @@ impl Live {
                     None => Change::Deleted,
                     Some(live) if live.is_terminating() => Change::Terminating,
                     Some(live) => {
-                        let known = Known { autoscaled: self.is_autoscaled(reference) };
-                        let fields = compare(wanted, live, known);
+                        let known = Known { autoscaled: self.is_autoscaled(reference, Some(live.as_ref())) };
+                        let mut fields = compare(wanted, live, known);
+                        fields.retain(|field| !settled.knows(reference, field));
                         if fields.is_empty() {
                             return None;
                         }
@@ -161,7 +176,7 @@ impl Live {
             object,
             wanted,
             live: live.as_deref(),
-            autoscaled: self.is_autoscaled(object),
+            autoscaled: self.is_autoscaled(object, live.as_deref()),
         })
     }
 
@@ -175,9 +190,14 @@ impl Live {
         self.objects.iter().map(|(reference, _)| reference)
     }
 
-    fn is_autoscaled(&self, object: &ObjectRef) -> bool {
-        self.autoscaled.iter().any(|(namespace, kind, name)| {
-            *namespace == object.namespace && *kind == object.kind && *name == object.name
+    /// Whether an autoscaler decides how many replicas there are. Most are switched off by a scale of 0.
+    fn is_autoscaled(&self, object: &ObjectRef, live: Option<&Object>) -> bool {
+        let is_off = live.is_some_and(|live| live.number("/spec/replicas") == Some(0));
+        self.autoscalers.iter().any(|autoscaler| {
+            autoscaler.namespace == object.namespace
+                && autoscaler.kind == object.kind
+                && autoscaler.name == object.name
+                && (autoscaler.to_nothing || !is_off)
         })
     }
 }
@@ -198,17 +218,31 @@ impl Pair<'_> {
     }
 }
 
-/// What is not as the manifest says.
-pub async fn observe_drift(cluster: &Cluster, manifest: &[Object], namespace: &str) -> Result<Vec<Drift>, KubeError> {
+/// What is not as the manifest says, nor as it was right after that was applied.
+pub async fn observe_drift(
+    cluster: &Cluster,
+    manifest: &[Object],
+    settled: &Settled,
+    namespace: &str,
+) -> Result<Vec<Drift>, KubeError> {
     let snapshot = Snapshot::new(cluster.clone(), HashSet::new());
-    Ok(Live::read(&snapshot, manifest, namespace).await?.drift(manifest))
+    Ok(Live::read(&snapshot, manifest, namespace).await?.drift(manifest, settled))
 }
 
-/// The workloads that autoscalers look after: namespace, kind and name.
-async fn autoscaled<'a>(
-    snapshot: &Snapshot,
-    namespaces: impl Iterator<Item = &'a str>,
-) -> Vec<(String, String, String)> {
+/// What is as good as absent, to most fields.
+fn is_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Bool(yes) => !yes,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.iter().all(Value::is_null),
+        Value::Object(map) => map.values().all(is_nothing),
+    }
+}
+
+/// The workloads that autoscalers look after.
+async fn autoscalers<'a>(snapshot: &Snapshot, namespaces: impl Iterator<Item = &'a str>) -> Vec<Autoscaler> {
     let Some(kind) = Kind::known("autoscaling/v1", "HorizontalPodAutoscaler") else { return Vec::new() };
     let mut namespaces = namespaces.filter(|namespace| !namespace.is_empty()).collect::<Vec<_>>();
     namespaces.sort_unstable();
@@ -221,6 +255,11 @@ async fn autoscaled<'a>(
         .iter()
         .flatten()
         .flat_map(|listed| listed.values())
-        .map(|object| (object.namespace().to_owned(), target(object, "kind"), target(object, "name")))
+        .map(|object| Autoscaler {
+            namespace: object.namespace().to_owned(),
+            kind: target(object, "kind"),
+            name: target(object, "name"),
+            to_nothing: object.number("/spec/minReplicas") == Some(0),
+        })
         .collect()
 }

@@ -4,7 +4,9 @@
 
 use serde_json::{Map, Value};
 
-use super::compare::{is_filled_in, is_nothing, join, merge_key, same_scalar};
+use super::compare::join;
+use super::lists::merge_key;
+use super::{is_nothing, quantity};
 
 /// What there is of a value. `wanted` is the manifest's, `before` that of the manifest that was applied last.
 pub(super) fn seen(wanted: Option<&Value>, before: Option<&Value>, live: Option<&Value>, path: &str) -> Option<Value> {
@@ -57,7 +59,8 @@ fn list(wanted: &[Value], before: Option<&Vec<Value>>, live: &[Value], path: &st
         return Value::Array(Vec::new());
     }
     let all = [wanted, before].concat();
-    if let Some(key) = merge_key(path, wanted, live).filter(|_| all.iter().all(Value::is_object)) {
+    let key = merge_key(path).filter(|key| key.tells_apart(wanted) && key.tells_apart(live));
+    if let Some(key) = key.filter(|_| all.iter().all(Value::is_object)) {
         let named = |items: &[Value], item: &Value| items.iter().find(|other| key.of(other) == key.of(item)).cloned();
         let gone = before.iter().filter(|item| named(wanted, item).is_none());
         let items = wanted.iter().map(Some).zip(wanted).chain(gone.map(|item| (None, item)));
@@ -76,6 +79,66 @@ fn list(wanted: &[Value], before: Option<&Vec<Value>>, live: &[Value], path: &st
         seen(Some(wanted), before.get(at), Some(live), &format!("{path}[{at}]")).unwrap_or(Value::Null)
     });
     Value::Array(items.collect())
+}
+
+/// Fields in which an empty text asks the cluster to choose.
+fn is_filled_in(path: &str) -> bool {
+    if is_the_users(path) {
+        return false;
+    }
+    let last = path.rsplit('.').next().unwrap_or(path);
+    matches!(
+        last,
+        "clusterIP"
+            | "loadBalancerIP"
+            | "volumeName"
+            | "imagePullPolicy"
+            | "restartPolicy"
+            | "dnsPolicy"
+            | "schedulerName"
+            | "serviceAccountName"
+            | "type"
+            | "protocol"
+    )
+}
+
+fn same_scalar(wanted: &Value, live: &Value, path: &str) -> bool {
+    if wanted == live {
+        return true;
+    }
+    match (wanted, live) {
+        (Value::Number(a), Value::Number(b)) => a.as_f64() == b.as_f64(),
+        // `cpu: 1` comes back as "1".
+        (Value::Number(a), Value::String(b)) => is_quantity(path) && quantity::same(&a.to_string(), b),
+        (Value::String(a), Value::String(b)) => is_quantity(path) && quantity::same(a, b),
+        _ => false,
+    }
+}
+
+fn is_quantity(path: &str) -> bool {
+    const WHERE: [&str; 11] = [
+        "limits",
+        "requests",
+        "hard",
+        "capacity",
+        "overhead",
+        "sizeLimit",
+        "divisor",
+        "averageValue",
+        "default",
+        "max",
+        "min",
+    ];
+    !is_the_users(path) && path.split(['.', '[', ']']).any(|part| WHERE.contains(&part) || part == "defaultRequest")
+}
+
+/// Whether the field is within a map whose keys its user has chosen, so that a name says nothing.
+fn is_the_users(path: &str) -> bool {
+    let path = path.trim_start_matches('.');
+    let first = path.split(['.', '[']).next().unwrap_or(path);
+    matches!(first, "data" | "binaryData" | "stringData")
+        || path.contains(".env[")
+        || path.split(['.', '[']).any(|part| matches!(part, "labels" | "annotations"))
 }
 
 #[cfg(test)]
