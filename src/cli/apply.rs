@@ -79,7 +79,7 @@ pub(super) async fn once(
         // Somebody wants it to end, and the output is stuck: so is every further word.
         return Ok(ExitCode::Interrupted);
     };
-    if let Err((path, error)) = how.reports.write(world.stack_name(), &seen, settings.console) {
+    if let Err((path, error)) = how.reports.write(world.stack_name(), &seen, &settings.console) {
         settings.console.warning(&format!("can't write {}: {error}", path.display()));
     }
     if let Err(error) = kept {

@@ -43,7 +43,7 @@ impl CiReports {
     ///
     /// # Errors
     /// When a file can't be written; the annotations have been made by then.
-    pub fn write(&self, stack: &str, run: &Follow, console: Console) -> Result<(), (PathBuf, io::Error)> {
+    pub fn write(&self, stack: &str, run: &Follow, console: &Console) -> Result<(), (PathBuf, io::Error)> {
         if self.annotations {
             run.finished.iter().filter_map(annotation).for_each(|line| console.line(line));
             for warning in &run.warnings {

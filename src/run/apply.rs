@@ -70,7 +70,8 @@ pub async fn apply(
             None => step::leftovers(world).await,
         };
         let leftovers = leftovers.unwrap_or_else(|error| {
-            let message = format!("what has left the file can't be looked for: {}", error.reason);
+            let reason = error.redacted(world.redactor()).reason;
+            let message = format!("what has left the file can't be looked for: {reason}");
             events.send(EventKind::Warning { step: None, message });
             Vec::new()
         });

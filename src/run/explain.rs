@@ -54,15 +54,16 @@ pub async fn explain(world: &Arc<World>, step: StepIndex) -> Result<Explained, S
     }
     let inspection = inspect(world, step).await?;
     let manifest = inspection.manifest;
+    let redactor = world.redactor();
     let inputs = manifest
         .inputs()
         .map(|input| ExplainedInput {
             path: input.path(),
-            shown: input.value.shown(),
-            full: input.value.text().into_owned(),
+            shown: redactor.text(&input.value.shown()),
+            full: redactor.text(&input.value.text()),
         })
         .collect();
-    let notes = manifest.unknowable().iter().chain(manifest.notes()).cloned().collect();
+    let notes = manifest.unknowable().iter().chain(manifest.notes()).map(|note| redactor.text(note)).collect();
     Ok(Explained {
         id: world.graph().id(step).clone(),
         decision: inspection.decision,

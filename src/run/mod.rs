@@ -29,6 +29,7 @@ pub use status::{BuiltImage, ClusterStatus, ImageStatus, ReleaseStatusView, Stat
 use crate::event::{EventKind, Outcome, RunOutcome};
 use crate::exec::AttemptResult;
 use crate::graph::{StepId, StepIndex};
+use crate::plan::Decision;
 use crate::sched::{End, StopReason, Summary};
 use crate::step::{self, Inspection, Known, StepError, World};
 
@@ -57,7 +58,12 @@ impl From<StepError> for AttemptResult {
 async fn inspect(world: &Arc<World>, step: StepIndex) -> Result<Inspection, StepError> {
     let redactor = world.redactor();
     let mut inspection = inspect_exposed(world, step).await.map_err(|error| error.redacted(redactor))?;
-    inspection.decision.reason = redactor.text(&inspection.decision.reason);
+    let Decision { action: _, reason, changes, unknowable } = &mut inspection.decision;
+    let of_changes = changes.iter_mut().flat_map(|change| {
+        // What is secret now may have been none when it was recorded.
+        [Some(&mut change.shown), change.from.as_mut(), change.to.as_mut()].into_iter().flatten()
+    });
+    of_changes.chain(unknowable).chain([reason]).for_each(|text| *text = redactor.text(text));
     Ok(inspection)
 }
 

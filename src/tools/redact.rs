@@ -23,6 +23,9 @@ const SHORTEST: usize = 3;
 /// them on one line, and looking for them costs more than all the rest.
 const LONGEST_ENCODED: usize = 16 * 1024;
 
+/// The longest line that is told to people.
+const LONGEST_LINE: usize = 4096;
+
 /// Replaces known secret values by stars.
 #[derive(Clone, Default)]
 pub struct Redactor {
@@ -102,6 +105,11 @@ impl Redactor {
         }
     }
 
+    /// The same for people, who would not read a line to its end that is longer than a page.
+    pub fn brief(&self, text: &str) -> String {
+        self.text(text).split('\n').map(brief).collect::<Vec<_>>().join("\n")
+    }
+
     /// Whether a secret value is in the text.
     pub fn finds(&self, text: &str) -> bool {
         let Some(matcher) = &self.matcher else { return !self.values.is_empty() };
@@ -115,6 +123,15 @@ impl Redactor {
     pub fn text(&self, text: &str) -> String {
         text.split('\n').map(|line| self.line(line)).collect::<Vec<_>>().join("\n")
     }
+}
+
+/// The beginning of a line that is too long to be read.
+fn brief(line: &str) -> Cow<'_, str> {
+    if line.len() <= LONGEST_LINE {
+        return Cow::Borrowed(line);
+    }
+    let cut = line.floor_char_boundary(LONGEST_LINE);
+    Cow::Owned(format!("{}… and {} more bytes", &line[..cut], line.len() - cut))
 }
 
 /// Whether a line of a value of several lines is hidden by itself: `{`, `---` and the like tell nothing.

@@ -16,6 +16,9 @@ use crate::tools::kube::cluster::{Cluster, with_query};
 use crate::tools::kube::kinds::Kind;
 use crate::tools::kube::object::{Object, ObjectRef};
 
+/// The most of a log that is read for them.
+const LOG_BYTES: usize = 16 * 1024;
+
 const FINDINGS: usize = 5;
 const LOG_LINES: usize = 15;
 const EVENTS: usize = 3;
@@ -96,6 +99,7 @@ impl Diagnosis {
     pub fn rewrite(&mut self, rewrite: impl Fn(&str) -> String) {
         for finding in &mut self.findings {
             finding.what = rewrite(&finding.what);
+            finding.suggestion = finding.suggestion.as_deref().map(&rewrite);
             for line in finding.log.iter_mut().chain(&mut finding.events) {
                 *line = rewrite(line);
             }
@@ -322,10 +326,14 @@ async fn log(cluster: &Cluster, pod: &Object, trouble: &Trouble) -> Vec<String> 
 
 async fn tail(cluster: &Cluster, pod: &Object, container: &str, previous: bool) -> Vec<String> {
     let path = format!("/api/v1/namespaces/{}/pods/{}/log", pod.namespace(), pod.name());
-    let (lines, previous) = (LOG_LINES.to_string(), previous.to_string());
+    let (lines, limit, previous) = (LOG_LINES.to_string(), LOG_BYTES.to_string(), previous.to_string());
     let query =
-        [("container", container), ("tailLines", lines.as_str()), ("limitBytes", "16384"), ("previous", &previous)];
-    let text = cluster.get_text(&with_query(&path, &query), "read a log").await.unwrap_or_default();
+        [("container", container), ("tailLines", lines.as_str()), ("limitBytes", &limit), ("previous", &previous)];
+    let mut text = cluster.get_text(&with_query(&path, &query), "read a log").await.unwrap_or_default();
+    if text.len() >= LOG_BYTES {
+        // The last line was cut, and could end with one half of a secret, which nobody would recognise.
+        text.truncate(text.rfind('\n').unwrap_or_default());
+    }
     let lines = text.lines().map(str::trim_end).filter(|line| !line.is_empty()).map(str::to_owned).collect::<Vec<_>>();
     lines[lines.len().saturating_sub(LOG_LINES)..].to_vec()
 }
