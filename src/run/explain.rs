@@ -60,7 +60,7 @@ pub async fn explain(world: &Arc<World>, step: StepIndex) -> Result<Explained, S
         .map(|input| ExplainedInput {
             path: input.path(),
             shown: redactor.text(&input.value.shown()),
-            full: redactor.text(&input.value.text()),
+            full: input.value.text().into_owned(),
         })
         .collect();
     let notes = manifest.unknowable().iter().chain(manifest.notes()).map(|note| redactor.text(note)).collect();

@@ -59,11 +59,11 @@ async fn inspect(world: &Arc<World>, step: StepIndex) -> Result<Inspection, Step
     let redactor = world.redactor();
     let mut inspection = inspect_exposed(world, step).await.map_err(|error| error.redacted(redactor))?;
     let Decision { action: _, reason, changes, unknowable } = &mut inspection.decision;
-    let of_changes = changes.iter_mut().flat_map(|change| {
-        // What is secret now may have been none when it was recorded.
-        [Some(&mut change.shown), change.from.as_mut(), change.to.as_mut()].into_iter().flatten()
-    });
-    of_changes.chain(unknowable).chain([reason]).for_each(|text| *text = redactor.text(text));
+    let sentences = changes.iter_mut().map(|change| &mut change.shown).chain(unknowable).chain([reason]);
+    sentences.for_each(|text| *text = redactor.brief(text));
+    // What is secret now may have been none when it was recorded. All else is told as it is.
+    let values = changes.iter_mut().flat_map(|change| [&mut change.from, &mut change.to]).flatten();
+    values.filter(|value| redactor.finds(value)).for_each(|value| *value = redactor.text(value));
     Ok(inspection)
 }
 

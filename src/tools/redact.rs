@@ -130,7 +130,7 @@ fn brief(line: &str) -> Cow<'_, str> {
     if line.len() <= LONGEST_LINE {
         return Cow::Borrowed(line);
     }
-    let cut = line.floor_char_boundary(LONGEST_LINE);
+    let cut = (0..=LONGEST_LINE).rev().find(|&at| line.is_char_boundary(at)).unwrap_or_default();
     Cow::Owned(format!("{}… and {} more bytes", &line[..cut], line.len() - cut))
 }
 

@@ -329,12 +329,14 @@ async fn tail(cluster: &Cluster, pod: &Object, container: &str, previous: bool) 
     let (lines, limit, previous) = (LOG_LINES.to_string(), LOG_BYTES.to_string(), previous.to_string());
     let query =
         [("container", container), ("tailLines", lines.as_str()), ("limitBytes", &limit), ("previous", &previous)];
-    let mut text = cluster.get_text(&with_query(&path, &query), "read a log").await.unwrap_or_default();
-    if text.len() >= LOG_BYTES {
-        // The last line was cut, and could end with one half of a secret, which nobody would recognise.
-        text.truncate(text.rfind('\n').unwrap_or_default());
-    }
-    let lines = text.lines().map(str::trim_end).filter(|line| !line.is_empty()).map(str::to_owned).collect::<Vec<_>>();
+    last_lines(&cluster.get_text(&with_query(&path, &query), "read a log").await.unwrap_or_default())
+}
+
+fn last_lines(log: &str) -> Vec<String> {
+    // The last line of one that was too long was cut, and could end with one half of a secret, which nobody would recognise.
+    let whole = if log.len() < LOG_BYTES { log.len() } else { log.rfind('\n').unwrap_or_default() };
+    let lines = log[..whole].lines().map(str::trim_end).filter(|line| !line.is_empty());
+    let lines = lines.map(str::to_owned).collect::<Vec<_>>();
     lines[lines.len().saturating_sub(LOG_LINES)..].to_vec()
 }
 
@@ -377,4 +379,17 @@ pub(crate) fn pod_trouble(
     }
     let found = pods::troubles(pod, world, rules, now);
     found.iter().min_by_key(|trouble| rank(trouble)).map(|trouble| words::what(trouble, Some(pod)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_is_told_by_its_last_whole_lines() {
+        assert_eq!(last_lines("one\n\ntwo \nthree"), ["one", "two", "three"]);
+        let long = "x".repeat(LOG_BYTES - 8);
+        assert_eq!(last_lines(&format!("{long}\nsecret-"))[..], [long]);
+        assert_eq!(last_lines(&"x".repeat(LOG_BYTES)), [""; 0]);
+    }
 }
