@@ -50,11 +50,11 @@ impl CiReports {
                 console.line(format_args!("::warning title=stack::{}", escaped(warning)));
             }
         }
-        if let Some(path) = &self.summary {
-            append(path, &summary(stack, &run.finished)).map_err(|error| (path.clone(), error))?;
-        }
         if let Some(path) = &self.junit {
             std::fs::write(path, junit(stack, &run.finished)).map_err(|error| (path.clone(), error))?;
+        }
+        if let Some(path) = &self.summary {
+            append(path, &summary(stack, &run.finished)).map_err(|error| (path.clone(), error))?;
         }
         Ok(())
     }

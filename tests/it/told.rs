@@ -159,4 +159,8 @@ fn a_result_that_can_not_be_written_is_no_success() {
         let is_fine = matches!(output.status.code(), Some(0 | 5)) && output.stderr.is_empty();
         assert!(is_fine, "{args:?}: {output:?}");
     }
+    project
+        .stack(&["apply", "--junit", "/dev/full"])
+        .expect_code(3)
+        .expect_stderr("can't write /dev/full: No space left");
 }
