@@ -32,7 +32,7 @@ pub enum ExitCode {
     StepFailed = 1,
     /// The command line or the stack file is wrong.
     Usage = 2,
-    /// Something that is needed is not there.
+    /// Something that is needed is not there, or the result could not be written.
     Missing = 3,
     /// Another apply holds the lock.
     Locked = 4,

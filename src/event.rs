@@ -218,6 +218,13 @@ pub enum Outcome {
     Cancelled,
 }
 
+impl Outcome {
+    /// Whether a large run only counts steps that end so.
+    pub fn is_folded(self) -> bool {
+        matches!(self, Self::Skipped | Self::Blocked)
+    }
+}
+
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]

@@ -80,7 +80,8 @@ pub(super) async fn once(
         // It has to end, and the output is stuck: so is every further word.
         return Ok(late.map_or(ExitCode::Interrupted, exit_code));
     };
-    if let Err((path, error)) = how.reports.write(world.stack_name(), &seen, settings.console) {
+    let reported = how.reports.write(world.stack_name(), &seen, &settings.console);
+    if let Err((path, error)) = &reported {
         settings.console.warning(&format!("can't write {}: {error}", path.display()));
     }
     if let Err(error) = kept {
@@ -88,7 +89,11 @@ pub(super) async fn once(
     }
     drop(lock);
     match result {
-        Ok(result) => Ok(exit_code(&result)),
+        Ok(result) => Ok(match exit_code(&result) {
+            // A summary is for who comes by; the file was asked for.
+            ExitCode::Done if reported.is_err_and(|(path, _)| Some(path) == how.reports.junit) => ExitCode::Missing,
+            code => code,
+        }),
         Err(error) => Err(open::missing(&crate::step::StepError::new(Class::Internal, error.to_string()))),
     }
 }

@@ -26,7 +26,7 @@ pub(super) async fn run(settings: &Settings, args: &Logs) -> Result<ExitCode, St
     let source = CancelSource::new();
     let cancel = source.cancel();
     let (sender, mut lines) = mpsc::unbounded_channel::<LogLine>();
-    let (console, redactor) = (settings.console, world.redactor().clone());
+    let (console, redactor) = (settings.console.clone(), world.redactor().clone());
     let printed = tokio::spawn(async move {
         let mut view = LogView::new(console);
         while let Some(mut line) = lines.recv().await {

@@ -28,25 +28,41 @@ use clap::Parser;
 use self::args::{Cli, Command};
 use self::settings::Settings;
 use crate::error::{ExitCode, Failure};
-use crate::report::Console;
+use crate::report::{ColorChoice, Console};
 
 /// The whole program: parses the process's arguments, runs the command, and says how it ended.
 pub fn main() -> ProcessExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
+            let console = Console::new(ColorChoice::default(), false);
             // Help and version come this way too, and are no error. A closed pipe is nobody to tell.
-            let _ = error.print();
-            return if error.use_stderr() { ExitCode::Usage.into() } else { ExitCode::Done.into() };
+            let printed = error.print();
+            return match printed {
+                _ if error.use_stderr() => ExitCode::Usage.into(),
+                Err(lost) if lost.kind() != std::io::ErrorKind::BrokenPipe => unwritten(&console, &lost).into(),
+                _ => ExitCode::Done.into(),
+            };
         }
     };
     let settings = Settings::resolve(&cli);
     log(&settings);
-    let console = settings.console;
-    match run(cli.command, &settings) {
-        Ok(code) => code.into(),
-        Err(stop) => stop.show(console).into(),
-    }
+    let console = &settings.console;
+    let code = match run(cli.command, &settings) {
+        Ok(code) => code,
+        Err(stop) => stop.show(console),
+    };
+    let Some(error) = console.lost() else { return code.into() };
+    let lost = unwritten(console, error);
+    // What failed by itself says more.
+    if matches!(code, ExitCode::Done | ExitCode::Pending) { lost.into() } else { code.into() }
+}
+
+/// Tells that the result could not be told.
+fn unwritten(console: &Console, error: &std::io::Error) -> ExitCode {
+    let failure = Failure::new(ExitCode::Missing, format!("the result can't be written to stdout: {error}"));
+    console.failure(&failure);
+    failure.exit_code
 }
 
 /// Why a command ended early.
@@ -60,7 +76,7 @@ enum Stop {
 
 impl Stop {
     /// Tells why, and gives the exit code for it.
-    fn show(&self, console: Console) -> ExitCode {
+    fn show(&self, console: &Console) -> ExitCode {
         match self {
             Self::Failure(failure) => {
                 console.failure(failure);

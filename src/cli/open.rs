@@ -176,7 +176,7 @@ pub(super) fn unknown_step(error: &SelectError) -> Stop {
 pub(super) async fn check_tools(world: &Arc<World>, selected: &StepSet) -> Result<(), Stop> {
     let kinds: HashSet<StepKind> = selected.iter().map(|step| world.graph().id(step).kind()).collect();
     connect_early(world, &kinds);
-    preflight(world, &kinds).await.map_err(|error| missing(&error))
+    preflight(world, &kinds).await.map_err(|error| missing(&error.redacted(world.redactor())))
 }
 
 /// A failure outside of any step.

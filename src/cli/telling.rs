@@ -29,7 +29,7 @@ impl Telling {
     /// Begins to tell. With `keep`, what became of every step is kept and not only the failures.
     pub(super) fn begin(settings: &Settings, receiver: EventReceiver, keep: bool) -> Result<Self, Stop> {
         let stops = open::stops()?;
-        let (console, verbose, runtime) = (settings.console, settings.verbose, Handle::current());
+        let (console, verbose, runtime) = (settings.console.clone(), settings.verbose, Handle::current());
         let follower = tokio::task::spawn_blocking(move || runtime.block_on(follow(receiver, console, verbose, keep)));
         Ok(Self { follower, stops })
     }

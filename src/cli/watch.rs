@@ -63,7 +63,7 @@ fn again(settings: &Settings, applied: &mut Option<BTreeMap<String, Seen>>) -> O
         Ok(opened) => Some(opened),
         Err(stop) => {
             if applied.take().is_some() {
-                stop.show(settings.console);
+                stop.show(&settings.console);
             }
             None
         }
@@ -124,7 +124,7 @@ async fn once(
             code = &mut applying => return match code {
                 // What is wrong now may be right after the next change.
                 Err(stop) => {
-                    stop.show(settings.console);
+                    stop.show(&settings.console);
                     Ok(ExitCode::StepFailed)
                 }
                 code => code,

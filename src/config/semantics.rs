@@ -11,6 +11,7 @@ use super::literal::literal_path;
 use super::model::{ChartSource, Check, Driver, LoadMode, Run, StackFile};
 use super::names::Names;
 use super::span::Span;
+use super::template::Value;
 use super::tree::{Node, NodeKind};
 use crate::graph::StepKind;
 
@@ -33,6 +34,7 @@ pub(super) fn check(stack: &StackFile, tree: &Node<'_>, context: &mut Context<'_
     check_pools(stack, tree, context);
     check_loads(stack, context);
     check_arguments(stack, context);
+    check_image_secrets(stack, context);
     check_outputs(stack, context);
 }
 
@@ -63,6 +65,31 @@ fn check_arguments(stack: &StackFile, context: &mut Context<'_>) {
                     .label(word.span(), "every user of this machine could read it in the list of processes")
                     .help(help),
             );
+        }
+    }
+}
+
+/// Reports secrets in what stays in an image, and is shown by `docker history` and `docker inspect` to whoever has it.
+fn check_image_secrets(stack: &StackFile, context: &mut Context<'_>) {
+    const OF_LABELS: &str = "leave it out, and give it to what runs by its environment";
+    for (name, image) in &stack.images {
+        let mounted = |key: &str| {
+            format!(
+                "give it by `secrets = [{{ id = \"{key}\", value = \"${{var.…}}\" }}]`, and read it in the Dockerfile with `RUN --mount=type=secret,id={key}`"
+            )
+        };
+        let args = image.args.iter().map(|(key, arg)| ("build arguments", arg, mounted(key)));
+        let labels = image.labels.values().map(|label| ("labels", label, OF_LABELS.to_owned()));
+        for (what, value, help) in args.chain(labels) {
+            if let Value::Template(template) = value
+                && template.is_secret()
+            {
+                context.report(
+                    ConfigError::new(format!("a secret is among the {what} of image `{name}`"))
+                        .label(template.span(), "it would stay in the image, for everybody who has that to read")
+                        .help(help),
+                );
+            }
         }
     }
 }

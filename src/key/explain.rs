@@ -111,6 +111,8 @@ mod tests {
         now.digest(Group::Base, "debian:bookworm-slim", "sha256:bb");
         now.text(Group::Value, "replicas", "");
         now.text(Group::Setting, "target", "runtime");
+        before.text(Group::Env, "X", "a");
+        now.text(Group::Env, "X", "a\nb\u{1b}[31mred");
         let shown: Vec<_> = changes(&before.recorded().unwrap(), &now).into_iter().map(|change| change.shown).collect();
         assert_eq!(
             shown,
@@ -120,6 +122,7 @@ mod tests {
                 "+ app/new.py",
                 "base debian:bookworm-slim moved",
                 "values replicas 1 -> \"\"",
+                "env X a -> \"a\\nb\\u{1b}[31mred\"",
                 "- app/old.py",
             ]
         );

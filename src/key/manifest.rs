@@ -93,9 +93,10 @@ impl Value {
         }
     }
 
-    /// The value as a person reads it; digests shortened to 12 digits.
+    /// The value as a person reads it, on one line; digests shortened to 12 digits.
     pub fn shown(&self) -> String {
         match self {
+            Self::Text(text) if text.contains(char::is_control) => format!("{text:?}"),
             Self::Digest(digest) => short_digest(digest),
             Self::Content { .. } => short_digest(&self.text()),
             Self::Text(_) | Self::Unknown { .. } => self.text().into_owned(),

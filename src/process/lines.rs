@@ -1,12 +1,15 @@
 //! From bytes as they come to lines, and to the last part of everything that came. Both hold a bounded amount.
 
-/// A line that is longer is handed on in pieces of about this size.
-const MAX_LINE: usize = 64 * 1024;
+/// A line that is longer is not handed on, and neither is a part of it: cut anywhere, it could show one half of a secret,
+/// which nobody would recognise any more.
+const MAX_LINE: usize = 1 << 20;
 
 /// Cuts a stream of bytes into lines. Bytes that are no UTF-8 become U+FFFD.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
     partial: Vec<u8>,
+    /// How much of a line that is too long came, all of which was dropped.
+    dropped: usize,
 }
 
 impl Lines {
@@ -14,55 +17,43 @@ impl Lines {
     pub(super) fn push(&mut self, mut bytes: &[u8], on_line: &mut impl FnMut(&str)) {
         while let Some(end) = bytes.iter().position(|&byte| byte == b'\n') {
             let (line, rest) = (&bytes[..end], &bytes[end + 1..]);
-            if self.partial.is_empty() {
+            if self.partial.is_empty() && self.dropped == 0 && line.len() <= MAX_LINE {
                 emit(line, on_line);
             } else {
-                self.partial.extend_from_slice(line);
-                emit(&self.partial, on_line);
-                self.partial.clear();
+                self.add(line);
+                self.finish(on_line);
             }
             bytes = rest;
         }
-        self.partial.extend_from_slice(bytes);
-        while self.partial.len() > MAX_LINE {
-            let cut = char_boundary(&self.partial, MAX_LINE);
-            on_line(&String::from_utf8_lossy(&self.partial[..cut]));
-            self.partial.drain(..cut);
-        }
+        self.add(bytes);
     }
 
     /// Hands on a last line that no `\n` ended.
     pub(super) fn finish(&mut self, on_line: &mut impl FnMut(&str)) {
-        if !self.partial.is_empty() {
+        if self.dropped > 0 {
+            on_line(&format!("(a line of {} bytes, which is too long to be shown)", self.dropped));
+            self.dropped = 0;
+        } else if !self.partial.is_empty() {
             emit(&self.partial, on_line);
             self.partial.clear();
+        }
+    }
+
+    fn add(&mut self, bytes: &[u8]) {
+        if self.dropped > 0 || self.partial.len() + bytes.len() > MAX_LINE {
+            self.dropped += self.partial.len() + bytes.len();
+            self.partial.clear();
+        } else {
+            self.partial.extend_from_slice(bytes);
         }
     }
 }
 
 fn emit(line: &[u8], on_line: &mut impl FnMut(&str)) {
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
-    if line.len() <= MAX_LINE {
-        return on_line(&String::from_utf8_lossy(line));
-    }
-    let mut rest = line;
-    while !rest.is_empty() {
-        let cut = char_boundary(rest, MAX_LINE);
-        on_line(&String::from_utf8_lossy(&rest[..cut]));
-        rest = &rest[cut..];
-    }
+    on_line(&String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(line)));
 }
 
-/// The largest place up to `limit` that does not part a UTF-8 character. Never 0 for a `limit` above 3.
-fn char_boundary(bytes: &[u8], limit: usize) -> usize {
-    if bytes.len() <= limit {
-        return bytes.len();
-    }
-    // A character has at most 3 continuation bytes; more of them in a row are no UTF-8, and may be parted anywhere.
-    (limit - 3..=limit).rev().find(|&cut| bytes[cut] & 0b1100_0000 != 0b1000_0000).unwrap_or(limit)
-}
-
-/// The last bytes of a stream.
+/// The last bytes of a stream, from the beginning of a line on: the rest of one that was cut could be that of a secret.
 #[derive(Debug)]
 pub(super) struct Tail {
     bytes: Vec<u8>,
@@ -93,6 +84,12 @@ impl Tail {
     /// The kept bytes, and how many came before them.
     pub(super) fn into_parts(mut self) -> (Vec<u8>, u64) {
         self.trim();
+        if self.dropped > 0 {
+            let line = self.bytes.iter().position(|byte| matches!(byte, b'\n' | b'\r'));
+            let cut = line.map_or(self.bytes.len(), |end| end + 1);
+            self.bytes.drain(..cut);
+            self.dropped += cut as u64;
+        }
         (self.bytes, self.dropped)
     }
 
@@ -135,17 +132,22 @@ mod tests {
     }
 
     #[test]
-    fn a_long_line_comes_in_pieces_that_part_no_character() {
-        let line = "é".repeat(MAX_LINE) + "x";
-        for pieces in [vec![line.as_bytes()], line.as_bytes().chunks(999).collect()] {
-            let seen = lines_of(&pieces);
-            assert!(seen.len() > 1 && seen.iter().all(|piece| piece.len() <= MAX_LINE));
-            assert_eq!(seen.concat(), line);
+    fn a_line_comes_whole_or_not_at_all() {
+        let line = "é".repeat(MAX_LINE / 2);
+        for (text, expected) in [
+            (format!("{line}\nb"), [line.as_str(), "b"]),
+            (format!("{line}x\nb"), ["(a line of 1048577 bytes, which is too long to be shown)", "b"]),
+            (format!("b\n{line}{line}"), ["b", "(a line of 2097152 bytes, which is too long to be shown)"]),
+        ] {
+            for pieces in [vec![text.as_bytes()], text.as_bytes().chunks(999).collect()] {
+                assert_eq!(lines_of(&pieces), expected);
+            }
         }
-        let whole = format!("{line}\n");
-        assert_eq!(lines_of(&[whole.as_bytes()]).concat(), line);
-        let garbage = vec![0x80_u8; MAX_LINE * 2];
-        assert_eq!(lines_of(&[&garbage]).concat().chars().count(), garbage.len());
+        let mut lines = Lines::default();
+        for _ in 0..64 {
+            lines.push(line.as_bytes(), &mut |_| {});
+            assert!(lines.partial.capacity() <= 2 * MAX_LINE, "what is dropped is not held");
+        }
     }
 
     #[test]
@@ -156,6 +158,13 @@ mod tests {
             assert!(tail.bytes.len() <= 8);
         }
         assert_eq!(tail.seen(), 100);
-        assert_eq!(tail.into_parts(), (vec![96, 97, 98, 99], 96));
+        assert_eq!(tail.into_parts(), (vec![], 100), "the line began before");
+        for (text, kept, dropped) in
+            [("ab\ncd\n", "cd\n", 3), ("cut\ncd", "cd", 4), ("abcd", "abcd", 0), ("1\r2\r3", "2\r3", 2)]
+        {
+            let mut tail = Tail::new(4);
+            tail.push(text.as_bytes());
+            assert_eq!(tail.into_parts(), (kept.as_bytes().to_vec(), dropped), "{text:?}");
+        }
     }
 }

@@ -43,18 +43,18 @@ impl CiReports {
     ///
     /// # Errors
     /// When a file can't be written; the annotations have been made by then.
-    pub fn write(&self, stack: &str, run: &Follow, console: Console) -> Result<(), (PathBuf, io::Error)> {
+    pub fn write(&self, stack: &str, run: &Follow, console: &Console) -> Result<(), (PathBuf, io::Error)> {
         if self.annotations {
             run.finished.iter().filter_map(annotation).for_each(|line| console.line(line));
             for warning in &run.warnings {
                 console.line(format_args!("::warning title=stack::{}", escaped(warning)));
             }
         }
-        if let Some(path) = &self.summary {
-            append(path, &summary(stack, &run.finished)).map_err(|error| (path.clone(), error))?;
-        }
         if let Some(path) = &self.junit {
             std::fs::write(path, junit(stack, &run.finished)).map_err(|error| (path.clone(), error))?;
+        }
+        if let Some(path) = &self.summary {
+            append(path, &summary(stack, &run.finished)).map_err(|error| (path.clone(), error))?;
         }
         Ok(())
     }

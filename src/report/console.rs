@@ -1,9 +1,13 @@
-//! The process's two output streams: colour decided once, failures to write given up in silence.
+//! The process's two output streams: colour decided once, a result that can't be written remembered, and nothing let out
+//! that would command the terminal.
 
 use std::fmt;
-use std::io::{IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
+use std::sync::{Arc, OnceLock};
 
 use anstream::AutoStream;
+
+use crate::tools::redact::tame;
 
 /// When to use colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -17,12 +21,14 @@ pub enum ColorChoice {
     Never,
 }
 
-/// Where output goes. Copies are the same console.
-#[derive(Debug, Clone, Copy)]
+/// Where output goes. Clones are the same console.
+#[derive(Debug, Clone)]
 pub struct Console {
     stdout: anstream::ColorChoice,
     stderr: anstream::ColorChoice,
     json: bool,
+    /// Why stdout could not be written for the first time.
+    lost: Arc<OnceLock<io::Error>>,
 }
 
 impl Console {
@@ -41,7 +47,13 @@ impl Console {
             stdout: resolve(AutoStream::choice(&std::io::stdout())),
             stderr: resolve(AutoStream::choice(&std::io::stderr())),
             json,
+            lost: Arc::default(),
         }
+    }
+
+    /// Why not all of the result is on stdout. That nobody reads any more is no reason.
+    pub fn lost(&self) -> Option<&io::Error> {
+        self.lost.get().filter(|error| error.kind() != io::ErrorKind::BrokenPipe)
     }
 
     /// Whether stdout carries JSON.
@@ -80,31 +92,39 @@ impl Console {
             self.result(text);
             return;
         }
-        let mut stream = AutoStream::new(std::io::stderr().lock(), self.stderr);
-        let _ = stream.write_all(text.as_bytes()).and_then(|()| stream.flush());
+        self.to_stderr(text);
     }
 
     /// Empties the screen, for a view that is drawn again.
     pub fn clear(&self) {
-        self.result("\x1b[H\x1b[2J\x1b[3J");
+        self.to_stdout("\x1b[H\x1b[2J\x1b[3J");
     }
 
-    /// Writes text that ends itself to stdout. False when nobody reads any more, which ends commands that would go on for
-    /// ever, and means nothing to others.
+    /// Writes text that ends itself to stdout. False when it can't be written, which ends commands that would go on for ever;
+    /// others need not look, since the program does in the end: see [`Console::lost`].
     pub fn result(&self, text: &str) -> bool {
+        self.to_stdout(&tame(text))
+    }
+
+    fn to_stdout(&self, text: &str) -> bool {
         let mut stream = AutoStream::new(std::io::stdout().lock(), self.stdout);
-        stream.write_all(text.as_bytes()).and_then(|()| stream.flush()).is_ok()
+        let written = stream.write_all(text.as_bytes()).and_then(|()| stream.flush());
+        written.map_err(|error| self.lost.set(error)).is_ok()
+    }
+
+    /// Failures are given up in silence: there is nobody left to tell.
+    fn to_stderr(&self, text: &str) {
+        let mut stream = AutoStream::new(std::io::stderr().lock(), self.stderr);
+        let _ = stream.write_all(tame(text).as_bytes()).and_then(|()| stream.flush());
     }
 
     /// Writes a question to stderr, and leaves the cursor behind it.
     pub fn prompt(&self, question: &str) {
-        let mut stream = AutoStream::new(std::io::stderr().lock(), self.stderr);
-        let _ = write!(stream, "{question}").and_then(|()| stream.flush());
+        self.to_stderr(question);
     }
 
     /// Writes one line to stderr.
     pub fn error_line(&self, line: impl fmt::Display) {
-        let mut stream = AutoStream::new(std::io::stderr().lock(), self.stderr);
-        let _ = writeln!(stream, "{line}").and_then(|()| stream.flush());
+        self.to_stderr(&format!("{line}\n"));
     }
 }

@@ -6,6 +6,7 @@ use super::live::Live;
 use super::plain::Plain;
 use super::{Console, Finished, Palette, seconds};
 use crate::event::{Event, EventKind, EventReceiver, Outcome};
+use crate::tools::redact::plain;
 
 /// What the follower saw, for whoever needs it after the run.
 #[derive(Debug, Default)]
@@ -34,6 +35,9 @@ pub struct Failed {
 /// How many events are shown before they are written, at most.
 const TOGETHER: usize = 1024;
 
+/// How many steps that a failure blocks are named.
+const NAMED: usize = 10;
+
 /// How long events are left to come together.
 const PAUSE: Duration = Duration::from_millis(2);
 
@@ -49,11 +53,11 @@ enum View {
 pub async fn follow(mut events: EventReceiver, console: Console, verbose: bool, keep: bool) -> Follow {
     let mut seen = Follow::default();
     let mut view = if console.is_json() {
-        View::Json(console, String::new())
+        View::Json(console.clone(), String::new())
     } else if console.is_interactive() && !verbose {
-        View::Live(Live::new(console))
+        View::Live(Live::new(console.clone()))
     } else {
-        View::Plain(Plain::new(console, verbose))
+        View::Plain(Plain::new(console.clone(), verbose))
     };
     let mut together = Vec::new();
     loop {
@@ -74,8 +78,8 @@ pub async fn follow(mut events: EventReceiver, console: Console, verbose: bool, 
             }
             if let (EventKind::RunFinished { .. }, false) = (&event.kind, console.is_json()) {
                 view.flush();
-                seen.show_failures(console);
-                summary(console, &event.kind);
+                seen.show_failures(&console);
+                summary(&console, &event.kind);
             }
         }
         view.flush();
@@ -110,10 +114,14 @@ fn json(event: &Event, lines: &mut String) {
 impl Follow {
     fn keep(&mut self, event: &Event) {
         if let EventKind::Warning { step, message } = &event.kind {
+            let message = plain(message).into_owned();
             self.warnings.push(step.as_ref().map_or_else(|| message.clone(), |step| format!("{step}: {message}")));
         }
         if let EventKind::StepFinished { step, outcome, reason, diagnosis, seconds, .. } = &event.kind {
-            let (step, reason, diagnosis) = (step.to_string(), reason.clone(), diagnosis.clone());
+            // The files and pages of a CI system have no colours.
+            let step = step.to_string();
+            let (reason, diagnosis) =
+                (plain(reason).into_owned(), diagnosis.as_deref().map(|text| plain(text).into_owned()));
             self.finished.push(Finished { step, outcome: *outcome, reason, diagnosis, seconds: *seconds });
         }
     }
@@ -137,7 +145,7 @@ impl Follow {
         }
     }
 
-    fn show_failures(&self, console: Console) {
+    fn show_failures(&self, console: &Console) {
         let (bad, dim) = (Palette::BAD, Palette::DIM);
         for Failed { step, reason, diagnosis, blocked } in &self.failures {
             console.line(format_args!("\n{bad}{step} failed{bad:#}: {reason}"));
@@ -147,13 +155,21 @@ impl Follow {
                 console.line(format_args!("  {line}"));
             }
             if !blocked.is_empty() {
-                console.line(format_args!("  {dim}so these could not start: {}{dim:#}", blocked.join(", ")));
+                console.line(format_args!("  {dim}so these could not start: {}{dim:#}", first_of(blocked)));
             }
         }
     }
 }
 
-fn summary(console: Console, event: &EventKind) {
+/// The names of the first few, and how many more there are.
+fn first_of(steps: &[String]) -> String {
+    match steps.len().saturating_sub(NAMED) {
+        0 => steps.join(", "),
+        more => format!("{} and {more} more", steps[..NAMED].join(", ")),
+    }
+}
+
+fn summary(console: &Console, event: &EventKind) {
     let EventKind::RunFinished { outcome, done, skipped, failed, blocked, cancelled, seconds: time } = event else {
         return;
     };

@@ -7,12 +7,16 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::plain::{STEP_WIDTH, line, transition};
 use super::screen::Screen;
-use super::{Console, FOLD_SKIPPED_ABOVE, Palette};
-use crate::event::{Event, EventKind, Outcome};
+use super::{Console, FOLD_ABOVE, Palette};
+use crate::event::{Event, EventKind};
 use crate::graph::StepId;
+use crate::tools::redact::plain;
 
 /// How often the lines of running steps are drawn at most.
 const DRAWN_PER_SECOND: u8 = 20;
+
+/// How many characters of a message are drawn at most.
+const MESSAGE: usize = 500;
 
 pub(super) struct Live {
     console: Console,
@@ -50,7 +54,7 @@ impl Live {
                 if let Some(bar) = self.running.remove(step) {
                     bar.finish_and_clear();
                 }
-                if *outcome != Outcome::Skipped || self.steps <= FOLD_SKIPPED_ABOVE {
+                if self.steps <= FOLD_ABOVE || !outcome.is_folded() {
                     self.print(&event.kind);
                 }
             }
@@ -71,10 +75,11 @@ impl Live {
     fn start(&mut self, step: &StepId, reason: &str) {
         let busy = Palette::BUSY;
         let template = format!("{{prefix}} {busy}{{spinner}}{busy:#} {{elapsed:>5}}  {{wide_msg}}");
+        let template = if self.console.stderr_has_color() { template } else { plain(&template).into_owned() };
         let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_spinner());
         let bar = self.bars.add(ProgressBar::new_spinner().with_style(style));
         bar.set_prefix(format!("{step:<STEP_WIDTH$}"));
-        bar.set_message(reason.to_owned());
+        bar.set_message(one_line(reason));
         bar.enable_steady_tick(Duration::from_millis(120));
         self.running.insert(step.clone(), bar);
     }
@@ -83,7 +88,7 @@ impl Live {
         if let Some(bar) = self.running.get(step) {
             // An empty line of output says less than the one before it.
             if !message.trim().is_empty() {
-                bar.set_message(message.replace(['\t', '\r'], " "));
+                bar.set_message(one_line(message));
             }
         }
     }
@@ -92,5 +97,22 @@ impl Live {
         if let Some(line) = line(event, false) {
             self.bars.suspend(|| self.console.line(line));
         }
+    }
+}
+
+/// The beginning of a message, as one line and without colours: there is one line for each step, and it says what is going
+/// on, not all of it.
+fn one_line(message: &str) -> String {
+    plain(message).chars().take(MESSAGE).map(|c| if c.is_whitespace() { ' ' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_one_line_that_commands_nothing() {
+        assert_eq!(one_line("a\tb\r\nc\x1b[?25l\x1b[31md\x0be"), "a b cde");
+        assert_eq!(one_line(&"x".repeat(1_000_000)).len(), MESSAGE);
     }
 }

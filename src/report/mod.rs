@@ -1,8 +1,7 @@
 //! Every consumer of events, and the only writer to stdout and stderr.
 //!
 //! A closed pipe or a stalled terminal never reaches the run: events wait in their channel (of what steps print only so
-//! much, see [`Room`](crate::event::Room)), and writing that fails is given up in silence, since there is nobody left to
-//! tell.
+//! much, see [`Room`](crate::event::Room)), and writing that fails is told once, when everything is over.
 
 mod ci;
 mod console;
@@ -26,5 +25,6 @@ pub use logs::LogView;
 pub use plan::{PlanReport, PlannedStep};
 pub use style::Palette;
 
-/// Runs with more steps than this show no line for a skipped step: the summary counts them.
-const FOLD_SKIPPED_ABOVE: usize = 60;
+/// Runs with more steps than this show no line for a step that is skipped or blocked: the summary counts them, and a failure
+/// names those that it blocked.
+const FOLD_ABOVE: usize = 60;

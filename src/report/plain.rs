@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Console, FOLD_SKIPPED_ABOVE, Palette, bytes, seconds};
+use super::{Console, FOLD_ABOVE, Palette, bytes, seconds};
 use crate::event::{Event, EventKind, Outcome, Transfer};
 
 /// How wide the column of step ids is; longer ids push their line.
@@ -26,8 +26,8 @@ impl Plain {
         let started = *self.started.get_or_insert(event.time);
         match &event.kind {
             EventKind::RunStarted { steps, .. } => self.steps = *steps,
-            EventKind::StepFinished { outcome: Outcome::Skipped, .. }
-                if self.steps > FOLD_SKIPPED_ABOVE && !self.verbose => {}
+            EventKind::StepFinished { outcome, .. }
+                if self.steps > FOLD_ABOVE && !self.verbose && outcome.is_folded() => {}
             kind => {
                 let Some(line) = line(kind, self.verbose) else { return };
                 let elapsed = (event.time - started).total(jiff::Unit::Second).unwrap_or(0.0);

@@ -12,6 +12,10 @@ use rustix::termios::tcgetwinsize;
 const COLUMNS: u16 = 80;
 const ROWS: u16 = 24;
 
+/// Columns that stay free at the end of each line: a terminal echoes `^C` where the cursor is, which is there, and a line
+/// that is wrapped by that would not be found again to be cleared.
+const FREE: u16 = 8;
+
 /// The terminal behind stderr.
 #[derive(Debug, Default)]
 pub(super) struct Screen {
@@ -32,10 +36,16 @@ impl Screen {
     }
 }
 
+/// How many columns of so many are drawn on.
+fn used(columns: u16) -> u16 {
+    columns.saturating_sub(FREE).max(columns / 2)
+}
+
 /// Nothing here fails: see above.
 impl TermLike for Screen {
     fn width(&self) -> u16 {
-        tcgetwinsize(io::stderr()).map(|size| size.ws_col).ok().filter(|columns| *columns > 0).unwrap_or(COLUMNS)
+        let columns = tcgetwinsize(io::stderr()).map(|size| size.ws_col).ok().filter(|columns| *columns > 0);
+        used(columns.unwrap_or(COLUMNS))
     }
 
     fn height(&self) -> u16 {
@@ -83,5 +93,17 @@ impl TermLike for Screen {
         let mut stderr = io::stderr().lock();
         let _ = stderr.write_all(drawn.as_bytes()).and_then(|()| stderr.flush());
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_terminal_echoes_has_room_at_the_end_of_a_line() {
+        for (columns, drawn) in [(200, 192), (80, 72), (10, 5), (1, 0)] {
+            assert_eq!(used(columns), drawn);
+        }
     }
 }

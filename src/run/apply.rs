@@ -85,7 +85,8 @@ pub async fn apply(
             leftovers = look => leftovers,
         };
         let leftovers = leftovers.unwrap_or_else(|error| {
-            let message = format!("what has left the file can't be looked for: {}", error.reason);
+            let reason = error.redacted(world.redactor()).reason;
+            let message = format!("what has left the file can't be looked for: {reason}");
             events.send(EventKind::Warning { step: None, message });
             Vec::new()
         });

@@ -54,7 +54,7 @@ impl Runner for Remover {
         match remove(&self.world, step, self.removal, &speaker, &cancel).await {
             Ok(Some(note)) => AttemptResult::done("removed").with_note(note),
             Ok(None) => AttemptResult::skipped("nothing to remove"),
-            Err(error) => error.into(),
+            Err(error) => error.redacted(self.world.redactor()).into(),
         }
     }
 }

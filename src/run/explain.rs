@@ -57,15 +57,16 @@ pub async fn explain(world: &Arc<World>, step: StepIndex) -> Result<Explained, S
     }
     let inspection = inspect(world, step, &never).await?;
     let manifest = inspection.manifest;
+    let redactor = world.redactor();
     let inputs = manifest
         .inputs()
         .map(|input| ExplainedInput {
             path: input.path(),
-            shown: input.value.shown(),
+            shown: redactor.text(&input.value.shown()),
             full: input.value.text().into_owned(),
         })
         .collect();
-    let notes = manifest.unknowable().iter().chain(manifest.notes()).cloned().collect();
+    let notes = manifest.unknowable().iter().chain(manifest.notes()).map(|note| redactor.text(note)).collect();
     Ok(Explained {
         id: world.graph().id(step).clone(),
         decision: inspection.decision,

@@ -47,7 +47,8 @@ pub struct Gc {
 /// # Errors
 /// When a store or the cluster can't be asked: what is not known to be unused stays.
 pub async fn gc(world: &World) -> Result<Gc, StepError> {
-    let (images, users) = tokio::try_join!(stored::images(world), stored::users(world))?;
+    let asked = tokio::try_join!(stored::images(world), stored::users(world));
+    let (images, users) = asked.map_err(|error| error.redacted(world.redactor()))?;
     let (remove, keep) = decide(images, &users);
     let known: BTreeSet<_> = world.graph().steps().map(|(_, id)| id.to_string()).collect();
     let forget = world.remembered().into_iter().filter(|step| !known.contains(step)).collect();
@@ -60,7 +61,10 @@ pub async fn gc(world: &World) -> Result<Gc, StepError> {
 /// When what is remembered can't be written.
 pub async fn sweep(world: &World, gc: &mut Gc) -> Result<(), StepError> {
     for image in &mut gc.remove {
-        image.error = stored::untag(world, &image.place, &image.name).await.err().map(|error| error.reason);
+        image.error = stored::untag(world, &image.place, &image.name)
+            .await
+            .err()
+            .map(|error| error.redacted(world.redactor()).reason);
     }
     world.forget(&gc.forget);
     gc.removed = true;

@@ -22,6 +22,17 @@ pub async fn follow_logs(
     cancel: &Cancel,
     lines: mpsc::UnboundedSender<LogLine>,
 ) -> Result<usize, StepError> {
+    let followed = follow(world, names, options, cancel, lines).await;
+    followed.map_err(|error| error.redacted(world.redactor()))
+}
+
+async fn follow(
+    world: &Arc<World>,
+    names: &[String],
+    options: &LogOptions,
+    cancel: &Cancel,
+    lines: mpsc::UnboundedSender<LogLine>,
+) -> Result<usize, StepError> {
     let mut releases = Vec::new();
     for chart in world.stack().charts.keys() {
         releases.push((chart.to_string(), step::release_objects(world, chart).await?));

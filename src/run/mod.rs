@@ -29,6 +29,7 @@ pub use status::{BuiltImage, ClusterStatus, ImageStatus, ReleaseStatusView, Stat
 use crate::event::{EventKind, Outcome, RunOutcome};
 use crate::exec::AttemptResult;
 use crate::graph::{StepId, StepIndex};
+use crate::plan::Decision;
 use crate::process::Cancel;
 use crate::sched::{End, StopReason, Summary};
 use crate::step::{self, Inspection, Known, StepError, World};
@@ -58,7 +59,12 @@ impl From<StepError> for AttemptResult {
 async fn inspect(world: &Arc<World>, step: StepIndex, cancel: &Cancel) -> Result<Inspection, StepError> {
     let redactor = world.redactor();
     let mut inspection = inspect_exposed(world, step, cancel).await.map_err(|error| error.redacted(redactor))?;
-    inspection.decision.reason = redactor.text(&inspection.decision.reason);
+    let Decision { action: _, reason, changes, unknowable } = &mut inspection.decision;
+    let sentences = changes.iter_mut().map(|change| &mut change.shown).chain(unknowable).chain([reason]);
+    sentences.for_each(|text| *text = redactor.brief(text));
+    // What is secret now may have been none when it was recorded. All else is told as it is.
+    let values = changes.iter_mut().flat_map(|change| [&mut change.from, &mut change.to]).flatten();
+    values.filter(|value| redactor.finds(value)).for_each(|value| *value = redactor.text(value));
     Ok(inspection)
 }
 

@@ -53,7 +53,7 @@ impl Planned {
                     self.report.add(PlannedStep::new(leftover.step(), decision));
                 }
             }
-            Err(error) => self.errors.push(error),
+            Err(error) => self.errors.push(error.redacted(world.redactor())),
         }
     }
 }

@@ -63,7 +63,7 @@ impl Runner for Pruner {
     async fn run(self: Arc<Self>, number: u32, _attempt: u32, cancel: Cancel) -> AttemptResult {
         match self.remove(&self.leftovers[number as usize], &cancel).await {
             Ok(result) => result,
-            Err(error) => error.into(),
+            Err(error) => error.redacted(self.world.redactor()).into(),
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::model::release::ReleaseStatus;
 use crate::step::{self, StepError, World};
 use crate::tools::docker::{ImageLine, split_tag};
 use crate::tools::kube::{ClusterView, View};
+use crate::tools::redact::Redactor;
 
 /// A stack as it is now. Its JSON form is a contract.
 #[derive(Debug, Serialize)]
@@ -99,6 +100,19 @@ pub struct ReleaseStatusView {
 }
 
 impl Status {
+    /// Hides secrets in everything that the cluster says in words of its own, or quotes from pods.
+    fn redact(&mut self, redactor: &Redactor) {
+        let hide = |text: &mut String| *text = redactor.brief(text);
+        self.cluster.iter_mut().for_each(|cluster| hide(&mut cluster.status));
+        for release in &mut self.releases {
+            let View { deployments, workloads, services: _, pods, diagnosis } = &mut release.view;
+            deployments.iter_mut().for_each(|one| hide(&mut one.detail));
+            workloads.iter_mut().flat_map(|one| [&mut one.state, &mut one.detail]).for_each(hide);
+            pods.iter_mut().filter_map(|pod| pod.trouble.as_mut()).for_each(hide);
+            diagnosis.iter_mut().for_each(|diagnosis| diagnosis.rewrite(|text| redactor.brief(text)));
+        }
+    }
+
     /// Whether all of it could be asked.
     pub fn is_whole(&self) -> bool {
         self.cluster.as_ref().is_none_or(|cluster| cluster.view.is_some())
@@ -110,6 +124,13 @@ impl Status {
 /// # Errors
 /// When what answers makes no sense.
 pub async fn status(world: &Arc<World>) -> Result<Status, StepError> {
+    let redactor = world.redactor();
+    let mut status = look(world).await.map_err(|error| error.redacted(redactor))?;
+    status.redact(redactor);
+    Ok(status)
+}
+
+async fn look(world: &Arc<World>) -> Result<Status, StepError> {
     let stack = world.stack();
     let mut cluster = None;
     let mut connected = false;

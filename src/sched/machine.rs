@@ -1,5 +1,7 @@
 //! The state machine itself.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -95,8 +97,8 @@ pub struct Scheduler {
     begun: bool,
     summary: Summary,
     effects: Vec<Effect>,
-    /// Steps still to be blocked; kept to be reused.
-    to_block: Vec<u32>,
+    /// Steps still to be blocked, by the caller's number and by rank; kept to be reused.
+    to_block: BinaryHeap<Reverse<(u32, u32)>>,
 }
 
 impl Scheduler {
@@ -134,7 +136,7 @@ impl Scheduler {
             begun: false,
             summary: Summary::default(),
             effects: Vec::new(),
-            to_block: Vec::new(),
+            to_block: BinaryHeap::new(),
         })
     }
 
@@ -303,11 +305,16 @@ impl Scheduler {
         self.end(rank, End::Failed { class, overdue });
         let by = self.order.steps[rank];
         let mut to_block = std::mem::take(&mut self.to_block);
-        to_block.extend_from_slice(self.order.dependents.of(rank as u32));
-        while let Some(dependent) = to_block.pop() {
-            if self.steps[dependent as Rank].state == State::Waiting {
-                self.end(dependent as Rank, End::Blocked { by });
-                to_block.extend_from_slice(self.order.dependents.of(dependent));
+        let mut blocker = Some(rank);
+        loop {
+            let dependents = blocker.map_or(&[][..], |rank| self.order.dependents.of(rank as u32)).iter();
+            to_block.extend(dependents.map(|&dependent| Reverse((self.order.steps[dependent as Rank], dependent))));
+            // In the order of the caller, in which nothing stands before what it needs.
+            let Some(Reverse((_, dependent))) = to_block.pop() else { break };
+            let rank = dependent as Rank;
+            blocker = Some(rank).filter(|rank| self.steps[*rank].state == State::Waiting);
+            if blocker.is_some() {
+                self.end(rank, End::Blocked { by });
             }
         }
         self.to_block = to_block;

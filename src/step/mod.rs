@@ -83,11 +83,11 @@ impl StepError {
         self
     }
 
-    /// The same without secret values.
+    /// The same without secret values, and at a length that can be read.
     #[must_use]
     pub fn redacted(self, redactor: &Redactor) -> Self {
         let Self { class, reason, diagnosis } = self;
-        Self { class, reason: redactor.text(&reason), diagnosis: diagnosis.map(|text| redactor.text(&text)) }
+        Self { class, reason: redactor.brief(&reason), diagnosis: diagnosis.map(|text| redactor.brief(&text)) }
     }
 
     /// An error of a tool: its message and causes, its class, its help.

@@ -204,7 +204,7 @@ pub(super) fn argument(world: &World, template: &crate::config::Template) -> Res
     for output in template.outputs().filter(|output| matches!(output.value, OutputRef::Task { .. })) {
         let Some(value) = Outputs::output(world, &output.value) else { continue };
         let shown = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        if world.redactor().text(&shown) != shown {
+        if world.redactor().finds(&shown) {
             let reason = format!("`${{{}}}` holds a secret, and is among the arguments of a command", output.value);
             let why = "every user of this machine could read it in the list of processes\ntry to give it by `env`";
             return Err(StepError::new(Class::Input, reason).with_diagnosis(why));

@@ -60,6 +60,7 @@ impl Speaker {
 
     /// An object in the cluster changed its state.
     pub fn transition(&self, object: String, from: String, to: String, detail: String) {
+        let [from, to, detail] = [from, to, detail].map(|text| self.clean(&text));
         self.events.send(EventKind::StepTransition { step: self.step.clone(), object, from, to, detail });
     }
 

@@ -340,7 +340,7 @@ pub(super) async fn execute(
         Some(now) if key.as_ref().is_some_and(|key| *key == now.key.to_string()) => {
             let effect = effect_id(&now.key.to_string(), &made);
             let kept = match &stdout {
-                Printed::Text(text) => Some(text.clone()).filter(|text| world.redactor().text(text) == *text),
+                Printed::Text(text) => Some(text.clone()).filter(|text| !world.redactor().finds(text)),
                 Printed::TooLong(_) => None,
             };
             log.put(&name, TaskRecord::new(&now, effect, kept, made)).map_err(unwritable)?;

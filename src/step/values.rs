@@ -112,7 +112,7 @@ fn input(world: &World, name: &str, resolved: &Resolved) -> Input {
 fn input_of(world: &World, name: &str, resolved: &Resolved, json: &Json, shown: impl FnOnce(&Json) -> String) -> Input {
     // A secret may also come in by an output: a command that prints it.
     let text = resolved.exposed_text();
-    if resolved.is_secret() || world.redactor().text(text.expose_secret()) != text.expose_secret() {
+    if resolved.is_secret() || world.redactor().finds(text.expose_secret()) {
         return SecretDigest::of(world.stack_name(), name, &SecretString::from(json.to_string())).into();
     }
     Input::Text(shown(json))

@@ -77,6 +77,7 @@ mod task_secrets;
 mod tasks;
 #[cfg(test)]
 mod todo_stack;
+mod told;
 #[cfg(test)]
 mod watch;
 #[cfg(test)]

@@ -93,3 +93,57 @@ fn status_shows_what_runs_and_each_change_of_it() {
     succeed(Command::new("kill").args(["-INT", &watch.id().to_string()]));
     assert_eq!(watch.wait().expect("it ended").code(), Some(130));
 }
+
+const SPEAKER: &str = "apiVersion: apps/v1
+kind: Deployment
+metadata: {name: bad}
+spec:
+  selector: {matchLabels: {app: bad}}
+  template:
+    metadata: {labels: {app: bad}}
+    spec:
+      terminationGracePeriodSeconds: 0
+      containers:
+        - name: c
+          image: busybox:stable
+          imagePullPolicy: Never
+          terminationMessagePolicy: FallbackToLogsOnError
+          env: [{name: TOKEN, value: {{ .Values.token | quote }}}]
+          command: [busybox, sh, -c, 'echo tok=$TOKEN; exit 1']
+";
+
+#[test]
+fn no_secret_is_shown_of_what_pods_say_nor_of_what_was_edited() {
+    let bed = Bed::get();
+    let mut project = Project::on_the_bed("status");
+    project.write(
+        "stack.toml",
+        &format!(
+            "[stack]\nname = \"@name@\"\n[vars]\ntoken = {{ env = \"TOKEN\", secret = true }}\n\
+             [cluster]\ndriver = \"minikube\"\nprofile = \"{}\"\nnamespace = \"@name@\"\n\
+             [chart.map]\npath = \"map\"\nset = {{ token = \"${{var.token}}\" }}\n\
+             [chart.bad]\npath = \"bad\"\ngrace = \"2s\"\nmax-restarts = 1\nset = {{ token = \"${{var.token}}\" }}\n",
+            bed.profile
+        ),
+    );
+    let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: map}\ndata: {plain: {{ .Values.token | quote }}}\n";
+    for (chart, template) in [("map", map), ("bad", SPEAKER)] {
+        project.write(&format!("{chart}/Chart.yaml"), &format!("apiVersion: v2\nname: {chart}\nversion: 0.1.0\n"));
+        project.write(&format!("{chart}/values.yaml"), "token: none\n");
+        project.write(&format!("{chart}/templates/all.yaml"), template);
+    }
+    project.set_env("TOKEN", format!("hunter2{}", "-and-so-on".repeat(7)));
+    project.stack(&["apply", "chart:map"]).expect_code(0);
+    let run = project.stack(&["apply", "chart:bad"]).expect_code(1);
+    assert!(run.stdout.contains("tok=***") && !run.stdout.contains("hunter2"), "{}", run.stdout);
+    for args in [&["status"][..], &["status", "--format", "json"]] {
+        let run = project.stack(args).expect_code(0);
+        assert!(run.stdout.contains("tok=***") && !run.stdout.contains("hunter2"), "{}", run.stdout);
+    }
+
+    bed.kubectl(&["-n", &project.name, "patch", "configmap/map", "-p", r#"{"data": {"plain": "edited"}}"#]);
+    for args in [&["plan"][..], &["why", "chart:map"], &["apply", "chart:map", "--format", "json"]] {
+        let run = project.stack(args).expect_code(0);
+        assert!(run.stdout.contains("data.plain *** -> edited") && !run.stdout.contains("hunter2"), "{}", run.stdout);
+    }
+}

@@ -111,6 +111,12 @@ said!(
 );
 
 said!(
+    secrets_that_would_stay_in_an_image,
+    "[vars]\nkey = { default = \"k\", secret = true }\n\n[image.i]\ncontext = \"i\"\nargs = { STAMP = 1, TOK = \"x-${var.key}\" }\n\
+     labels = { by = \"${var.key}\" }\nsecrets = [{ id = \"tok\", value = \"${var.key}\" }]\n"
+);
+
+said!(
     pools_and_loads_that_are_not_there,
     "[limits.pools]\ndatabase = 1\n\n[image.base]\ncontext = \"b\"\nload = \"none\"\n\n\
      [task.t]\nrun = \"true\"\npool = \"databse\"\nneeds = [\"load.base\"]\n\n[chart.c]\nchart = \"oci://host/c\"\n"

@@ -10,6 +10,7 @@ use crate::model::release::Release;
 use crate::process::Cancel;
 use crate::step::{StepError, World, of_helm, of_kube};
 use crate::tools::helm;
+use crate::tools::kube::drift::{Change, Drift};
 use crate::tools::kube::{self, ChangeKind, ObjectChange, manifest};
 use crate::tools::redact::Redactor;
 
@@ -101,6 +102,16 @@ fn texts(value: &Json, found: &mut Vec<String>) {
         Json::Object(map) => map.values().for_each(|item| texts(item, found)),
         Json::Null | Json::Bool(_) | Json::Number(_) => {}
     }
+}
+
+/// What was edited, in words. Values are cut to fit into a sentence, after which no secret would be known any more.
+pub(super) fn told(drift: &Drift, redactor: &Redactor) -> String {
+    let mut drift = drift.clone();
+    if let Change::Edited(fields) = &mut drift.change {
+        let values = fields.iter_mut().flat_map(|field| field.live.iter_mut().chain([&mut field.wanted]));
+        values.for_each(|value| redact_value(value, redactor));
+    }
+    drift.to_string()
 }
 
 fn redact(object: &mut ObjectChange, redactor: &Redactor) {

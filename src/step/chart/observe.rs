@@ -1,5 +1,6 @@
 //! What there is of a chart's release: whose it is, what state it is in, what was edited, and whether it is ready.
 
+use super::differences::{redactor, told};
 use super::{Content, objects, record_id, rules};
 use crate::config::{Chart as Spec, ChartSource as Source};
 use crate::error::Class;
@@ -89,7 +90,8 @@ async fn condition(
     let objects = objects(release)?;
     let seen = kube::observe_in(snapshot, &objects, &content.settled, &rules(world, spec), &spec.namespace).await;
     let seen = seen.map_err(|error| lost_definition(spec, &error).unwrap_or_else(|| of_kube(error)))?;
-    let edited = seen.drift.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let redactor = redactor(world, spec, Some(release));
+    let edited = seen.drift.iter().map(|drift| told(drift, &redactor)).collect::<Vec<_>>();
     let unready = seen.unready().filter(|_| spec.wait);
     let unready = unready.map(|one| format!("{} is not ready: {}", one.object, one.detail));
     let unready = unready.chain(too_few(spec, &release.name, seen.workloads())).collect::<Vec<_>>();

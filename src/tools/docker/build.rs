@@ -296,7 +296,7 @@ impl Engine {
         redactor: &Redactor,
         dockerfile: &[u8],
     ) -> DockerError {
-        tracing::debug!(code = ?status.code(), message = status.message(), "the build failed");
+        tracing::debug!(code = ?status.code(), message = %redactor.text(status.message()), "the build failed");
         let details = Details::of(status);
         let (step, tail) = progress.failure(details.vertex.as_deref());
         let said = status.message();

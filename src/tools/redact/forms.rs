@@ -5,9 +5,54 @@ use std::fmt::Write as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+/// Encoded forms that are shorter than this may well be a part of something else, such as a digest.
+const SHORTEST_ENCODED: usize = 8;
+
+/// How wide tools make lines of base64: `base64` and MIME, and `openssl` and PEM.
+const WIDTHS: [usize; 2] = [76, 64];
+
 /// Adds the base64 form.
 pub(super) fn base64(value: &str, forms: &mut Vec<String>) {
     forms.push(STANDARD.encode(value));
+}
+
+/// Adds the digits of base64 that are the value's alone where it is a part of what was encoded (`user:` and a password), at
+/// each of the three places where it may begin, and the lines of a value that was encoded by itself and wrapped.
+pub(super) fn within_base64(value: &str, forms: &mut Vec<String>) {
+    for before in 0..3 {
+        let mut bytes = vec![0; before];
+        bytes.extend_from_slice(value.as_bytes());
+        let encoded = STANDARD.encode(&bytes);
+        // Six bits each: the first digits hold bits of what comes before, and the last perhaps of what follows.
+        let inner = &encoded[(before * 8).div_ceil(6)..bytes.len() * 8 / 6];
+        let mut add = |form: &str| {
+            if form.len() >= SHORTEST_ENCODED {
+                forms.push(form.to_owned());
+                if form.contains(['+', '/']) {
+                    forms.push(form.replace('+', "-").replace('/', "_"));
+                }
+            }
+        };
+        add(inner);
+        for width in WIDTHS.into_iter().filter(|width| before == 0 && inner.len() > *width) {
+            for line in 0..inner.len().div_ceil(width) {
+                add(&inner[line * width..inner.len().min((line + 1) * width)]);
+            }
+        }
+    }
+}
+
+/// Adds the hexadecimal forms.
+pub(super) fn hex(value: &str, forms: &mut Vec<String>) {
+    let (mut lower, mut upper) = (String::new(), String::new());
+    for byte in value.bytes() {
+        // Writing to a string can't fail.
+        let _ = write!(lower, "{byte:02x}");
+        let _ = write!(upper, "{byte:02X}");
+    }
+    if lower.len() > SHORTEST_ENCODED {
+        forms.extend([lower, upper]);
+    }
 }
 
 /// Adds the forms within a JSON string that are not the value itself: as most write it, as Go does, which escapes what

@@ -16,6 +16,9 @@ use crate::tools::kube::cluster::{Cluster, with_query};
 use crate::tools::kube::kinds::Kind;
 use crate::tools::kube::object::{Object, ObjectRef};
 
+/// The most of a log that is read for them.
+const LOG_BYTES: usize = 16 * 1024;
+
 const FINDINGS: usize = 5;
 const LOG_LINES: usize = 15;
 const EVENTS: usize = 3;
@@ -96,6 +99,7 @@ impl Diagnosis {
     pub fn rewrite(&mut self, rewrite: impl Fn(&str) -> String) {
         for finding in &mut self.findings {
             finding.what = rewrite(&finding.what);
+            finding.suggestion = finding.suggestion.as_deref().map(&rewrite);
             for line in finding.log.iter_mut().chain(&mut finding.events) {
                 *line = rewrite(line);
             }
@@ -322,11 +326,17 @@ async fn log(cluster: &Cluster, pod: &Object, trouble: &Trouble) -> Vec<String> 
 
 async fn tail(cluster: &Cluster, pod: &Object, container: &str, previous: bool) -> Vec<String> {
     let path = format!("/api/v1/namespaces/{}/pods/{}/log", pod.namespace(), pod.name());
-    let (lines, previous) = (LOG_LINES.to_string(), previous.to_string());
+    let (lines, limit, previous) = (LOG_LINES.to_string(), LOG_BYTES.to_string(), previous.to_string());
     let query =
-        [("container", container), ("tailLines", lines.as_str()), ("limitBytes", "16384"), ("previous", &previous)];
-    let text = cluster.get_text(&with_query(&path, &query), "read a log").await.unwrap_or_default();
-    let lines = text.lines().map(str::trim_end).filter(|line| !line.is_empty()).map(str::to_owned).collect::<Vec<_>>();
+        [("container", container), ("tailLines", lines.as_str()), ("limitBytes", &limit), ("previous", &previous)];
+    last_lines(&cluster.get_text(&with_query(&path, &query), "read a log").await.unwrap_or_default())
+}
+
+fn last_lines(log: &str) -> Vec<String> {
+    // The last line of one that was too long was cut, and could end with one half of a secret, which nobody would recognise.
+    let whole = if log.len() < LOG_BYTES { log.len() } else { log.rfind('\n').unwrap_or_default() };
+    let lines = log[..whole].lines().map(str::trim_end).filter(|line| !line.is_empty());
+    let lines = lines.map(str::to_owned).collect::<Vec<_>>();
     lines[lines.len().saturating_sub(LOG_LINES)..].to_vec()
 }
 
@@ -369,4 +379,17 @@ pub(crate) fn pod_trouble(
     }
     let found = pods::troubles(pod, world, rules, now);
     found.iter().min_by_key(|trouble| rank(trouble)).map(|trouble| words::what(trouble, Some(pod)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_is_told_by_its_last_whole_lines() {
+        assert_eq!(last_lines("one\n\ntwo \nthree"), ["one", "two", "three"]);
+        let long = "x".repeat(LOG_BYTES - 8);
+        assert_eq!(last_lines(&format!("{long}\nsecret-"))[..], [long]);
+        assert_eq!(last_lines(&"x".repeat(LOG_BYTES)), [""; 0]);
+    }
 }
