@@ -165,9 +165,9 @@ fn what_a_base_takes_unseen(runners: &Runners) {
 fn a_name_that_was_given_to_another_image(runners: &Runners) {
     let image = |project: &Project| {
         let run = project.stack(&["apply", "--format", "json", "app"]).expect_code(0);
-        let notes = run.events().into_iter().filter_map(|event| event["note"].as_str().map(str::to_owned));
+        let mut notes = run.events().into_iter().filter_map(|event| event["note"].as_str().map(str::to_owned));
         let warned = run.events().iter().any(|event| event["event"] == "warning");
-        (notes.last().unwrap(), warned)
+        (notes.next_back().unwrap(), warned)
     };
     let project = checkout(runners, "a", "left");
     let left = image(&project).0;
