@@ -1,6 +1,7 @@
 //! Tasks and images that read what a task makes, although nothing says which of them comes first.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use foldhash::{HashMap, HashSet};
 
@@ -19,12 +20,13 @@ pub fn unordered(stack: &StackFile, graph: &Graph, facts: &ImageFacts) -> Vec<St
         return warnings;
     }
     let mut places = Vec::new();
-    let mut look = |path: &str, kind: StepKind, table: &str, name: &str, says: &str| {
+    let mut look = |path: &str, kind: StepKind, table: &str, name: &Arc<str>, says: &str| {
         let makers = made.makers(path);
-        let Some(reader) = (if makers.is_empty() { None } else { graph.find(&StepId::new(kind, name)) }) else {
+        let Some(reader) = (if makers.is_empty() { None } else { graph.find(&StepId::new(kind, Arc::clone(name))) })
+        else {
             return;
         };
-        for (made, maker_name, maker) in makers {
+        for (made, (maker_name, maker)) in makers {
             if maker == reader || graph.needs(reader).contains(&maker) {
                 continue;
             }
@@ -63,44 +65,46 @@ pub fn unordered(stack: &StackFile, graph: &Graph, facts: &ImageFacts) -> Vec<St
 }
 
 /// What tasks make.
+#[derive(Default)]
 struct Made<'s> {
-    by_path: HashMap<Cow<'s, str>, (&'s str, StepIndex)>,
-    /// The folders that these are in.
-    folders: HashSet<String>,
+    by_path: HashMap<Cow<'s, str>, Maker<'s>>,
+    /// The first of what is made in a folder, and by whom.
+    by_folder: HashMap<String, Vec<(String, Maker<'s>)>>,
 }
+
+type Maker<'s> = (&'s str, StepIndex);
 
 impl<'s> Made<'s> {
     fn of(stack: &'s StackFile, graph: &Graph) -> Self {
-        let mut made = Self { by_path: HashMap::default(), folders: HashSet::default() };
+        let mut made = Self::default();
         for (name, task) in stack.tasks.iter().filter(|(_, task)| !task.outputs.is_empty()) {
-            let Some(maker) = graph.find(&StepId::new(StepKind::Task, &**name)) else { continue };
+            let Some(step) = graph.find(&StepId::new(StepKind::Task, Arc::clone(name))) else { continue };
+            let maker = (&**name, step);
             for path in task.outputs.iter().filter_map(|pattern| literal_path(&pattern.value)) {
                 for folder in folders(&path) {
-                    if made.folders.contains(folder) {
-                        // Those above it are there, too.
-                        break;
+                    match made.by_folder.get_mut(folder) {
+                        // Then those that it is in hold as many, too.
+                        Some(first) if first.len() == MAKERS => break,
+                        Some(first) => first.push((path.to_string(), maker)),
+                        None => _ = made.by_folder.insert(folder.to_owned(), vec![(path.to_string(), maker)]),
                     }
-                    made.folders.insert(folder.to_owned());
                 }
-                made.by_path.insert(path, (&**name, maker));
+                made.by_path.insert(path, maker);
             }
         }
         made
     }
 
     /// Who makes a path, a folder that it is in, or something in it; with what that is.
-    fn makers(&self, path: &str) -> Vec<(&str, &'s str, StepIndex)> {
-        if let Some((made, (name, maker))) = self.by_path.get_key_value(path) {
-            return vec![(made, name, *maker)];
+    fn makers(&self, path: &str) -> Vec<(&str, Maker<'s>)> {
+        if let Some((made, maker)) = self.by_path.get_key_value(path) {
+            return vec![(made, *maker)];
         }
-        if self.folders.contains(path) {
-            let within = |made: &str| made.strip_prefix(path).is_some_and(|rest| rest.starts_with('/'));
-            let mut all: Vec<_> = self.by_path.iter().filter(|(made, _)| within(made)).collect();
-            all.sort_unstable();
-            return all.into_iter().take(MAKERS).map(|(made, (name, maker))| (&**made, *name, *maker)).collect();
+        if let Some(within) = self.by_folder.get(path) {
+            return within.iter().map(|(made, maker)| (&**made, *maker)).collect();
         }
         let above = folders(path).find_map(|folder| self.by_path.get_key_value(folder));
-        above.map(|(made, (name, maker))| (&**made, *name, *maker)).into_iter().collect()
+        above.map(|(made, maker)| (&**made, *maker)).into_iter().collect()
     }
 }
 
