@@ -7,7 +7,7 @@
 //! replaced whole, so that there nothing may be added either.
 //!
 //! Nothing is forgiven here, not even that the API drops what is empty: what it made of a manifest is remembered instead
-//! ([`super::settle`]), since absent is not the same as `false` everywhere.
+//! ([`mod@super::settle`]), since absent is not the same as `false` everywhere.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
