@@ -45,6 +45,10 @@ pub fn changes(before: &RecordedManifest, now: &Manifest) -> Vec<Change> {
     }
     let gone_now = before.inputs.iter().zip(&stays).filter(|(_, stays)| !**stays);
     changes.extend(gone_now.map(|((path, old), _)| gone(path, &old)));
+    // A Dockerfile that is a file of its context as well is told once.
+    let definitions = changes.iter().filter(|change| change.input.starts_with("definition."));
+    let told: Vec<String> = definitions.map(|change| change.shown.clone()).collect();
+    changes.retain(|change| !(change.input.starts_with("file.") && told.contains(&change.shown)));
     changes
 }
 
@@ -56,7 +60,7 @@ pub(super) fn change(input: &Input, old: Option<&Value>) -> Change {
         None => format!("= {} (new)", quoted(&to)),
     };
     let shown = match input.group {
-        Group::File => format!("{} {name}", if old.is_some() { '~' } else { '+' }),
+        Group::Definition | Group::File => format!("{} {name}", if old.is_some() { '~' } else { '+' }),
         Group::Secret => format!("secret {name} {}", if old.is_some() { "changed" } else { "is new" }),
         Group::Base if from.is_some() => format!("base {name} moved"),
         Group::Base => format!("base {name} is new"),
@@ -78,7 +82,7 @@ pub(super) fn change(input: &Input, old: Option<&Value>) -> Change {
 
 pub(super) fn gone(path: &str, old: &Value) -> Change {
     let shown = match path.split_once('.') {
-        Some(("file", name)) => format!("- {name}"),
+        Some(("definition" | "file", name)) => format!("- {name}"),
         Some(("value", name)) => format!("values {name} is gone"),
         Some((group, name)) => format!("{group} {name} is gone"),
         None => format!("{path} is gone"),
@@ -135,5 +139,24 @@ mod tests {
         let recorded = manifest.recorded().unwrap();
         assert_eq!(changes(&recorded, &manifest), []);
         assert_eq!(recorded.key, manifest.key().unwrap());
+    }
+
+    #[test]
+    fn a_dockerfile_within_its_context_is_told_once() {
+        let of = |context: &str, definition: &str| {
+            let mut manifest = Manifest::new("build");
+            manifest.digest(Group::File, "Dockerfile", context);
+            manifest.digest(Group::File, "app", context);
+            manifest.digest(Group::Definition, "Dockerfile", definition);
+            manifest
+        };
+        let told = |now: &Manifest| {
+            let changes = changes(&of("a", "a").recorded().unwrap(), now);
+            changes.into_iter().map(|change| (change.input, change.shown)).collect::<Vec<_>>()
+        };
+        assert_eq!(told(&of("a", "a")), []);
+        let both = [("file.app", "~ app"), ("definition.Dockerfile", "~ Dockerfile")];
+        assert_eq!(told(&of("b", "b")), both.map(|(input, shown)| (input.to_owned(), shown.to_owned())));
+        assert_ne!(of("a", "a").key(), of("a", "b").key());
     }
 }

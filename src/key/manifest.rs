@@ -41,6 +41,9 @@ pub enum Group {
     Image,
     /// A value that a chart is installed with.
     Value,
+    /// What says how an image is built: its Dockerfile and its ignore file, by content. A file of the context may be the same
+    /// one, and be an input of its own.
+    Definition,
     /// A file, by kind, mode and content.
     File,
     /// Where the effect goes: a cluster's identity, a namespace, a release's name.
@@ -195,6 +198,7 @@ impl Group {
             Self::Base => "base",
             Self::Image => "image",
             Self::Value => "value",
+            Self::Definition => "definition",
             Self::File => "file",
             Self::Target => "target",
             Self::Output => "output",

@@ -53,10 +53,15 @@ impl Sources {
             }
         };
         self.folders.extend(found);
-        let files = manifest.inputs().filter(|input| matches!(input.group, Group::File | Group::Secret));
+        let files = manifest.inputs().filter(|i| matches!(i.group, Group::Definition | Group::File | Group::Secret));
         self.inputs.extend(files.map(|input| {
             let value = input.value.text().into_owned();
-            (format!("{id} {}", input.path()), Seen { path: root.join(&input.name), value })
+            let mut path = root.join(&input.name);
+            // A Dockerfile may lie beside the context.
+            if input.group == Group::Definition && !path.exists() {
+                path = world.stack().root.join(&input.name);
+            }
+            (format!("{id} {}", input.path()), Seen { path, value })
         }));
         Ok(())
     }

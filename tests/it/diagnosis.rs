@@ -209,7 +209,7 @@ fn broken() -> Vec<Broken> {
             ),
             Cause::Liveness,
             &["liveness probe"],
-            &["Liveness probe failed"],
+            &["liveness probe fail"],
         ),
         case(
             "no-cpu",

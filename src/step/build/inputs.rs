@@ -132,9 +132,9 @@ pub(super) async fn read(
         let inside = path.strip_prefix(&spec.context.absolute).or_else(|_| path.strip_prefix(&world.stack().root));
         inside.unwrap_or(path).display().to_string()
     };
-    manifest.digest(Group::File, shown(&spec.dockerfile.absolute), files::digest_bytes(&dockerfile));
+    manifest.digest(Group::Definition, shown(&spec.dockerfile.absolute), files::digest_bytes(&dockerfile));
     let ignore = context.ignore.as_ref().map(|(path, bytes)| {
-        manifest.digest(Group::File, shown(path), files::digest_bytes(bytes));
+        manifest.digest(Group::Definition, shown(path), files::digest_bytes(bytes));
         bytes::Bytes::from(bytes.clone())
     });
 
@@ -157,7 +157,7 @@ pub(super) async fn read(
 fn narrowing(manifest: &Manifest, dockerfile: &[u8], narrow: &Narrow) -> Manifest {
     let mut all = Manifest::new("narrowing");
     manifest.inputs().map(Cow::into_owned).for_each(|input| all.push(input.group, input.name, input.value));
-    all.digest(Group::File, "Dockerfile", files::digest_bytes(dockerfile));
+    all.digest(Group::Definition, "Dockerfile", files::digest_bytes(dockerfile));
     narrow.sources().for_each(|source| all.text(Group::Setting, format!("reaches {source}"), ""));
     all
 }

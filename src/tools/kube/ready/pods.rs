@@ -265,7 +265,7 @@ impl Container<'_> {
         let last = self.last_end();
         let liveness = liveness_event(pod, world);
         let (cause, message) = match (&last, liveness) {
-            (Some(end), _) if end.reason == "OOMKilled" => (Cause::OutOfMemory, String::new()),
+            (Some(end), _) if end.out_of_memory() => (Cause::OutOfMemory, String::new()),
             // Between two attempts the container waits like one that crashes; how it ended still tells that it never ran.
             (Some(end), _) if end.never_ran() => (Cause::Start, end.message.clone()),
             // Killed by the kubelet after its probe failed; a crash of its own has another exit code.
@@ -275,6 +275,10 @@ impl Container<'_> {
             // The event of a busy node comes later than the end of the container that it tells of.
             (Some(end), None) if matches!(end.exit_code, 137 | 143) && self.has_liveness_probe(pod) => {
                 (Cause::Liveness, String::new())
+            }
+            // A runtime can miss the kernel's word that there was no memory left; few others send signal 9.
+            (Some(end), None) if end.exit_code == 137 && words::memory_limit(pod, self.name()).is_some() => {
+                (Cause::OutOfMemory, String::new())
             }
             _ if self.init => (Cause::Init, String::new()),
             (Some(end), _) => (Cause::Crash, end.message.clone()),
@@ -409,6 +413,11 @@ mod tests {
     fn memory_and_init_containers_are_told_apart() {
         let ended = json!({"terminated": {"exitCode": 137, "reason": "OOMKilled"}});
         assert_eq!(judge(&one(&ended, &json!({}))), Some((Cause::OutOfMemory, Severity::AfterGrace)));
+        let missed = json!({"terminated": {"exitCode": 137, "reason": "Error"}});
+        assert_eq!(judge(&one(&missed, &json!({}))), Some((Cause::Crash, Severity::AfterGrace)), "nothing limits it");
+        let mut limited = one(&missed, &json!({})).into_json();
+        limited["spec"]["containers"][0]["resources"] = json!({"limits": {"memory": "16Mi"}});
+        assert_eq!(judge(&Object::new(limited)), Some((Cause::OutOfMemory, Severity::AfterGrace)));
         let init = pod(&json!({"phase": "Pending", "initContainerStatuses": [
             {"name": "init", "restartCount": 2, "state": {"waiting": {"reason": "CrashLoopBackOff"}},
              "lastState": {"terminated": {"exitCode": 2, "reason": "Error"}}}]}));

@@ -193,6 +193,11 @@ pub struct End {
 }
 
 impl End {
+    /// The kernel killed it for using more memory than it may, and the runtime saw that.
+    pub(super) fn out_of_memory(&self) -> bool {
+        self.reason == "OOMKilled"
+    }
+
     /// The runtime could not even start it: containerd's word for that is `StartError`, Docker's `ContainerCannotRun`.
     pub(super) fn never_ran(&self) -> bool {
         matches!(self.reason.as_str(), "StartError" | "ContainerCannotRun")

@@ -43,9 +43,14 @@ pub(super) fn what(trouble: &Trouble, pod: Option<&Object>) -> String {
         Cause::Crash if trouble.container.is_none() => with_message(format!("it has failed ({})", ended())),
         Cause::Crash => with_message(format!("it keeps ending: {}{again}", ended())),
         Cause::OutOfMemory => {
-            let limit = spec.and_then(|spec| spec.pointer("/resources/limits/memory")).map(plain);
+            let limit = pod.zip(trouble.container.as_deref()).and_then(|(pod, container)| memory_limit(pod, container));
             let limit = limit.map(|limit| format!(" at {limit}")).unwrap_or_default();
-            format!("out of memory{limit} (OOMKilled){again}")
+            match &trouble.last_end {
+                Some(end) if !end.out_of_memory() => {
+                    format!("killed from outside ({end}), most likely out of memory{limit}{again}")
+                }
+                _ => format!("out of memory{limit} (OOMKilled){again}"),
+            }
         }
         Cause::Init => with_message(format!("it runs before the others and ends with an error: {}{again}", ended())),
         Cause::Probe => probe(message, spec),
@@ -135,6 +140,11 @@ pub(super) fn spec_of<'a>(pod: &'a Object, container: Option<&str>) -> Option<&'
     all.into_iter().find(|spec| spec.get("name").and_then(Value::as_str) == Some(container))
 }
 
+/// How much memory a container may use, as its pod says it: `128Mi`.
+pub(super) fn memory_limit(pod: &Object, container: &str) -> Option<String> {
+    spec_of(pod, Some(container))?.pointer("/resources/limits/memory").map(plain)
+}
+
 /// Whether a trouble with a volume is about a pod that wants it, or about the claim itself.
 fn object_kind(trouble: &Trouble) -> &'static str {
     if trouble.pod.is_some() { "Pod" } else { "PersistentVolumeClaim" }
@@ -222,7 +232,7 @@ fn probe(message: &str, spec: Option<&Value>) -> String {
 
 /// A probe's message without what everybody knows.
 fn probe_words(message: &str) -> String {
-    let words = message.split_once("probe failed: ").map_or(message, |(_, words)| words);
+    let words = message.split_once("probe failed:").map_or(message, |(_, words)| words.trim_start());
     if words.contains("connection refused") {
         let port = words.split(" connect:").next().and_then(|text| text.trim_end_matches(':').rsplit(':').next());
         let port = port.filter(|port| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()));
@@ -312,6 +322,10 @@ mod tests {
                 "Readiness probe failed: Get \"http://10.244.0.9:8000/health\": dial tcp 10.244.0.9:8000: connect: connection refused"
             ),
             "its readiness probe (GET /health on port 8000) does not pass: connection refused on port 8000"
+        );
+        assert_eq!(
+            words(Cause::Probe, "Readiness probe failed:"),
+            "its readiness probe (GET /health on port 8000) does not pass: its command failed"
         );
         assert_eq!(
             words(Cause::Probe, "Readiness probe failed: HTTP probe failed with statuscode: 503"),
