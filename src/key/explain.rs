@@ -5,6 +5,9 @@ use serde::Serialize;
 use super::manifest::{Group, Input, Manifest, Value};
 use super::recorded::RecordedManifest;
 
+/// The input that says which cluster a step works on.
+pub const CLUSTER: &str = "cluster";
+
 /// One input that differs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Change {
@@ -70,6 +73,10 @@ pub(super) fn change(input: &Input, old: Option<&Value>) -> Change {
         Group::Arg => format!("arg {name} {}", arrow()),
         Group::Value => format!("values {name} {}", arrow()),
         Group::Env => format!("env {name} {}", arrow()),
+        // Known by its uid, which tells a person nothing.
+        Group::Target if name == CLUSTER && from.is_some() => {
+            "the cluster is another one than the last time".to_owned()
+        }
         Group::Setting | Group::Target | Group::Output => format!("{name} {}", arrow()),
     };
     Change {
@@ -116,6 +123,8 @@ mod tests {
         now.text(Group::Value, "replicas", "");
         now.text(Group::Setting, "target", "runtime");
         before.text(Group::Env, "X", "a");
+        before.text(Group::Target, CLUSTER, "0b5d1b1c-6d5e-4d0c-9d0e-1f2a3b4c5d6e");
+        now.text(Group::Target, CLUSTER, "7c1f0a9e-0e4b-4a3d-8a55-d1c2b3a49586");
         now.text(Group::Env, "X", "a\nb\u{1b}[31mred");
         let shown: Vec<_> = changes(&before.recorded().unwrap(), &now).into_iter().map(|change| change.shown).collect();
         assert_eq!(
@@ -126,6 +135,7 @@ mod tests {
                 "+ app/new.py",
                 "base debian:bookworm-slim moved",
                 "values replicas 1 -> \"\"",
+                "the cluster is another one than the last time",
                 "env X a -> \"a\\nb\\u{1b}[31mred\"",
                 "- app/old.py",
             ]

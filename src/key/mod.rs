@@ -10,6 +10,6 @@ mod manifest;
 pub mod patterns;
 mod recorded;
 
-pub use explain::{Change, changes};
+pub use explain::{CLUSTER, Change, changes};
 pub use manifest::{Group, Input, Key, Manifest, Record, SecretDigest, Value};
 pub use recorded::{RecordedInputs, RecordedManifest, TooMany};

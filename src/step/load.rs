@@ -8,7 +8,7 @@ use tokio::sync::{OnceCell, Semaphore};
 
 use super::nodes::NodeStore;
 use super::output::{Known, Output, deploy_tag};
-use super::{Finished, Inspection, Speaker, StepError, World, registry};
+use super::{Finished, Inspection, Speaker, StepError, World, registry, values};
 use crate::config::LoadMode;
 use crate::error::Class;
 use crate::event::Transfer;
@@ -43,10 +43,7 @@ pub(super) async fn inspect(world: &World, name: &str) -> Result<Inspection, Ste
     let step = StepId::new(StepKind::Load, name);
     let mode = mode(world, name)?;
     let mut manifest = Manifest::new("load");
-    match world.cluster_uid() {
-        Known::Yes(uid) => manifest.text(Group::Target, "cluster", uid),
-        Known::After(step) => manifest.unknown(Group::Target, "cluster", step),
-    }
+    values::add_cluster(world, &mut manifest);
     let effect = match (world.image(name), world.cluster_uid()) {
         (_, Known::After(because)) => Effect::Unknown { because },
         (Known::After(because), _) => {

@@ -52,6 +52,9 @@ pub enum Output {
     Release {
         /// Its revision.
         revision: u64,
+        /// The uid of what Helm keeps of that revision: a release that was removed and installed again has the same number
+        /// and another uid.
+        uid: String,
     },
     /// A command that ran.
     Task {

@@ -23,7 +23,7 @@ use crate::config::{OutputRef, Outputs, Run, Spanned, Task as Spec, Template};
 use crate::error::Class;
 use crate::graph::{StepId, StepIndex, StepKind, Why};
 use crate::key::patterns::{Leads, Link, Patterns};
-use crate::key::{Group, Manifest};
+use crate::key::{CLUSTER, Group, Manifest};
 use crate::plan::{Action, Decision, Effect, by_record};
 use crate::process::{self, Cancel, Command, ProcessError};
 use crate::store::{Made, TaskRecord, TaskView};
@@ -274,21 +274,31 @@ pub(super) fn add_needs(world: &World, step: StepIndex, manifest: &mut Manifest)
             continue;
         }
         let id = graph.id(need);
-        match world.output_of(need) {
-            Some(Known::Yes(Output::None)) => todo.extend(graph.needs(need)),
-            Some(Known::Yes(Output::Cluster { uid, .. })) => manifest.text(Group::Target, "cluster", uid),
-            Some(Known::Yes(Output::Image { id: image, .. })) => manifest.digest(Group::Image, id.name(), image),
-            Some(Known::Yes(Output::Release { revision })) => {
-                manifest.text(Group::Output, id.to_string(), format!("revision {revision}"));
+        // An input has the same name whether it is known or not: what is not known yet is not gone.
+        match world.output_of(need).unwrap_or_else(|| Known::After(id.clone())) {
+            Known::Yes(Output::None) => todo.extend(graph.needs(need)),
+            Known::Yes(Output::Cluster { uid, .. }) => manifest.text(Group::Target, CLUSTER, uid),
+            Known::Yes(Output::Image { id: image, .. }) => manifest.digest(Group::Image, id.name(), image),
+            Known::Yes(Output::Release { revision, uid }) => {
+                // As a digest, of which a person is shown the beginning.
+                manifest.digest(Group::Output, id.to_string(), format!("revision {revision}:{uid}"));
                 // A release of the same revision in another cluster is another one.
                 todo.extend(graph.needs(need));
             }
-            Some(Known::Yes(Output::Task { .. })) => match world.tasks().get(id.name()) {
+            Known::Yes(Output::Task { .. }) => match world.tasks().get(id.name()) {
                 Some(record) => manifest.digest(Group::Output, id.to_string(), &*record.effect),
                 None => manifest.text(Group::Output, id.to_string(), "not recorded"),
             },
-            Some(Known::After(because)) => manifest.unknown(Group::Output, id.to_string(), because),
-            None => manifest.unknown(Group::Output, id.to_string(), id.clone()),
+            Known::After(because) => match id.kind() {
+                StepKind::Load | StepKind::Ready => todo.extend(graph.needs(need)),
+                StepKind::Cluster => manifest.unknown(Group::Target, CLUSTER, because),
+                StepKind::Build => manifest.unknown(Group::Image, id.name(), because),
+                StepKind::Chart => {
+                    manifest.unknown(Group::Output, id.to_string(), because);
+                    todo.extend(graph.needs(need));
+                }
+                StepKind::Task => manifest.unknown(Group::Output, id.to_string(), because),
+            },
         }
     }
 }

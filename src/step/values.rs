@@ -4,11 +4,20 @@
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value as Json;
 
+use super::output::Known;
 use super::{StepError, World};
 use crate::config::{OutputRef, Resolved, Spanned, Template, Value};
 use crate::error::Class;
 use crate::graph::{StepId, StepKind};
-use crate::key::{Group, Manifest, SecretDigest, Value as Input};
+use crate::key::{CLUSTER, Group, Manifest, SecretDigest, Value as Input};
+
+/// Adds the cluster that a step works on, by its uid.
+pub(super) fn add_cluster(world: &World, manifest: &mut Manifest) {
+    match world.cluster_uid() {
+        Known::Yes(uid) => manifest.text(Group::Target, CLUSTER, uid),
+        Known::After(step) => manifest.unknown(Group::Target, CLUSTER, step),
+    }
+}
 
 /// Adds a value, and returns it resolved if it is known.
 pub(super) fn add(world: &World, manifest: &mut Manifest, group: Group, name: &str, value: &Value) -> Option<Resolved> {

@@ -2,52 +2,14 @@
 //!
 //! Needs the test bed.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Command;
 
-use crate::small::{self, Dice, STEPS, assert_right, field};
+use crate::small::{self, Dice, STEPS, agree, assert_right, expect, expect_nothing, field, shell};
 use crate::support::{Bed, Project, Running, host_docker, succeed, with_outcome};
 
-/// Plans, applies, and fails unless the one did what the other said. Gives the plan, and the steps that ran.
-#[track_caller]
-fn agree(project: &Project, after: &str) -> (BTreeMap<String, (String, String)>, Vec<String>) {
-    let plan = project.plan();
-    let outcomes = project.apply();
-    for (step, (action, reason)) in &plan {
-        let outcome = outcomes[step].as_str();
-        let agrees = match action.as_str() {
-            "run" => outcome == "done",
-            "skip" => outcome == "skipped",
-            "unknown" => matches!(outcome, "done" | "skipped"),
-            _ => false,
-        };
-        assert!(agrees, "after {after}: plan called {step} {action} ({reason}), and it was {outcome}");
-    }
-    (plan, with_outcome(&outcomes, "done").into_iter().map(str::to_owned).collect())
-}
-
-/// What ran after an edit, and what plan had given as the reason of a step.
-#[track_caller]
-fn expect(project: &Project, after: &str, step: &str, reason: &str, ran: &[&str]) {
-    let (plan, done) = agree(project, after);
-    assert!(plan[step].1.contains(reason), "after {after}: {step} is {:?}", plan[step]);
-    assert_eq!(done, ran, "after {after}");
-}
-
-#[track_caller]
-fn expect_nothing(project: &Project, after: &str) {
-    let (plan, done) = agree(project, after);
-    assert_eq!(done, [""; 0], "after {after}: {plan:?}");
-    assert!(plan.values().all(|(action, _)| action == "skip"), "after {after}: {plan:?}");
-}
-
 const ALL_OF_BASE: [&str; 6] = ["build:base", "build:top", "chart:one", "chart:two", "load:base", "load:top"];
-
-fn shell(project: &Project, script: &str) {
-    succeed(Command::new("sh").current_dir(project.path()).args(["-c", script]));
-}
 
 #[test]
 fn every_edit_is_seen_and_named_and_nothing_else_is() {

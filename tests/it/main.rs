@@ -49,6 +49,8 @@ mod limits;
 #[cfg(test)]
 mod local_cluster;
 #[cfg(test)]
+mod new_cluster;
+#[cfg(test)]
 mod node_support;
 #[cfg(test)]
 mod nodes;
@@ -65,6 +67,8 @@ mod rollback;
 mod shared_cache;
 #[cfg(test)]
 mod small_commands;
+#[cfg(test)]
+mod stands_on;
 #[cfg(test)]
 mod status;
 #[cfg(test)]

@@ -1,11 +1,12 @@
 //! A small stack that has one of everything: an image, one on top of it, their loads, two charts and a task. Builds take a
 //! fraction of a second, and nothing has to become ready, so it can be applied many times.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::{Bed, Project, host_docker, succeed};
+use crate::support::{Bed, Project, host_docker, succeed, with_outcome};
 
 const STACK: &str = r#"[stack]
 name = "@name@"
@@ -144,6 +145,45 @@ pub fn assert_right(bed: &Bed, project: &Project, after: &str) {
     let names = succeed(Command::new("sh").current_dir(project.path()).args(["-c", "cat names/*"]));
     let list = fs::read(project.path().join("out/names")).expect("the task's output");
     assert_eq!(list, names.stdout, "after {after}");
+}
+
+/// Plans, applies, and fails unless the one did what the other said. Gives the plan, and the steps that ran.
+#[track_caller]
+pub fn agree(project: &Project, after: &str) -> (BTreeMap<String, (String, String)>, Vec<String>) {
+    let plan = project.plan();
+    let outcomes = project.apply();
+    for (step, (action, reason)) in &plan {
+        let outcome = outcomes[step].as_str();
+        let agrees = match action.as_str() {
+            "run" => outcome == "done",
+            "skip" => outcome == "skipped",
+            "unknown" => matches!(outcome, "done" | "skipped"),
+            _ => false,
+        };
+        assert!(agrees, "after {after}: plan called {step} {action} ({reason}), and it was {outcome}");
+    }
+    (plan, with_outcome(&outcomes, "done").into_iter().map(str::to_owned).collect())
+}
+
+/// What ran after an edit, and what plan had given as the reason of a step.
+#[track_caller]
+pub fn expect(project: &Project, after: &str, step: &str, reason: &str, ran: &[&str]) {
+    let (plan, done) = agree(project, after);
+    assert!(plan[step].1.contains(reason), "after {after}: {step} is {:?}", plan[step]);
+    assert_eq!(done, ran, "after {after}");
+}
+
+/// Fails unless plan and apply find nothing to do.
+#[track_caller]
+pub fn expect_nothing(project: &Project, after: &str) {
+    let (plan, done) = agree(project, after);
+    assert_eq!(done, [""; 0], "after {after}: {plan:?}");
+    assert!(plan.values().all(|(action, _)| action == "skip"), "after {after}: {plan:?}");
+}
+
+/// Runs a line of shell in the project's folder.
+pub fn shell(project: &Project, script: &str) {
+    succeed(Command::new("sh").current_dir(project.path()).args(["-c", script]));
 }
 
 /// Numbers that look random and are the same for the same seed.

@@ -21,7 +21,7 @@ use crate::config::{Image as Spec, LoadMode, SecretSource};
 use crate::error::Class;
 use crate::event::Stream;
 use crate::graph::{StepId, StepKind};
-use crate::key::{Group, Key, Manifest};
+use crate::key::{CLUSTER, Group, Key, Manifest};
 use crate::plan::{Effect, by_effect};
 use crate::process::{Cancel, CancelLevel};
 use crate::tools::docker::{BuildEvent, DockerError, Engine, ImageFilter, ImageInfo};
@@ -148,7 +148,7 @@ pub(super) async fn sources(
 fn without_cluster(world: &World, name: &str, because: StepId) -> Inspection {
     let step = StepId::new(StepKind::Build, name);
     let mut manifest = Manifest::new("build");
-    manifest.unknown(Group::Target, "cluster", because.clone());
+    manifest.unknown(Group::Target, CLUSTER, because.clone());
     let decision = by_effect(&manifest, world.last_manifest(&step).as_ref(), &Effect::Unknown { because });
     let work = Work { name: name.to_owned(), inputs: None };
     Inspection { decision, manifest, output: Known::After(step), work: super::Work::Build(Box::new(work)) }

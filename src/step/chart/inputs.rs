@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value as Json};
 
-use super::super::output::Known;
 use super::super::sources::{folder_of, whole_tree};
 use super::super::{StepError, World, values};
 use crate::config::{Chart as Spec, ChartSource as Source, ValuesSource};
@@ -37,10 +36,7 @@ pub(super) struct Inputs {
 pub(super) async fn collect(world: &World, name: &str, spec: &Spec) -> Result<Inputs, StepError> {
     let mut looked = Looked::default();
     let mut manifest = Manifest::new("chart");
-    match world.cluster_uid() {
-        Known::Yes(uid) => manifest.text(Group::Target, "cluster", uid),
-        Known::After(step) => manifest.unknown(Group::Target, "cluster", step),
-    }
+    values::add_cluster(world, &mut manifest);
     manifest.text(Group::Target, "namespace", &spec.namespace);
     manifest.text(Group::Target, "release", &spec.release);
     manifest.text(Group::Setting, "helm", world.helm().await?.major().to_string());

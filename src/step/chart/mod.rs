@@ -138,11 +138,15 @@ pub(super) async fn inspect(world: &World, name: &str) -> Result<Inspection, Ste
     let only_wait =
         seen.only_unready && by_record(&manifest, last.as_ref(), &Effect::Intact(String::new())).action == Action::Skip;
     let output = match &seen.release {
-        Some(release) => Known::Yes(Output::Release { revision: release.revision }),
+        Some(release) => Known::Yes(output(release)),
         None => Known::After(StepId::new(StepKind::Chart, name)),
     };
     let work = Work { name: name.to_owned(), values, looked, only_wait, record, release: seen.release };
     Ok(Inspection { decision, manifest, output, work: super::Work::Chart(Box::new(work)) })
+}
+
+fn output(release: &Release) -> Output {
+    Output::Release { revision: release.revision, uid: release.uid.clone() }
 }
 
 pub(super) fn objects(release: &Release) -> Result<Vec<Object>, StepError> {
@@ -370,7 +374,7 @@ impl Run<'_> {
             speaker.notes(&release.notes);
         }
         let note = format!("{} revision {} is ready", release.name, release.revision);
-        Ok(Finished { output: Output::Release { revision: release.revision }, note: Some(note) })
+        Ok(Finished { output: output(release), note: Some(note) })
     }
 
     fn failed<'s>(&'s self, work: &Work) -> Failed<'s> {

@@ -92,7 +92,7 @@ impl Outputs for World {
                     ChartField::Release => Some(Json::from(spec.release.clone())),
                     ChartField::Namespace => Some(Json::from(spec.namespace.clone())),
                     ChartField::Revision => match self.output(StepKind::Chart, name) {
-                        Known::Yes(Output::Release { revision }) => Some(Json::from(revision)),
+                        Known::Yes(Output::Release { revision, .. }) => Some(Json::from(revision)),
                         Known::Yes(_) | Known::After(_) => None,
                     },
                 }
