@@ -24,8 +24,8 @@ pub struct Change {
     pub shown: String,
 }
 
-/// All inputs that differ, those of now in their order and then those that are gone. Unknown inputs are left out: they
-/// may turn out to be equal.
+/// All inputs that differ, those of now in their order and then those that are gone. Unknown inputs are left out, and files
+/// that are going to be made anew: they may turn out to be equal.
 pub fn changes(before: &RecordedManifest, now: &Manifest) -> Vec<Change> {
     let mut changes = Vec::new();
     // Which of the earlier ones are still there.
@@ -33,12 +33,13 @@ pub fn changes(before: &RecordedManifest, now: &Manifest) -> Vec<Change> {
     // Mostly they are in the same order.
     let mut expected = 0;
     for input in now.inputs() {
-        let at = before.inputs.find(&input.path(), expected);
+        let path = input.path();
+        let at = before.inputs.find(&path, expected);
         if let Some(at) = at {
             stays[at] = true;
             expected = at + 1;
         }
-        if matches!(input.value, Value::Unknown { .. }) {
+        if matches!(input.value, Value::Unknown { .. }) || now.is_awaited(&path) {
             continue;
         }
         match at.and_then(|at| before.inputs.get(at)) {
@@ -46,7 +47,7 @@ pub fn changes(before: &RecordedManifest, now: &Manifest) -> Vec<Change> {
             old => changes.push(change(&input, old.as_ref())),
         }
     }
-    let gone_now = before.inputs.iter().zip(&stays).filter(|(_, stays)| !**stays);
+    let gone_now = before.inputs.iter().zip(&stays).filter(|((path, _), stays)| !**stays && !now.is_awaited(path));
     changes.extend(gone_now.map(|((path, old), _)| gone(path, &old)));
     // A Dockerfile that is a file of its context as well is told once.
     let definitions = changes.iter().filter(|change| change.input.starts_with("definition."));

@@ -11,6 +11,7 @@ use std::sync::{Arc, OnceLock};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::patterns::Patterns;
 use super::recorded::{RecordedInputs, RecordedManifest};
 use crate::graph::StepId;
 use crate::model::tree::{FileEntry, FileKind, FileTree};
@@ -265,6 +266,8 @@ pub struct Manifest {
     unknowable: Vec<String>,
     /// Remarks for `why`, which are no inputs.
     notes: Vec<String>,
+    /// Files that are going to be made anew: what they are now is no difference.
+    awaited: Vec<Patterns>,
     /// Made when somebody first asks for it.
     key: OnceLock<Option<Key>>,
 }
@@ -281,7 +284,15 @@ struct Tree {
 impl Manifest {
     /// An empty manifest for a step of this kind.
     pub fn new(kind: &'static str) -> Self {
-        Self { kind, inputs: Vec::new(), tree: None, unknowable: Vec::new(), notes: Vec::new(), key: OnceLock::new() }
+        Self {
+            kind,
+            inputs: Vec::new(),
+            tree: None,
+            unknowable: Vec::new(),
+            notes: Vec::new(),
+            awaited: Vec::new(),
+            key: OnceLock::new(),
+        }
     }
 
     /// Adds an input whose text may be shown.
@@ -319,6 +330,19 @@ impl Manifest {
     /// Says that something which matters can't be known.
     pub fn cannot_know(&mut self, sentence: impl Into<String>) {
         self.unknowable.push(sentence.into());
+    }
+
+    /// Says that a step which has not run yet makes these files. What is not known because of it is an input by itself.
+    pub fn awaits(&mut self, files: Patterns) {
+        self.awaited.push(files);
+    }
+
+    /// Whether an input is a file that has yet to be made, by its [path](Input::path).
+    pub(super) fn is_awaited(&self, path: &str) -> bool {
+        !self.awaited.is_empty()
+            && path
+                .strip_prefix("file.")
+                .is_some_and(|file| self.awaited.iter().any(|files| files.matches(file.trim_start_matches("./"))))
     }
 
     /// Adds a remark for `why`.

@@ -164,6 +164,17 @@ impl Patterns {
 }
 
 impl Patterns {
+    /// Whether any of them matches a file of this path, relative to their folder.
+    pub fn matches(&self, path: &str) -> bool {
+        self.patterns.iter().any(|pattern| pattern.matches(path))
+    }
+
+    /// Whether a file that any of them matches may be this path, be in it, or be a folder above it; an empty path is the
+    /// folder of the patterns. Told by the paths alone: it may say yes where no name can be both.
+    pub fn may_be_in(&self, path: &str) -> bool {
+        self.patterns.iter().any(|pattern| is_within(&pattern.base, path) || is_within(path, &pattern.base))
+    }
+
     /// The folders in which a file may appear that any of them matches: to be watched. A folder that is not there stands
     /// for the nearest one above.
     pub fn folders(&self, root: &Path) -> Vec<PathBuf> {
@@ -190,6 +201,12 @@ impl Patterns {
         }
         folders
     }
+}
+
+/// Whether a path is this folder, or in it.
+fn is_within(path: &str, folder: &str) -> bool {
+    let rest = path.strip_prefix(folder);
+    folder.is_empty() || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// The nearest folder that is there.
@@ -245,6 +262,18 @@ impl Pattern {
             }
         };
         Ok(Self { text: text.to_owned(), whole, base, rule })
+    }
+
+    fn matches(&self, path: &str) -> bool {
+        match &self.rule {
+            Rule::Literal => is_within(path, &self.base),
+            Rule::Below(suffix) => is_within(path, &self.base) && path.ends_with(&**suffix),
+            Rule::Within(suffix) => {
+                let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+                folder == self.base && name.ends_with(&**suffix)
+            }
+            Rule::Glob(glob, _) => glob.is_match(path),
+        }
     }
 
     fn find(&self, root: &Path, found: &mut Matches) -> Result<(), PatternsError> {
@@ -430,6 +459,42 @@ mod tests {
         assert_eq!(found(&folder, &["{app,lib}/a.py"]), ["app/a.py", "lib/a.py"]);
         assert_eq!(found(&folder, &["app/**/b.py"]), ["app/x/b.py"]);
         assert_eq!(found(&folder, &["[ab].*"]), ["a.py", "b.txt"]);
+    }
+
+    #[test]
+    fn a_path_matches_without_a_file_as_it_would_with_one() {
+        let files = ["a.py", "b.txt", "app/a.py", "app/x/b.py", "app/x/c.txt", "app/.hidden", "lib/a.py"];
+        let folder = folder(&files);
+        let forms = [
+            "**",
+            "*.py",
+            "**/*.py",
+            "app",
+            "app/",
+            "app/**",
+            "./app/*",
+            "app/*/*.py",
+            "app/x/b.py",
+            "{app,lib}/a.py",
+            "app/**/b.py",
+            "[ab].*",
+            "no/such",
+            "ap",
+        ];
+        for form in forms {
+            let patterns = Patterns::new([form]).unwrap();
+            let matching =
+                files.into_iter().filter(|file| patterns.matches(file)).collect::<std::collections::BTreeSet<_>>();
+            let found = found(&folder, &[form]);
+            assert!(matching.iter().eq(&found), "{form}: {matching:?} and {found:?}");
+            for file in found {
+                let above = Path::new(&file).ancestors().map(|path| path.to_str().unwrap());
+                above.for_each(|place| assert!(patterns.may_be_in(place), "{form} is in {place}"));
+            }
+        }
+        let patterns = Patterns::new(["out/gen/*.py"]).unwrap();
+        let places = ["out/other", "ou", "out/generated", "app"];
+        assert!(places.iter().all(|place| !patterns.may_be_in(place)));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! changing anything; `execute` carries the decision out, reads the effect back, and records it. Plan and apply share
 //! `inspect`, so they can't disagree. The scheduler and the terminal are unknown here.
 
+mod awaited;
 mod build;
 mod builds;
 mod cache;
@@ -181,9 +182,15 @@ pub async fn inspect(world: &World, step: StepIndex, cancel: &Cancel) -> Result<
     task::has_all_that_was_printed(world, step)?;
     match id.kind() {
         StepKind::Cluster => cluster::inspect(world).await,
-        StepKind::Build => build::inspect(world, id.name(), cancel).await,
+        StepKind::Build => {
+            let inspection = build::inspect(world, id.name(), cancel).await;
+            awaited::or_unknown(world, id, inspection, build::unknown)
+        }
         StepKind::Load => load::inspect(world, id.name()).await,
-        StepKind::Chart => chart::inspect(world, id.name()).await,
+        StepKind::Chart => {
+            let inspection = chart::inspect(world, id.name()).await;
+            awaited::or_unknown(world, id, inspection, chart::unknown)
+        }
         StepKind::Ready => ready::inspect(world, id.name()).await,
         StepKind::Task => tokio::task::block_in_place(|| task::inspect(world, step, id.name(), cancel)),
     }

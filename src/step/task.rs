@@ -18,7 +18,7 @@ use super::made::{
 use super::output::{Known, Output, Printed};
 use super::ready::argument;
 use super::sources::folder_of;
-use super::{Finished, Inspection, Speaker, StepError, World, stopped, values};
+use super::{Finished, Inspection, Speaker, StepError, World, awaited, stopped, values};
 use crate::config::{OutputRef, Outputs, Run, Spanned, Task as Spec, Template};
 use crate::error::Class;
 use crate::graph::{StepId, StepIndex, StepKind, Why};
@@ -128,7 +128,7 @@ fn proving(
 /// Nothing, if a file would have to be read that may not be.
 fn look(world: &World, step: StepIndex, name: &str, reading: Reading<'_>) -> Result<Option<Inspection>, StepError> {
     let spec = spec(world, name)?;
-    let Some(manifest) = inputs(world, step, spec, reading)? else { return Ok(None) };
+    let Some(mut manifest) = inputs(world, step, spec, reading)? else { return Ok(None) };
     let last = world.tasks().get(name);
     let id = || StepId::new(StepKind::Task, name);
     let key = manifest.key().map(|key| key.to_string());
@@ -143,6 +143,9 @@ fn look(world: &World, step: StepIndex, name: &str, reading: Reading<'_>) -> Res
         },
         Some(last) => {
             let Some(effect) = effect(world, last, reading)? else { return Ok(None) };
+            if manifest.waits_for().is_some() {
+                awaited::of_step(world, step).into_iter().for_each(|task| manifest.awaits(task.files));
+            }
             match &effect {
                 Effect::Intact(_) if last.stdout.is_none() && is_quoted(world, step) => Decision::new(
                     Action::Run,

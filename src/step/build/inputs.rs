@@ -11,7 +11,7 @@ use tokio::task::block_in_place;
 use super::{id_tag, of_docker, spec};
 use crate::config::{Image as Spec, LoadMode, SecretSource, Value};
 use crate::error::Class;
-use crate::graph::base_of_stack;
+use crate::graph::{StepKind, base_of_stack};
 use crate::key::context::{
     Context, ContextReader, ContextSpec, DockerfileOptions, DockerfileReading, Narrow, Scope, Unpinned, pin_bases,
     read_dockerfile,
@@ -19,7 +19,7 @@ use crate::key::context::{
 use crate::key::{Group, Key, Manifest, SecretDigest, Value as InputValue, files};
 use crate::process::Cancel;
 use crate::step::output::Known;
-use crate::step::{StepError, World, of_context, values};
+use crate::step::{StepError, World, awaited, of_context, values};
 use crate::tools::docker::{Build, BuildSecret, Engine, ImageInfo, split_tag};
 
 /// The value of a base image that the engine does not have.
@@ -91,6 +91,7 @@ pub(super) async fn read(
     spec.args.values().for_each(|value: &Value| value.each_output(&mut |output| outputs.push(output)));
     values::add_images(world, &mut manifest, outputs.into_iter());
     let secrets = secrets(world, spec, &mut manifest)?;
+    awaited::add(world, StepKind::Build, name, &mut manifest);
     let mut reading = dockerfile_reading(spec, &dockerfile, &args);
     let own = own_bases(world, name, &mut reading, &mut manifest)?;
     complete &= own.is_known;

@@ -62,7 +62,9 @@ fn spec<'w>(world: &'w World, name: &str) -> Result<&'w Spec, StepError> {
 pub(super) async fn inspect(world: &World, name: &str, cancel: &Cancel) -> Result<Inspection, StepError> {
     let spec = spec(world, name)?;
     if let (LoadMode::Direct, Known::After(because)) = (spec.load, world.cluster_uid()) {
-        return Ok(without_cluster(world, name, because));
+        let mut manifest = Manifest::new("build");
+        manifest.unknown(Group::Target, CLUSTER, because.clone());
+        return Ok(unknown(name, manifest, because));
     }
     let engine = world.builder(spec.load).await?;
     let (inputs, found) = look(world, name, engine, Bases::Once, cancel).await?;
@@ -144,14 +146,11 @@ pub(super) async fn sources(
     Ok(manifest)
 }
 
-/// A build in the node's engine, as long as there is no node to ask.
-fn without_cluster(world: &World, name: &str, because: StepId) -> Inspection {
-    let step = StepId::new(StepKind::Build, name);
-    let mut manifest = Manifest::new("build");
-    manifest.unknown(Group::Target, CLUSTER, because.clone());
-    let decision = by_effect(&manifest, world.last_manifest(&step).as_ref(), &Effect::Unknown { because });
-    let work = Work { name: name.to_owned(), inputs: None };
-    Inspection { decision, manifest, output: Known::After(step), work: super::Work::Build(Box::new(work)) }
+/// A build of which nothing can be said before another step has run.
+pub(super) fn unknown(name: &str, manifest: Manifest, because: StepId) -> Inspection {
+    let decision = by_effect(&manifest, None, &Effect::Unknown { because });
+    let work = super::Work::Build(Box::new(Work { name: name.to_owned(), inputs: None }));
+    Inspection { decision, manifest, output: Known::After(StepId::new(StepKind::Build, name)), work }
 }
 
 fn key_tag(key: &Key) -> String {

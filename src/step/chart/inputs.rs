@@ -6,9 +6,10 @@ use secrecy::ExposeSecret;
 use serde_json::{Map, Value as Json};
 
 use super::super::sources::{folder_of, whole_tree};
-use super::super::{StepError, World, values};
+use super::super::{StepError, World, awaited, values};
 use crate::config::{Chart as Spec, ChartSource as Source, ValuesSource};
 use crate::error::Class;
+use crate::graph::StepKind;
 use crate::key::files::Looked;
 use crate::key::{Group, Manifest, files};
 use crate::tools::helm;
@@ -47,6 +48,7 @@ pub(super) async fn collect(world: &World, name: &str, spec: &Spec) -> Result<In
         values::add(world, &mut manifest, Group::Setting, &format!("namespace label {label}"), value);
     }
     let values = merged(world, name, spec, &mut manifest)?;
+    awaited::add(world, StepKind::Chart, name, &mut manifest);
     Ok(Inputs { manifest, values, looked })
 }
 

@@ -145,6 +145,14 @@ pub(super) async fn inspect(world: &World, name: &str) -> Result<Inspection, Ste
     Ok(Inspection { decision, manifest, output, work: super::Work::Chart(Box::new(work)) })
 }
 
+/// A chart of which nothing can be said before another step has run.
+pub(super) fn unknown(name: &str, manifest: Manifest, because: StepId) -> Inspection {
+    let decision = by_record(&manifest, None, &Effect::Unknown { because });
+    let (name, output) = (name.to_owned(), Known::After(StepId::new(StepKind::Chart, name)));
+    let work = Work { name, values: None, looked: Looked::default(), only_wait: false, record: None, release: None };
+    Inspection { decision, manifest, output, work: super::Work::Chart(Box::new(work)) }
+}
+
 fn output(release: &Release) -> Output {
     Output::Release { revision: release.revision, uid: release.uid.clone() }
 }
