@@ -35,7 +35,8 @@ pub(super) fn of_step(world: &World, step: StepIndex) -> Vec<Awaited> {
         let id = graph.id(need);
         if id.kind() == StepKind::Task
             && let Some((_, spec)) = world.task(need).filter(|(_, spec)| !spec.outputs.is_empty())
-            && !matches!(world.output_of(need), Some(Known::Yes(_)))
+            // Who only asks which files matter has looked at no step.
+            && matches!(world.output_of(need), Some(Known::After(_)))
             // Patterns that are none were refused with the stack file.
             && let Ok(files) = Patterns::new(spec.outputs.iter().map(|pattern| &*pattern.value))
         {
