@@ -276,6 +276,9 @@ impl Run<'_> {
         let holder = work.record.as_ref().and_then(|record| record.in_doubt.as_ref());
         install::recover(world, session, cluster, &spec.release, holder, speaker).await?;
         let wanted = install::wanted(world, spec, work.values.as_ref())?;
+        if let Some(before) = &work.release {
+            drift::undo(cluster, &objects(before)?, &spec.namespace).await.map_err(of_kube)?;
+        }
         if let Err(error) = install::upgrade(session, &wanted, speaker).await {
             return Err(self.explain_hooks(error).await);
         }
@@ -305,7 +308,7 @@ impl Run<'_> {
         let settlement = drift::settle(self.cluster, &objects(release)?, &before, &self.spec.namespace).await;
         let Settlement { settled, warnings } = settlement.map_err(of_kube)?;
         let redactor = differences::redactor(self.world, self.spec, Some(release));
-        warnings.iter().for_each(|warning| self.speaker.warn(&redactor.text(warning)));
+        warnings.iter().for_each(|warning| self.speaker.warn(&differences::warned(warning, &redactor)));
         Ok(settled)
     }
 
