@@ -163,18 +163,17 @@ async fn wait(
     world: &World,
     cluster: &Cluster,
     spec: &Spec,
-    release: &Release,
+    (release, objects): (&Release, &[Object]),
     deadline: Instant,
     speaker: &Speaker,
     cancel: &Cancel,
 ) -> Result<(), StepError> {
-    let objects = objects(release)?;
     let options = ReadyOptions {
         rules: rules(world, spec),
         timeout: deadline.saturating_duration_since(Instant::now()),
         namespace: spec.namespace.clone(),
     };
-    let report = wait_ready(cluster, &objects, &options, cancel, |event| watching::tell(speaker, event)).await;
+    let report = wait_ready(cluster, objects, &options, cancel, |event| watching::tell(speaker, event)).await;
     let report = report.map_err(watching::not_ready)?;
     for warning in &report.warnings {
         speaker.warn(warning);
@@ -350,7 +349,11 @@ impl Run<'_> {
             return Err(stopped());
         }
         if spec.wait {
-            wait(world, cluster, spec, release, self.deadline, speaker, cancel).await?;
+            let mut objects = objects(release)?;
+            if work.only_wait {
+                objects = drift::not_expired(cluster, objects, &spec.namespace).await.map_err(of_kube)?;
+            }
+            wait(world, cluster, spec, (release, &objects), self.deadline, speaker, cancel).await?;
         }
         let recorded = manifest
             .recorded()

@@ -66,7 +66,9 @@ async fn condition(
         return wrong("there is no record of how the release was made".to_owned());
     };
     if let Some(Holder { host, pid, since }) = &record.in_doubt {
-        return wrong(format!("process {pid} on {host} began at {since:.0} and did not finish"));
+        return wrong(format!(
+            "the last apply of it (process {pid} on {host}, since {since:.0}) failed or was cut off"
+        ));
     }
     let Some(content) = Content::of(record) else {
         return wrong("its record is damaged, or of another version of stack".to_owned());

@@ -19,7 +19,7 @@ use serde_json::Value;
 use super::cluster::Cluster;
 use super::error::KubeError;
 use super::kinds::Kind;
-use super::object::{Object, ObjectRef};
+use super::object::{Object, ObjectRef, group_of};
 use super::snapshot::Snapshot;
 
 pub use compare::{Difference, Known, compare};
@@ -205,6 +205,7 @@ impl Live {
         pairs
             .filter_map(|(wanted, (reference, live))| {
                 let change = match live {
+                    None if expires(wanted) => return None,
                     None => Change::Deleted,
                     Some(live) if live.is_terminating() => Change::Terminating,
                     Some(live) => {
@@ -237,9 +238,14 @@ impl Live {
         self.objects.iter().filter_map(|(_, live)| live.as_ref())
     }
 
-    /// Which objects were looked for.
-    pub(super) fn references(&self) -> impl Iterator<Item = &ObjectRef> {
-        self.objects.iter().map(|(reference, _)| reference)
+    /// The objects of the manifest without those that have done their work and are gone, as they were to be. The manifest
+    /// has to be the one that this was read for.
+    pub(super) fn not_expired<'a>(
+        &'a self,
+        manifest: &'a [Object],
+    ) -> impl Iterator<Item = (&'a ObjectRef, &'a Object)> {
+        let pairs = self.pairs(manifest).filter(|pair| pair.live.is_some() || !expires(pair.wanted));
+        pairs.map(|pair| (pair.object, pair.wanted))
     }
 
     /// Whether an autoscaler decides how many replicas there are. Most are switched off by a scale of 0.
@@ -279,6 +285,24 @@ pub async fn observe_drift(
 ) -> Result<Vec<Drift>, KubeError> {
     let snapshot = Snapshot::new(cluster.clone(), HashSet::new());
     Ok(Live::read(&snapshot, manifest, namespace).await?.drift(manifest, settled))
+}
+
+/// Whether the cluster removes an object by itself some time after it has done its work.
+fn expires(object: &Object) -> bool {
+    let is_job = group_of(object.api_version()) == "batch" && object.kind() == "Job";
+    is_job && object.at("/spec/ttlSecondsAfterFinished").is_some_and(Value::is_number)
+}
+
+/// A manifest without the objects of it that have done their work and are gone by now.
+///
+/// # Errors
+/// When the cluster can't be asked.
+pub async fn not_expired(cluster: &Cluster, manifest: Vec<Object>, namespace: &str) -> Result<Vec<Object>, KubeError> {
+    if !manifest.iter().any(expires) {
+        return Ok(manifest);
+    }
+    let live = Live::read(&Snapshot::new(cluster.clone(), HashSet::new()), &manifest, namespace).await?;
+    Ok(live.not_expired(&manifest).map(|(_, object)| object.clone()).collect())
 }
 
 /// What is as good as absent, to most fields.
