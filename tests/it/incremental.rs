@@ -275,6 +275,22 @@ spec:
 }
 
 #[test]
+fn what_is_in_a_namespace_that_is_being_deleted_counts_as_gone() {
+    let bed = Bed::get();
+    let project = chart_support::project(&bed, "going");
+    project.apply();
+    // Held, so that it is looked at while it goes.
+    let held = ["-n", &project.name, "patch", "secret/sh.helm.release.v1.web.v1", "--type=merge", "-p"];
+    bed.kubectl(&[&held[..], &[r#"{"metadata": {"finalizers": ["stack.dev/held"]}}"#]].concat());
+    bed.kubectl(&["delete", "namespace", &project.name, "--wait=false"]);
+    let (action, reason) = project.plan().remove("chart:web").unwrap();
+    assert_eq!((action.as_str(), reason), ("run", format!("namespace {} is being deleted", project.name)));
+    bed.kubectl(&[&held[..], &[r#"{"metadata": {"finalizers": null}}"#]].concat());
+    assert_eq!(project.apply()["chart:web"], "done");
+    expect_nothing(&project, "the namespace was made again");
+}
+
+#[test]
 fn a_base_image_that_a_step_moves_is_seen_by_the_builds_after_it() {
     let project = Project::on_the_bed("moves");
     let image =
