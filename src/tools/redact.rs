@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+mod cut;
 mod forms;
 mod terminal;
 
@@ -94,6 +95,10 @@ impl Redactor {
         let Some(matcher) = &self.matcher else { return Cow::Borrowed(HIDDEN) };
         let hide = |line: &str| matcher.replace_all(line, &vec![HIDDEN; self.values.len()]);
         let hidden = if matcher.is_match(line) { Cow::Owned(hide(line)) } else { Cow::Borrowed(line) };
+        let hidden = match line.contains(cut::BEFORE) {
+            true => Cow::Owned(cut::hide(&hidden, &self.values)),
+            false => hidden,
+        };
         if terminal::is_plain(&hidden) {
             return hidden;
         }
@@ -199,6 +204,36 @@ mod tests {
         ] {
             assert_eq!(redactor.line(&format!("https://u:{form}@host/")), "https://u:***@host/", "{form}");
         }
+    }
+
+    #[test]
+    fn hides_what_an_excerpt_of_json_has_cut() {
+        let redactor = Redactor::new(["hunter2-super-secret", "a-very-long-secret-of-which-only-the-middle-is-seen"]);
+        let told = |found: &str, around: &str| {
+            redactor
+                .line(&format!("error found in #10 byte of ...|{found}|..., bigger context ...|{around}|..."))
+                .into_owned()
+        };
+        let hidden = |found: &str, around: &str| {
+            assert_eq!(
+                told(found, around),
+                format!(
+                    "error found in #10 byte of ...|{}|..., bigger context ...|{}|...",
+                    found.replace(found, "X"),
+                    "Y"
+                )
+                .replace('X', HIDDEN)
+                .replace('Y', HIDDEN)
+            );
+        };
+        hidden("er-secr", "only-the-middle");
+        assert!(
+            told("\",\"bare\":5", "cret\",\"bare\":5,\"b\":\"hunter2")
+                .ends_with("...|***\",\"bare\":5,\"b\":\"***|...")
+        );
+        assert!(told("x", "hunter2-super-secret and more").ends_with("...|*** and more|..."));
+        let plain = "byte of ...|,\"bare\":5}|..., bigger context ...|\"a\":\"b\",\"bare\":5}|...";
+        assert_eq!(redactor.line(plain), plain);
     }
 
     #[test]

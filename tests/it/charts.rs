@@ -338,6 +338,32 @@ fn of_values_the_type_the_order_and_the_place_count() {
     assert_eq!(project.plan()["chart:own"].0, "skip");
 }
 
+/// An item of a list, a large number, and a folder whose name Helm would take for two: as with `--set`, under both majors.
+#[test]
+fn parts_of_lists_and_large_numbers_are_set_as_helm_sets_them() {
+    let bed = Bed::get();
+    for major in [3, 4] {
+        let mut project = Project::on_the_bed("parts");
+        use_helm(&mut project, major);
+        project.write("own/Chart.yaml", "apiVersion: v2\nname: own\nversion: 0.1.0\n");
+        project.write(
+            "own/templates/map.yaml",
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: all}\ndata: {all: {{ .Values.ports | toJson | quote }}, size: {{ .Values.size | quote }}}\n",
+        );
+        project.write("own/values.yaml", "ports: []\n");
+        project.write("one, \"two\"/a.yaml", "ports: [{name: x, port: 7}]\n");
+        project.write("b.yaml", "ports: [{name: http, port: 80}, {name: https, port: 443}]\n");
+        let chart = "[chart.own]\npath = \"own\"\nvalues = ['one, \"two\"/a.yaml', 'b.yaml']\n\
+            [chart.own.set]\n\"ports[0].port\" = 8080\nsize = 10485760\n";
+        project.write("stack.toml", &file(&bed, chart));
+        project.apply();
+        let live: Value = serde_json::from_str(&data(&bed, &project, "all", "all")).unwrap();
+        let expected = json!([{"name": "http", "port": 8080}, {"name": "https", "port": 443}]);
+        assert_eq!((live, data(&bed, &project, "all", "size").as_str()), (expected, "10485760"), "Helm {major}");
+        assert_eq!(project.plan()["chart:own"].0, "skip");
+    }
+}
+
 #[test]
 fn why_helm_cannot_delete_a_release_is_said() {
     let bed = Bed::get();

@@ -103,6 +103,19 @@ fn a_difference_is_shown_by_object_without_secrets_and_noise() {
         let text = project.stack(&["plan", "--diff"]).expect_code(0).stdout;
         assert!(text.contains("changes ConfigMap web-file") && text.contains("a secret value changes"), "{text}");
         assert!(!text.contains("hidden-value"), "{text}");
+
+        // What somebody put in the place of a secret is one as well, though nobody else knows it.
+        let patch = json!({"data": {"app.conf": "one\ntwo\ntoken=by-hand-hidden-value\nmode=fast\n"}}).to_string();
+        bed.kubectl(&["-n", &project.name, "patch", "configmap/web-file", "-p", &patch]);
+        let text = project.stack(&["plan", "--diff"]).expect_code(0).stdout;
+        let why = project.stack(&["why", "chart:web"]).expect_code(0).stdout;
+        let json = project.stack(&["diff", "--format", "json"]).expect_code(0).stdout;
+        assert!(
+            why.contains("ConfigMap web-file was edited in the cluster: data[app.conf] line 3 token=*** -> ***"),
+            "{why}"
+        );
+        assert!(text.contains("changes ConfigMap web-file"), "{text}");
+        assert!(!format!("{text}{why}{json}").contains("hidden-value"), "{text}{why}{json}");
     }
 }
 

@@ -26,7 +26,7 @@ async fn drift(space: &Space, settled: &Settled) -> Vec<String> {
 /// Has it settled after an upgrade, about which nothing is to be told.
 async fn settled(space: &Space, before: &Settled) -> Settled {
     let settlement = settle(&space.cluster, &objects(space).await, before, &space.name).await.unwrap();
-    assert_eq!(settlement.warnings, [""; 0]);
+    assert_eq!(settlement.warnings, []);
     settlement.settled
 }
 

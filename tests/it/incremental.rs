@@ -6,6 +6,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Command;
 
+use crate::chart_support;
 use crate::small::{self, Dice, STEPS, agree, assert_right, expect, expect_nothing, field, shell};
 use crate::support::{Bed, Project, Running, host_docker, succeed, with_outcome};
 
@@ -171,6 +172,86 @@ fn whatever_is_done_by_hand_is_named_and_exactly_repaired() {
 }
 
 /// Two images on one base, which a step between them moves: what was seen of it before does not count any more.
+/// Helm merges what the chart says with what is there: of itself it would keep a port or a label of a selector that was added,
+/// and fail where two ports then have one name.
+#[test]
+fn ports_and_selectors_that_were_edited_by_hand_are_put_right() {
+    const SERVICE: &str = r#"
+---
+apiVersion: v1
+kind: Service
+metadata: {name: {{ .Release.Name }}}
+spec:
+  type: NodePort
+  selector: {app: {{ .Release.Name }}}
+  ports: [{port: 80, name: http}, {port: 81, name: other}]
+"#;
+    let bed = Bed::get();
+    for major in [3, 4] {
+        let mut project = chart_support::project(&bed, "ports");
+        chart_support::use_helm(&mut project, major);
+        project.append("web/templates/all.yaml", SERVICE);
+        project.edit(
+            "web/templates/all.yaml",
+            "imagePullPolicy: Never\n          command",
+            "imagePullPolicy: Never\n          ports: [{containerPort: 80, name: http}]\n          command",
+        );
+        project.apply();
+        let get = |path: &str| {
+            bed.kubectl(&["-n", &project.name, "get", "service/web", "-o", &format!("jsonpath={{{path}}}")])
+        };
+        let other = get(".spec.ports[?(@.name==\"other\")].nodePort");
+        let edits = [
+            (
+                "service/web",
+                r#"{"op": "add", "path": "/spec/selector/more", "value": "x"}"#,
+                "spec.selector.more nothing -> x",
+            ),
+            (
+                "service/web",
+                r#"{"op": "replace", "path": "/spec/ports/0/port", "value": 8080}"#,
+                "spec.ports[8080] nothing -> {",
+            ),
+            (
+                "service/web",
+                r#"{"op": "add", "path": "/spec/ports/-", "value": {"port": 22, "name": "ssh"}}"#,
+                "spec.ports[22] nothing -> {",
+            ),
+            (
+                "deployment/web",
+                r#"{"op": "replace", "path": "/spec/template/spec/containers/0/ports/0/containerPort", "value": 8080}"#,
+                "containers[main].ports[80]",
+            ),
+        ];
+        for (object, patch, reason) in edits {
+            bed.kubectl(&["-n", &project.name, "patch", object, "--type=json", "-p", &format!("[{patch}]")]);
+            expect(&project, patch, "chart:web", reason, &["chart:web"]);
+            expect_nothing(&project, "the repair");
+        }
+        assert_eq!(
+            (get(".spec.selector"), get(".spec.ports[*].port")),
+            (r#"{"app":"web"}"#.to_owned(), "80 81".to_owned())
+        );
+        assert_eq!(get(".spec.ports[?(@.name==\"other\")].nodePort"), other, "what nobody edited stays");
+    }
+}
+
+#[test]
+fn what_is_in_a_namespace_that_is_being_deleted_counts_as_gone() {
+    let bed = Bed::get();
+    let project = chart_support::project(&bed, "going");
+    project.apply();
+    // Held, so that it is looked at while it goes.
+    let held = ["-n", &project.name, "patch", "secret/sh.helm.release.v1.web.v1", "--type=merge", "-p"];
+    bed.kubectl(&[&held[..], &[r#"{"metadata": {"finalizers": ["stack.dev/held"]}}"#]].concat());
+    bed.kubectl(&["delete", "namespace", &project.name, "--wait=false"]);
+    let (action, reason) = project.plan().remove("chart:web").unwrap();
+    assert_eq!((action.as_str(), reason), ("run", format!("namespace {} is being deleted", project.name)));
+    bed.kubectl(&[&held[..], &[r#"{"metadata": {"finalizers": null}}"#]].concat());
+    assert_eq!(project.apply()["chart:web"], "done");
+    expect_nothing(&project, "the namespace was made again");
+}
+
 #[test]
 fn a_base_image_that_a_step_moves_is_seen_by_the_builds_after_it() {
     let project = Project::on_the_bed("moves");

@@ -1,5 +1,8 @@
 //! `[ready.NAME]` of every kind on the real cluster: what passes, and what is said of what does not.
 
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
 use serde_json::Value;
 use stack::tools::kube::probe::ServicePort;
 
@@ -255,4 +258,32 @@ fn a_command_is_looked_at_to_the_end_of_its_time_and_what_it_said_is_told() {
     assert_eq!(hangs["reason"], "not ready after 0.3 s: it did not answer in time");
     assert_eq!(hangs["diagnosis"], "begun");
     assert!(project.path().join("cleaned").exists(), "it had no grace");
+}
+
+/// The cluster removes such a job by itself; here, where it is too old for that, somebody does it in its place.
+#[test]
+fn a_job_that_goes_when_it_is_done_stays_done() {
+    let bed = Bed::get();
+    let project = Project::on_the_bed("ttl");
+    project.write("stack.toml", &file(&bed, "[chart.web]\npath = \"web\"\ngrace = \"1s\"\n"));
+    project.write("web/Chart.yaml", "apiVersion: v2\nname: web\nversion: 0.1.0\n");
+    let slow = "readinessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1, initialDelaySeconds: 8}";
+    let chart = SERVER.replace("readinessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1}", slow);
+    let chart = chart.replace("name: seed}\nspec:", "name: seed}\nspec:\n  ttlSecondsAfterFinished: 0");
+    project.write("web/templates/all.yaml", &chart.replace("{{ .Values.seed }}", "true"));
+
+    let mut apply = project.command(&["apply"]);
+    let mut apply = apply.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(apply.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(said.any(|line| line.contains("Job seed: Progressing -> Ready")));
+    bed.kubectl(&["-n", &project.name, "delete", "job/seed"]);
+    let said = said.collect::<Vec<_>>();
+    assert!(apply.wait().unwrap().success(), "{said:#?}");
+    assert_eq!(project.plan()["chart:web"].0, "skip");
+    assert!(!project.stack(&["status"]).expect_code(0).stdout.contains("seed"));
+    // What else is not ready is waited for without it.
+    bed.kubectl(&["-n", &project.name, "delete", "pod", "--all", "--wait=false"]);
+    assert_eq!(project.apply()["chart:web"], "done");
+    assert_eq!(project.plan()["chart:web"].0, "skip");
+    assert!(!bed.has(&["-n", &project.name, "job/seed"]), "it was not run again");
 }

@@ -10,7 +10,7 @@ use crate::model::release::Release;
 use crate::process::Cancel;
 use crate::step::{StepError, World, of_helm, of_kube};
 use crate::tools::helm;
-use crate::tools::kube::drift::{Change, Drift};
+use crate::tools::kube::drift::{Change, Drift, Warning};
 use crate::tools::kube::{self, ChangeKind, ObjectChange, manifest};
 use crate::tools::redact::Redactor;
 
@@ -104,22 +104,86 @@ fn texts(value: &Json, found: &mut Vec<String>) {
     }
 }
 
+/// What came of an upgrade otherwise than it was applied, in words.
+pub(super) fn warned(warning: &Warning, redactor: &Redactor) -> String {
+    let hidden = Warning { drift: hidden(&warning.drift, redactor), ..warning.clone() };
+    redactor.text(&hidden.to_string())
+}
+
 /// What was edited, in words. Values are cut to fit into a sentence, after which no secret would be known any more.
 pub(super) fn told(drift: &Drift, redactor: &Redactor) -> String {
+    hidden(drift, redactor).to_string()
+}
+
+fn hidden(drift: &Drift, redactor: &Redactor) -> Drift {
     let mut drift = drift.clone();
     if let Change::Edited(fields) = &mut drift.change {
+        let mut found = Vec::new();
+        for field in fields.iter() {
+            if let Some(live) = &field.live {
+                in_place_of_secrets(&field.wanted, live, redactor, &mut found);
+            }
+        }
+        let redactor = &hiding(redactor, &found);
         let values = fields.iter_mut().flat_map(|field| field.live.iter_mut().chain([&mut field.wanted]));
         values.for_each(|value| redact_value(value, redactor));
     }
-    drift.to_string()
+    drift
 }
 
 fn redact(object: &mut ObjectChange, redactor: &Redactor) {
+    let mut found = Vec::new();
+    for field in &object.fields {
+        if let (Some(from), Some(to)) = (&field.from, &field.to) {
+            in_place_of_secrets(to, from, redactor, &mut found);
+        }
+    }
+    let redactor = &hiding(redactor, &found);
     object.before = redactor.text(&object.before);
     object.after = redactor.text(&object.after);
     for field in &mut object.fields {
         for value in [&mut field.from, &mut field.to].into_iter().flatten() {
             redact_value(value, redactor);
+        }
+    }
+}
+
+fn hiding(redactor: &Redactor, found: &[String]) -> Redactor {
+    redactor.clone().with(found.iter().map(String::as_str))
+}
+
+/// Collects what somebody has put where the chart has a secret: nobody knows it, and it is most likely a secret as well.
+fn in_place_of_secrets(wanted: &Json, live: &Json, redactor: &Redactor, found: &mut Vec<String>) {
+    match (wanted, live) {
+        (Json::Object(wanted), Json::Object(live)) => {
+            let pairs = live.iter().filter_map(|(key, live)| Some((wanted.get(key)?, live)));
+            pairs.for_each(|(wanted, live)| in_place_of_secrets(wanted, live, redactor, found));
+        }
+        (Json::Array(wanted), Json::Array(live)) if wanted.len() == live.len() => {
+            let pairs = wanted.iter().zip(live);
+            pairs.for_each(|(wanted, live)| in_place_of_secrets(wanted, live, redactor, found));
+        }
+        // Of a text of several lines only those count that are others.
+        (Json::String(wanted), Json::String(live)) => {
+            let others = |of: &str, from: &str| {
+                let known = from.lines().collect::<Vec<_>>();
+                of.lines().filter(|line| !known.contains(line)).map(str::to_owned).collect::<Vec<_>>()
+            };
+            let secret = |lines: &[String]| lines.iter().filter(|line| redactor.finds(line)).count();
+            let (wanted, live) = (others(wanted, live), others(live, wanted));
+            // Where the secret is one that the chart had before, everything else may be told.
+            if secret(&wanted) > secret(&live) {
+                found.extend(live);
+            }
+        }
+        (wanted, live) => {
+            let mut known = Vec::new();
+            texts(wanted, &mut known);
+            if known.iter().any(|text| redactor.finds(text)) {
+                let mut there = Vec::new();
+                texts(live, &mut there);
+                found.extend(there.into_iter().filter(|text| !known.contains(text)));
+            }
         }
     }
 }
@@ -130,5 +194,34 @@ fn redact_value(value: &mut Json, redactor: &Redactor) {
         Json::Array(items) => items.iter_mut().for_each(|item| redact_value(item, redactor)),
         Json::Object(map) => map.values_mut().for_each(|item| redact_value(item, redactor)),
         Json::Null | Json::Bool(_) | Json::Number(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::tools::kube::ObjectRef;
+    use crate::tools::kube::drift::Difference;
+
+    #[test]
+    fn what_somebody_put_in_the_place_of_a_secret_is_not_told() {
+        let redactor = Redactor::new(["hunter2"]);
+        let told = |wanted: Json, live: Json| {
+            let [api_version, kind, namespace, name] = ["v1", "ConfigMap", "a", "a"].map(str::to_owned);
+            let field = Difference { path: "data.a".to_owned(), wanted, live: Some(live) };
+            let object = ObjectRef { api_version, kind, namespace, name };
+            let told = told(&Drift { object, change: Change::Edited(vec![field]) }, &redactor);
+            told.split_once("data.a ").map(|(_, told)| told.to_owned()).unwrap_or_default()
+        };
+        assert_eq!(told(json!("hunter2"), json!("their-own")), "*** -> ***");
+        assert_eq!(told(json!("mode=a\npw=hunter2\n"), json!("mode=a\npw=their-own\n")), "line 2 pw=*** -> ***");
+        assert_eq!(told(json!("mode=a\npw=hunter2\n"), json!("mode=b\npw=hunter2\n")), "line 1 mode=a -> mode=b");
+        let (wanted, live) = (json!(["--pw=hunter2", "-x"]), json!(["--pw=their-own", "-x", "-yes"]));
+        assert_eq!(told(wanted, live), r#"["--pw=***","-x"] -> ["***","-x","***"]"#);
+        let (wanted, live) = (json!("pw=hunter2\nmode=a\n"), json!("pw=hunter2!\nmode=b\n"));
+        assert_eq!(told(wanted, live), "line 1 pw=*** -> pw=***!");
+        assert_eq!(told(json!("plain"), json!("other")), "plain -> other");
     }
 }

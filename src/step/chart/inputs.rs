@@ -13,6 +13,7 @@ use crate::graph::StepKind;
 use crate::key::files::Looked;
 use crate::key::{Group, Manifest, files};
 use crate::tools::helm;
+use crate::tools::kube::yaml;
 
 /// The values that Helm gets, secrets included: they show themselves to nobody.
 #[derive(Clone)]
@@ -179,8 +180,12 @@ fn merged(world: &World, name: &str, spec: &Spec, manifest: &mut Manifest) -> Re
 
     let mut complete = true;
     let mut tree = Json::Object(Map::new());
+    let keys = spec.set.keys().chain(spec.set_string.keys()).chain(spec.set_file.keys());
+    let keys = keys.map(String::as_str).collect::<Vec<_>>();
+    // Files are only read again when a part of a list in them may be set.
+    let below = if keys.iter().any(|key| key.contains('[')) { of_files(spec) } else { Json::Null };
     let mut put = |key: &str, value: Json| {
-        helm::values::set(&mut tree, key, value)
+        helm::values::set(&mut tree, &below, key, value)
             .map_err(|error| StepError::new(Class::Input, format!("[chart.{name}] {error}")))
     };
     let given = spec.set.iter().map(|(key, value)| (key, value, false));
@@ -196,12 +201,23 @@ fn merged(world: &World, name: &str, spec: &Spec, manifest: &mut Manifest) -> Re
         manifest.digest(Group::File, &path.text, files::digest_bytes(text.as_bytes()));
         put(key, Json::from(text))?;
     }
-    let keys = spec.set.keys().chain(spec.set_string.keys()).chain(spec.set_file.keys());
-    let overlapping = overlapping(&keys.map(String::as_str).collect::<Vec<_>>());
+    let overlapping = overlapping(&keys);
     if !overlapping.is_empty() {
         manifest.text(Group::Setting, "order of values", Json::from(overlapping).to_string());
     }
     Ok(complete.then_some(HelmValues(tree)))
+}
+
+/// What the values files say together. What can't be read here, Helm complains of, or fetches.
+fn of_files(spec: &Spec) -> Json {
+    let mut all = Json::Object(Map::new());
+    for source in &spec.values {
+        let ValuesSource::File(path) = source else { continue };
+        let text = std::fs::read_to_string(&path.absolute).unwrap_or_default();
+        let said = yaml::parse(&text).ok().filter(Json::is_object);
+        said.into_iter().for_each(|said| helm::values::merge(&mut all, said));
+    }
+    all
 }
 
 /// The keys of values that are put into one another, in their order, which decides what is left of them.

@@ -175,18 +175,17 @@ async fn wait(
     world: &World,
     cluster: &Cluster,
     spec: &Spec,
-    release: &Release,
+    (release, objects): (&Release, &[Object]),
     deadline: Instant,
     speaker: &Speaker,
     cancel: &Cancel,
 ) -> Result<(), StepError> {
-    let objects = objects(release)?;
     let options = ReadyOptions {
         rules: rules(world, spec),
         timeout: deadline.saturating_duration_since(Instant::now()),
         namespace: spec.namespace.clone(),
     };
-    let report = wait_ready(cluster, &objects, &options, cancel, |event| watching::tell(speaker, event)).await;
+    let report = wait_ready(cluster, objects, &options, cancel, |event| watching::tell(speaker, event)).await;
     let report = report.map_err(watching::not_ready)?;
     for warning in &report.warnings {
         speaker.warn(warning);
@@ -288,6 +287,9 @@ impl Run<'_> {
         let holder = work.record.as_ref().and_then(|record| record.in_doubt.as_ref());
         install::recover(world, session, cluster, &spec.release, holder, speaker).await?;
         let wanted = install::wanted(world, spec, work.values.as_ref())?;
+        if let Some(before) = &work.release {
+            drift::undo(cluster, &objects(before)?, &spec.namespace).await.map_err(of_kube)?;
+        }
         if let Err(error) = install::upgrade(session, &wanted, speaker).await {
             return Err(self.explain_hooks(error).await);
         }
@@ -317,7 +319,7 @@ impl Run<'_> {
         let settlement = drift::settle(self.cluster, &objects(release)?, &before, &self.spec.namespace).await;
         let Settlement { settled, warnings } = settlement.map_err(of_kube)?;
         let redactor = differences::redactor(self.world, self.spec, Some(release));
-        warnings.iter().for_each(|warning| self.speaker.warn(&redactor.text(warning)));
+        warnings.iter().for_each(|warning| self.speaker.warn(&differences::warned(warning, &redactor)));
         Ok(settled)
     }
 
@@ -359,7 +361,11 @@ impl Run<'_> {
             return Err(stopped());
         }
         if spec.wait {
-            wait(world, cluster, spec, release, self.deadline, speaker, cancel).await?;
+            let mut objects = objects(release)?;
+            if work.only_wait {
+                objects = drift::not_expired(cluster, objects, &spec.namespace).await.map_err(of_kube)?;
+            }
+            wait(world, cluster, spec, (release, &objects), self.deadline, speaker, cancel).await?;
         }
         let recorded = manifest
             .recorded()

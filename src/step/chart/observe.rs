@@ -34,10 +34,15 @@ pub(in crate::step) type Observed = (Seen, Option<Record>);
 pub(in crate::step) async fn observe(world: &World, name: &str, spec: &Spec) -> Result<Observed, StepError> {
     let snapshot = world.snapshot().await?;
     let id = record_id(world, name, &spec.namespace);
-    let (record, release) =
-        tokio::join!(records::read_in(&snapshot, &id), releases::latest_in(&snapshot, &spec.namespace, &spec.release));
+    let (record, release, goes) = tokio::join!(
+        records::read_in(&snapshot, &id),
+        releases::latest_in(&snapshot, &spec.namespace, &spec.release),
+        kube::namespace_goes(&snapshot, &spec.namespace),
+    );
     let (record, release) = (record.map_err(of_kube)?, release.map_err(of_helm)?);
     let (effect, only_unready) = match &release {
+        // All that is in it is still there, and will be gone in a moment.
+        Some(_) if goes => (Effect::wrong(format!("namespace {} is being deleted", spec.namespace)), false),
         None => (Effect::wrong(format!("release {} is not installed", spec.release)), false),
         Some(release) => condition(world, &snapshot, spec, release, record.as_ref()).await?,
     };
@@ -66,7 +71,9 @@ async fn condition(
         return wrong("there is no record of how the release was made".to_owned());
     };
     if let Some(Holder { host, pid, since }) = &record.in_doubt {
-        return wrong(format!("process {pid} on {host} began at {since:.0} and did not finish"));
+        return wrong(format!(
+            "the last apply of it (process {pid} on {host}, since {since:.0}) failed or was cut off"
+        ));
     }
     let Some(content) = Content::of(record) else {
         return wrong("its record is damaged, or of another version of stack".to_owned());

@@ -82,7 +82,7 @@ impl Failed<'_> {
         };
         if spec.wait {
             let deadline = tokio::time::Instant::now() + timeout;
-            wait(world, cluster, spec, &now, deadline, speaker, cancel).await?;
+            wait(world, cluster, spec, (&now, &super::objects(&now)?), deadline, speaker, cancel).await?;
         }
         if let Some(ready) = self.ready {
             // Made from what the older record says: with those inputs, there is nothing to do.

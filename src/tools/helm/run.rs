@@ -1,6 +1,7 @@
 //! The commands of `helm` that we run.
 
 use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -311,6 +312,9 @@ impl Session<'_> {
         let plugin = plugin.map_err(|source| HelmError::Values { release: upgrade.release.clone(), source })?;
         args.extend(chart_args(&upgrade.chart));
         args.extend(values_args(upgrade, values.is_some()));
+        // What is secret goes through the pipe alone, whatever becomes of it there.
+        let numbers = large_numbers(&upgrade.values).into_iter().filter(|number| !self.redactor.finds(number));
+        args.extend(numbers.flat_map(|number| [OsString::from("--set"), number.into()]));
         args.extend(post_renderer_args(upgrade, plugin.as_ref()));
         let command = self.command(args, values);
         Ok(match &plugin {
@@ -364,8 +368,59 @@ fn is_plain_registry(chart: &str) -> bool {
 
 /// The values files; last of them, so that it wins, what comes from the standard input.
 fn values_args(upgrade: &Upgrade, private: bool) -> Vec<OsString> {
-    let files = upgrade.values_files.iter().map(|file| file.as_os_str()).chain(private.then_some(OsStr::new("-")));
-    files.flat_map(|file| [OsString::from("--values"), file.to_owned()]).collect()
+    let files = upgrade.values_files.iter().map(|file| in_csv(file.as_os_str()));
+    let files = files.chain(private.then(|| OsString::from("-")));
+    files.flat_map(|file| [OsString::from("--values"), file]).collect()
+}
+
+/// A word as one field of a CSV record, which is what Helm reads: a folder may have a comma in its name.
+fn in_csv(word: &OsStr) -> OsString {
+    let bytes = word.as_bytes();
+    if !bytes.iter().any(|byte| matches!(byte, b',' | b'"' | b'\n' | b'\r')) {
+        return word.to_owned();
+    }
+    let doubled = bytes.iter().flat_map(|byte| std::iter::repeat_n(*byte, if *byte == b'"' { 2 } else { 1 }));
+    OsString::from_vec([b'"'].into_iter().chain(doubled).chain([b'"']).collect())
+}
+
+/// Below this, Go writes a whole number that it keeps as a float as a whole number.
+const WRITTEN_AS_POWER: u64 = 1_000_000;
+
+/// The whole numbers among values that templates would write as `1e+06` if they came from a file, as `--set` takes them:
+/// every number of a file is a float to Helm.
+fn large_numbers(values: &Value) -> Vec<String> {
+    fn find(value: &Value, path: &str, found: &mut Vec<String>) {
+        match value {
+            Value::Object(map) => {
+                for (key, value) in map.iter().filter(|(key, _)| !key.is_empty()) {
+                    let point = if path.is_empty() { "" } else { "." };
+                    find(value, &format!("{path}{point}{}", escaped(key)), found);
+                }
+            }
+            Value::Array(items) => {
+                items.iter().enumerate().for_each(|(at, item)| find(item, &format!("{path}[{at}]"), found));
+            }
+            Value::Number(number) if number.as_i64().is_some_and(|n| n.unsigned_abs() >= WRITTEN_AS_POWER) => {
+                found.push(format!("{path}={number}"));
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+    let mut found = Vec::new();
+    find(values, "", &mut found);
+    found
+}
+
+/// A name as a part of a key in Helm's spelling.
+fn escaped(name: &str) -> String {
+    let mut escaped = String::with_capacity(name.len());
+    for c in name.chars() {
+        if matches!(c, '\\' | '.' | ',' | '=' | '[' | ']') {
+            escaped.push('\\');
+        }
+        escaped.push(c);
+    }
+    escaped
 }
 
 fn post_renderer_args(upgrade: &Upgrade, plugin: Option<&Plugin>) -> Vec<OsString> {
@@ -487,5 +542,22 @@ mod tests {
             "build",
         ];
         assert_eq!(args, expected);
+    }
+
+    #[test]
+    fn large_numbers_stay_whole_and_everything_else_is_left_to_the_pipe() {
+        let values = serde_json::json!({
+            "size": 10_485_760, "small": 999_999, "text": "10485760", "float": 1.5e7, "below": -1_000_000,
+            "a.b": {"c,d": [1, {"e=f": 1_000_000_000_000_u64}]}, "": 1_000_000, "huge": u64::MAX,
+        });
+        let expected = ["size=10485760", "below=-1000000", r"a\.b.c\,d[1].e\=f=1000000000000"];
+        assert_eq!(large_numbers(&values), expected);
+    }
+
+    #[test]
+    fn a_path_is_one_path_whatever_is_in_its_name() {
+        for (path, field) in [("a b.yaml", "a b.yaml"), ("a,b.yaml", "\"a,b.yaml\""), ("a\",b", "\"a\"\",b\"")] {
+            assert_eq!(in_csv(OsStr::new(path)), *field);
+        }
     }
 }

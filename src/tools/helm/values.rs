@@ -20,13 +20,26 @@ enum Part {
     Index(usize),
 }
 
+impl Part {
+    fn within<'v>(&self, place: &'v Value) -> Option<&'v Value> {
+        match self {
+            Self::Name(name) => place.get(name),
+            Self::Index(index) => place.get(index),
+        }
+    }
+}
+
 // As Helm has it: a list longer than this by a typing mistake would eat the memory.
 const LONGEST_LIST: usize = 65_536;
 
-/// Sets a value by a key as Helm writes it: `a.b`, `a[0].b`, with `\.` for a point within a name.
-pub fn set(values: &mut Value, key: &str, value: Value) -> Result<(), KeyError> {
+/// Sets a value by a key as Helm writes it: `a.b`, `a[0].b`, with `\.` for a point within a name. A list of which only an
+/// item is set begins as the one that stands there in `below`, what `values` will be laid over: there it is replaced whole.
+pub fn set(values: &mut Value, below: &Value, key: &str, value: Value) -> Result<(), KeyError> {
     let mut place = values;
+    let mut below = Some(below);
     for part in parts(key)? {
+        let under = below;
+        below = under.and_then(|below| part.within(below));
         place = match part {
             Part::Name(name) => {
                 if !place.is_object() {
@@ -39,7 +52,7 @@ pub fn set(values: &mut Value, key: &str, value: Value) -> Result<(), KeyError> 
             }
             Part::Index(index) => {
                 if !place.is_array() {
-                    *place = Value::Array(Vec::new());
+                    *place = Value::Array(under.and_then(Value::as_array).cloned().unwrap_or_default());
                 }
                 match place {
                     Value::Array(items) => {
@@ -59,10 +72,7 @@ pub fn set(values: &mut Value, key: &str, value: Value) -> Result<(), KeyError> 
 
 /// The value that a key names, when there is one.
 pub fn get<'v>(values: &'v Value, key: &str) -> Option<&'v Value> {
-    parts(key).ok()?.iter().try_fold(values, |place, part| match part {
-        Part::Name(name) => place.get(name),
-        Part::Index(index) => place.get(index),
-    })
+    parts(key).ok()?.iter().try_fold(values, |place, part| part.within(place))
 }
 
 fn parts(key: &str) -> Result<Vec<Part>, KeyError> {
@@ -141,9 +151,10 @@ mod tests {
     #[test]
     fn keys_as_helm_writes_them() {
         let mut values = json!({"backend": {"image": {"tag": "1"}}});
-        set(&mut values, "backend.image.tag", json!("2")).unwrap();
-        set(&mut values, "backend.ports[1].name", json!("http")).unwrap();
-        set(&mut values, r"labels.app\.kubernetes\.io/name", json!("todo")).unwrap();
+        let none = Value::Null;
+        set(&mut values, &none, "backend.image.tag", json!("2")).unwrap();
+        set(&mut values, &none, "backend.ports[1].name", json!("http")).unwrap();
+        set(&mut values, &none, r"labels.app\.kubernetes\.io/name", json!("todo")).unwrap();
         assert_eq!(get(&values, "backend.ports[1].name"), Some(&json!("http")));
         assert_eq!(get(&values, "backend.ports[2].name"), None);
         assert_eq!(
@@ -156,9 +167,21 @@ mod tests {
     }
 
     #[test]
+    fn a_list_of_which_an_item_is_set_keeps_the_others() {
+        let below = json!({"list": [{"a": 1, "b": 2}, {"deep": [1, 2]}], "own": [1], "text": "a"});
+        let mut values = json!({"own": [7]});
+        set(&mut values, &below, "list[0].b", json!(9)).unwrap();
+        set(&mut values, &below, "list[1].deep[0]", json!(9)).unwrap();
+        set(&mut values, &below, "own[1]", json!(8)).unwrap();
+        set(&mut values, &below, "text[0]", json!("b")).unwrap();
+        let expected = json!({"own": [7, 8], "list": [{"a": 1, "b": 9}, {"deep": [9, 2]}], "text": ["b"]});
+        assert_eq!(values, expected);
+    }
+
+    #[test]
     fn keys_that_are_none() {
         for key in ["", ".", "a.", "a..b", ".a", "[0]", "a[x]", "a[0", "a[0]b", "a[99999999]", "a\\"] {
-            assert!(set(&mut json!({}), key, json!(1)).is_err(), "{key:?}");
+            assert!(set(&mut json!({}), &Value::Null, key, json!(1)).is_err(), "{key:?}");
         }
     }
 

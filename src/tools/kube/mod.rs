@@ -29,7 +29,7 @@ pub use error::KubeError;
 pub use kinds::Kind;
 pub use locality::looks_local;
 pub use logs::{LogLine, LogOptions, PodSelector, logs};
-pub use namespaces::NamespaceState;
+pub use namespaces::{NamespaceState, namespace_goes};
 pub use nodes::Node;
 pub use object::{Condition, Object, ObjectRef};
 pub use observe::{Observation, observe, observe_in};

@@ -7,7 +7,9 @@ use serde_json::json;
 
 use super::cluster::Cluster;
 use super::error::KubeError;
+use super::kinds::Kind;
 use super::object::Object;
+use super::snapshot::Snapshot;
 use super::{MANAGED_BY, STACK_LABEL};
 
 /// A namespace, as far as we may touch it.
@@ -36,6 +38,13 @@ impl NamespaceState {
             Some(_) => Self::Foreign,
         }
     }
+}
+
+/// Whether a namespace is being deleted, and everything in it with it. Who may not look at namespaces is told no.
+pub async fn namespace_goes(snapshot: &Snapshot, name: &str) -> bool {
+    let Some(kind) = Kind::known("v1", "Namespace") else { return false };
+    let found = snapshot.list(&kind, None, None, Some(&format!("metadata.name={name}"))).await;
+    found.is_ok_and(|found| found.values().any(|namespace| namespace.is_terminating()))
 }
 
 impl Cluster {

@@ -66,12 +66,16 @@ pub async fn observe_in(
     let mut world = World::new(live.objects().map(Arc::clone).chain(endpoints?));
     world.expect(manifest);
     let now = Timestamp::now();
-    let subjects = live.references().filter(|reference| takes_time(reference));
+    let (references, there): (Vec<_>, Vec<_>) = live.not_expired(manifest).unzip();
+    let subjects = references.into_iter().filter(|reference| takes_time(reference));
     let assessments = subjects.map(|reference| assess(reference, &world, rules, now)).collect::<Vec<_>>();
     let settled = assessments.iter().all(|assessment| assessment.progress == Progress::Ready);
     let assessments = match settled {
         true => assessments,
-        false => observe_ready(snapshot.cluster(), manifest, rules, namespace).await?,
+        false => {
+            let there = there.into_iter().cloned().collect::<Vec<_>>();
+            observe_ready(snapshot.cluster(), &there, rules, namespace).await?
+        }
     };
     Ok(Observation { drift, assessments })
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::cluster::Cluster;
+use super::drift::not_expired;
 use super::error::KubeError;
 use super::nodes::Node;
 use super::object::{Object, ObjectRef};
@@ -59,7 +60,8 @@ impl Cluster {
 
 /// What runs of a manifest.
 pub async fn view(cluster: &Cluster, manifest: &[Object], rules: &Rules, namespace: &str) -> Result<View, KubeError> {
-    let (world, assessments) = observe_world(cluster, manifest, rules, namespace).await?;
+    let manifest = not_expired(cluster, manifest.to_vec(), namespace).await?;
+    let (world, assessments) = observe_world(cluster, &manifest, rules, namespace).await?;
     let mut view = View::default();
     for assessment in &assessments {
         let Some(object) = world.find(&assessment.object) else {

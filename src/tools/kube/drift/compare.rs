@@ -138,6 +138,9 @@ pub(super) fn is_known_to_helm(object: &Object) -> bool {
     )
 }
 
+/// What Argo Rollouts adds to the selectors of services while it shifts traffic.
+pub(super) const ROLLOUT_LABEL: &str = "rollouts-pod-template-hash";
+
 /// Whether the live object may have fields that the manifest does not name.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Extras {
@@ -150,6 +153,7 @@ struct Comparison<'a> {
     found: Vec<Difference>,
     kind: &'a str,
     secret: bool,
+    service: bool,
     /// What the items of lists may have beside what the manifest names.
     within_lists: Extras,
 }
@@ -157,9 +161,15 @@ struct Comparison<'a> {
 impl<'a> Comparison<'a> {
     fn of(manifest: &'a Object) -> Self {
         let kind = manifest.kind();
-        let secret = kind == "Secret" && group_of(manifest.api_version()).is_empty();
+        let core = group_of(manifest.api_version()).is_empty();
         let within_lists = if is_known_to_helm(manifest) { Extras::Told } else { Extras::Allowed };
-        Self { found: Vec::new(), kind, secret, within_lists }
+        Self {
+            found: Vec::new(),
+            kind,
+            secret: core && kind == "Secret",
+            service: core && kind == "Service",
+            within_lists,
+        }
     }
 
     fn differ(&mut self, path: &str, wanted: &Value, live: Option<&Value>) {
@@ -184,8 +194,11 @@ impl<'a> Comparison<'a> {
                 self.value(value, live.get(key), &join(path, key), extras);
             }
         }
-        if extras == Extras::Told {
-            let added = live.iter().filter(|(key, value)| !value.is_null() && !wanted.contains_key(*key));
+        // One label more, and a service finds other pods, or none.
+        if extras == Extras::Told || (self.service && path == "spec.selector") {
+            let added = live
+                .iter()
+                .filter(|(key, value)| !value.is_null() && !wanted.contains_key(*key) && key.as_str() != ROLLOUT_LABEL);
             for (key, value) in added {
                 self.differ(&join(path, key), &Value::Null, Some(value));
             }
@@ -217,9 +230,16 @@ impl<'a> Comparison<'a> {
                 let found = live.iter().find(|live| key.of(live) == name);
                 self.value(item, found, &format!("{path}[{}]", name.unwrap_or_default()), Extras::Allowed);
             }
+            if self.service && path == "spec.ports" {
+                let added = live.iter().filter(|live| !wanted.iter().any(|wanted| key.of(wanted) == key.of(live)));
+                for item in added {
+                    let path = format!("{path}[{}]", key.of(item).unwrap_or_default());
+                    self.differ(&path, &Value::Null, Some(item));
+                }
+            }
             return;
         }
-        if wanted.len() != live.len() {
+        if wanted.len() != live.len() || lists::in_order_of(wanted, live).is_some() {
             self.differ(path, &Value::Array(wanted.to_vec()), Some(&Value::Array(live.to_vec())));
             return;
         }
@@ -469,6 +489,29 @@ mod tests {
                 json!({"spec": {"containers": [{"name": "c", "env": [{"name": "max", "value": "1.0"}]}]}}),
                 json!({"spec": {"containers": [{"name": "c", "env": [{"name": "max", "value": "1"}]}]}}),
                 "spec.containers[c].env[max].value",
+            ),
+            // What finds the pods of a service is told whole, and so is where it listens.
+            (
+                "v1",
+                "Service",
+                json!({"spec": {"selector": {"app": "web"}}}),
+                json!({"spec": {"selector": {"app": "web", "extra": "x", "rollouts-pod-template-hash": "a"}}}),
+                "spec.selector.extra",
+            ),
+            (
+                "v1",
+                "Service",
+                json!({"spec": {"ports": [{"port": 80}]}}),
+                json!({"spec": {"ports": [{"port": 80, "protocol": "TCP"}, {"port": 22, "protocol": "TCP"}]}}),
+                "spec.ports[22]",
+            ),
+            // The same in another order is told once, and as such.
+            (
+                "autoscaling/v2beta2",
+                "HorizontalPodAutoscaler",
+                json!({"spec": {"metrics": [{"resource": {"name": "cpu"}}, {"resource": {"name": "memory"}}]}}),
+                json!({"spec": {"metrics": [{"resource": {"name": "memory"}}, {"resource": {"name": "cpu"}}]}}),
+                "spec.metrics",
             ),
             // What is bound later is no edit.
             (

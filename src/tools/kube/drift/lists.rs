@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use super::quantity;
+
 /// By which fields the items of a list are known.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct MergeKey {
@@ -68,9 +70,56 @@ pub(super) fn merge_key(path: &str) -> Option<MergeKey> {
     }
 }
 
+/// Objects of a list in the order in which `wanted` names them; none when they stand so already, or are others. The API
+/// keeps some lists in an order of its own.
+pub(super) fn in_order_of<'l>(wanted: &[Value], live: &'l [Value]) -> Option<Vec<&'l Value>> {
+    let pairs = || wanted.iter().zip(live);
+    if wanted.len() != live.len() || !pairs().all(|(wanted, live)| wanted.is_object() && live.is_object()) {
+        return None;
+    }
+    if pairs().all(|(wanted, live)| is_in(wanted, live)) {
+        return None;
+    }
+    let mut left = live.iter().collect::<Vec<_>>();
+    wanted.iter().map(|wanted| left.iter().position(|live| is_in(wanted, live)).map(|at| left.remove(at))).collect()
+}
+
+/// Whether a value is so in another one, which may say more, and spell a quantity otherwise.
+pub(super) fn is_in(wanted: &Value, live: &Value) -> bool {
+    match (wanted, live) {
+        (Value::Object(wanted), Value::Object(live)) => {
+            wanted.iter().all(|(key, wanted)| wanted.is_null() || live.get(key).is_some_and(|live| is_in(wanted, live)))
+        }
+        (Value::Array(wanted), Value::Array(live)) => {
+            wanted.len() == live.len() && wanted.iter().zip(live).all(|(wanted, live)| is_in(wanted, live))
+        }
+        (Value::Number(wanted), Value::Number(live)) => wanted.as_f64() == live.as_f64(),
+        (Value::Number(wanted), Value::String(live)) => quantity::same(&wanted.to_string(), live),
+        (Value::String(wanted), Value::String(live)) => wanted == live || quantity::same(wanted, live),
+        (wanted, live) => wanted == live,
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn another_order_is_told_from_other_items() {
+        let list = |value: Value| value.as_array().cloned().unwrap();
+        let wanted = list(json!([{"a": 1}, {"b": {"c": ["2000m"]}}]));
+        let live = list(json!([{"b": {"c": ["2"], "d": 2}}, {"a": 1.0, "e": 1}]));
+        assert_eq!(in_order_of(&wanted, &live), Some(vec![&live[1], &live[0]]));
+        for same_or_other in
+            [json!([{"a": 1, "x": 1}, {"b": {"c": ["2"]}}]), json!([{"a": 2}, {"b": {"c": ["2"]}}]), json!([{"a": 1}])]
+        {
+            assert_eq!(in_order_of(&wanted, &list(same_or_other)), None);
+        }
+        let (words, turned) = (list(json!(["a", "b"])), list(json!(["b", "a"])));
+        assert_eq!(in_order_of(&words, &turned), None, "the order of arguments matters");
+    }
 
     #[test]
     fn only_what_the_api_merges_has_a_key() {

@@ -7,6 +7,7 @@ mod lists;
 mod quantity;
 mod seen;
 mod settle;
+mod undo;
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -18,12 +19,13 @@ use serde_json::Value;
 use super::cluster::Cluster;
 use super::error::KubeError;
 use super::kinds::Kind;
-use super::object::{Object, ObjectRef};
+use super::object::{Object, ObjectRef, group_of};
 use super::snapshot::Snapshot;
 
 pub use compare::{Difference, Known, compare};
 pub(super) use compare::{join, secret_data};
-pub use settle::{Settled, Settlement, settle};
+pub use settle::{Outcome, Settled, Settlement, Warning, settle};
+pub use undo::undo;
 
 /// An object that is not as it was applied.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -69,18 +71,68 @@ impl fmt::Display for Drift {
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some((place, wanted, live)) = self.first_part() {
+            return write!(f, "{}{place} {wanted} -> {live}", self.path);
+        }
         let live = self.live.as_ref().map_or_else(|| "nothing".to_owned(), short);
         let wanted = if self.wanted.is_null() { "nothing".to_owned() } else { short(&self.wanted) };
         write!(f, "{} {wanted} -> {live}", self.path)
     }
 }
 
+impl Difference {
+    /// Where two texts of several lines part, or two long lists: which line or item, from 1 or 0, and what it is on either
+    /// side. Their beginnings would look the same.
+    fn first_part(&self) -> Option<(String, String, String)> {
+        match (&self.wanted, self.live.as_ref()?) {
+            (Value::String(wanted), Value::String(live)) if wanted.trim_end().contains('\n') => {
+                let (at, wanted, live) = first_unlike(wanted.lines(), live.lines(), |a, b| a == b)?;
+                let shown = |line: Option<&str>| line.map_or_else(|| "nothing".to_owned(), short_text);
+                Some((format!(" line {}", at + 1), shown(wanted), shown(live)))
+            }
+            (Value::Array(wanted), Value::Array(live)) if [wanted, live].iter().any(|list| is_long(list)) => {
+                let (at, wanted, live) = first_unlike(wanted.iter(), live.iter(), |a, b| lists::is_in(a, b))?;
+                let shown = |item: Option<&Value>| item.map_or_else(|| "nothing".to_owned(), short);
+                Some((format!("[{at}]"), shown(wanted), shown(live)))
+            }
+            _ => None,
+        }
+    }
+}
+
+fn is_long(list: &[Value]) -> bool {
+    list.iter().map(|item| item.to_string().len()).sum::<usize>() > LONGEST
+}
+
+/// The first place at which two sequences are not alike, and what is there.
+fn first_unlike<T>(
+    wanted: impl Iterator<Item = T>,
+    live: impl Iterator<Item = T>,
+    alike: impl Fn(&T, &T) -> bool,
+) -> Option<(usize, Option<T>, Option<T>)> {
+    let (mut wanted, mut live) = (wanted, live);
+    for at in 0.. {
+        match (wanted.next(), live.next()) {
+            (None, None) => return None,
+            (Some(a), Some(b)) if alike(&a, &b) => {}
+            (a, b) => return Some((at, a, b)),
+        }
+    }
+    None
+}
+
+/// How much of a value is told, in characters.
+const LONGEST: usize = 60;
+
 /// A value that fits into a sentence.
 fn short(value: &Value) -> String {
-    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    value.as_str().map_or_else(|| short_text(&value.to_string()), short_text)
+}
+
+fn short_text(text: &str) -> String {
     let line = text.lines().next().unwrap_or_default();
-    let cut = line.char_indices().nth(60).map_or(line.len(), |(at, _)| at);
-    if cut < text.len() { format!("{}…", &line[..cut]) } else { text }
+    let cut = line.char_indices().nth(LONGEST).map_or(line.len(), |(at, _)| at);
+    if cut < text.len() { format!("{}…", &line[..cut]) } else { text.to_owned() }
 }
 
 /// The live objects that belong to a manifest.
@@ -153,6 +205,7 @@ impl Live {
         pairs
             .filter_map(|(wanted, (reference, live))| {
                 let change = match live {
+                    None if expires(wanted) => return None,
                     None => Change::Deleted,
                     Some(live) if live.is_terminating() => Change::Terminating,
                     Some(live) => {
@@ -185,9 +238,14 @@ impl Live {
         self.objects.iter().filter_map(|(_, live)| live.as_ref())
     }
 
-    /// Which objects were looked for.
-    pub(super) fn references(&self) -> impl Iterator<Item = &ObjectRef> {
-        self.objects.iter().map(|(reference, _)| reference)
+    /// The objects of the manifest without those that have done their work and are gone, as they were to be. The manifest
+    /// has to be the one that this was read for.
+    pub(super) fn not_expired<'a>(
+        &'a self,
+        manifest: &'a [Object],
+    ) -> impl Iterator<Item = (&'a ObjectRef, &'a Object)> {
+        let pairs = self.pairs(manifest).filter(|pair| pair.live.is_some() || !expires(pair.wanted));
+        pairs.map(|pair| (pair.object, pair.wanted))
     }
 
     /// Whether an autoscaler decides how many replicas there are. Most are switched off by a scale of 0.
@@ -229,6 +287,24 @@ pub async fn observe_drift(
     Ok(Live::read(&snapshot, manifest, namespace).await?.drift(manifest, settled))
 }
 
+/// Whether the cluster removes an object by itself some time after it has done its work.
+fn expires(object: &Object) -> bool {
+    let is_job = group_of(object.api_version()) == "batch" && object.kind() == "Job";
+    is_job && object.at("/spec/ttlSecondsAfterFinished").is_some_and(Value::is_number)
+}
+
+/// A manifest without the objects of it that have done their work and are gone by now.
+///
+/// # Errors
+/// When the cluster can't be asked.
+pub async fn not_expired(cluster: &Cluster, manifest: Vec<Object>, namespace: &str) -> Result<Vec<Object>, KubeError> {
+    if !manifest.iter().any(expires) {
+        return Ok(manifest);
+    }
+    let live = Live::read(&Snapshot::new(cluster.clone(), HashSet::new()), &manifest, namespace).await?;
+    Ok(live.not_expired(&manifest).map(|(_, object)| object.clone()).collect())
+}
+
 /// What is as good as absent, to most fields.
 fn is_nothing(value: &Value) -> bool {
     match value {
@@ -262,4 +338,36 @@ async fn autoscalers<'a>(snapshot: &Snapshot, namespaces: impl Iterator<Item = &
             to_nothing: object.number("/spec/minReplicas") == Some(0),
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn of_long_texts_the_line_is_told_in_which_they_differ() {
+        let field = |wanted: &str, live: &str| {
+            Difference { path: "data.a".to_owned(), wanted: json!(wanted), live: Some(json!(live)) }.to_string()
+        };
+        assert_eq!(field("a\nb\nc\n", "a\nx\nc\n"), "data.a line 2 b -> x");
+        assert_eq!(field("a\nb\n", "a\n"), "data.a line 2 b -> nothing");
+        assert_eq!(field("a\n***\n", "a\n***\n"), "data.a a… -> a…");
+        assert_eq!(field("a\n", "b\nc"), "data.a a… -> b…");
+    }
+
+    #[test]
+    fn of_long_lists_the_item_is_told_in_which_they_differ() {
+        let item = |host: &str| json!({"host": host, "path": "/", "pathType": "Prefix"});
+        let field = |wanted: Value, live: Value| {
+            Difference { path: "spec.rules".to_owned(), wanted, live: Some(live) }.to_string()
+        };
+        let added = json!([item("a.example"), item("b.example"), {"host": "c"}]);
+        assert_eq!(
+            field(json!([item("a.example"), item("b.example")]), added),
+            r#"spec.rules[2] nothing -> {"host":"c"}"#
+        );
+        assert_eq!(field(json!(["a"]), json!(["a", "b"])), r#"spec.rules ["a"] -> ["a","b"]"#);
+    }
 }

@@ -5,7 +5,7 @@
 use serde_json::{Map, Value};
 
 use super::compare::join;
-use super::lists::merge_key;
+use super::lists::{in_order_of, merge_key};
 use super::{is_nothing, quantity};
 
 /// What there is of a value. `wanted` is the manifest's, `before` that of the manifest that was applied last.
@@ -74,6 +74,7 @@ fn list(wanted: &[Value], before: Option<&Vec<Value>>, live: &[Value], path: &st
     if wanted.len() != live.len() {
         return Value::Array(live.to_vec());
     }
+    let live = in_order_of(wanted, live).unwrap_or_else(|| live.iter().collect());
     let pairs = wanted.iter().zip(live).enumerate();
     let items = pairs.map(|(at, (wanted, live))| {
         seen(Some(wanted), before.get(at), Some(live), &format!("{path}[{at}]")).unwrap_or(Value::Null)

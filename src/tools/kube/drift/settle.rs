@@ -6,11 +6,13 @@
 //! made of exactly this manifest does.
 
 use std::collections::{BTreeMap, HashSet};
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::compare::{is_known_to_helm, patch};
+use super::lists::in_order_of;
 use super::{Change, Difference, Drift, Known, Live, is_nothing, quantity};
 use crate::tools::kube::cluster::Cluster;
 use crate::tools::kube::error::KubeError;
@@ -50,8 +52,44 @@ fn digest(live: Option<&Value>) -> String {
 pub struct Settlement {
     /// What is no drift from now on.
     pub settled: Settled,
-    /// What is not as it was applied and should be, one sentence each.
-    pub warnings: Vec<String>,
+    /// What is not as it was applied and should be.
+    pub warnings: Vec<Warning>,
+}
+
+/// An object that is not as it was applied right before.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Warning {
+    /// The object and its fields. Their values may be secret.
+    pub drift: Drift,
+    /// What became of them.
+    pub outcome: Outcome,
+}
+
+/// What became of fields that are not as they were applied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The API refused to change them back, and said why.
+    Refused(String),
+    /// They are left so from now on.
+    Kept,
+    /// Something changes them, and they will be found again.
+    Changed,
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { drift, outcome } = self;
+        let what = match outcome {
+            Outcome::Refused(error) => return write!(f, "{drift}; it could not be changed back: {error}"),
+            Outcome::Kept => "is not taken as it was applied, and stays so",
+            Outcome::Changed => "is changed by something as soon as it is applied",
+        };
+        write!(f, "{} {what}", drift.object)?;
+        let Change::Edited(fields) = &drift.change else { return Ok(()) };
+        let Some(first) = fields.first() else { return Ok(()) };
+        write!(f, ": {first}")?;
+        if fields.len() > 1 { write!(f, " and {} more", fields.len() - 1) } else { Ok(()) }
+    }
 }
 
 /// Looks at what Helm has applied just now. Objects of kinds that Helm does not know are repaired first: it compares their
@@ -79,7 +117,7 @@ pub async fn settle(
         match merge(cluster, pair.object, change).await {
             Ok(()) => repaired.push(drift.clone()),
             Err(error) => {
-                warnings.push(format!("{drift}; it could not be changed back: {error}"));
+                warnings.push(Warning { drift: drift.clone(), outcome: Outcome::Refused(error.to_string()) });
                 refused.insert(pair.object.clone());
             }
         }
@@ -101,9 +139,12 @@ pub async fn settle(
             continue;
         }
         let told = known.into_iter().filter(|field| !is_usual(field) && !before.knows(&drift.object, field));
-        let told = told.collect::<Vec<_>>();
-        warnings.extend(sentence(&drift.object, &told, "is not taken as it was applied, and stays so"));
-        warnings.extend(sentence(&drift.object, &left, "is changed by something as soon as it is applied"));
+        for (fields, outcome) in [(told.collect::<Vec<_>>(), Outcome::Kept), (left, Outcome::Changed)] {
+            if !fields.is_empty() {
+                let drift = Drift { object: drift.object.clone(), change: Change::Edited(fields) };
+                warnings.push(Warning { drift, outcome });
+            }
+        }
     }
     Ok(Settlement { settled, warnings })
 }
@@ -144,17 +185,9 @@ fn is_respelled(wanted: &Value, live: &Value) -> bool {
             let squeezed = |text: &str| text.split_ascii_whitespace().collect::<String>();
             quantity::same(wanted, live) || squeezed(wanted) == squeezed(live)
         }
+        (Value::Array(wanted), Value::Array(live)) => in_order_of(wanted, live).is_some(),
         _ => false,
     }
-}
-
-fn sentence(object: &ObjectRef, fields: &[Difference], what: &str) -> Option<String> {
-    let first = fields.first()?;
-    let more = match fields.len() {
-        1 => String::new(),
-        all => format!(" and {} more", all - 1),
-    };
-    Some(format!("{object} {what}: {first}{more}"))
 }
 
 #[cfg(test)]
@@ -205,6 +238,8 @@ mod tests {
         assert!(is_clusters_affair(&field(Value::Null, json!("TCP"))));
         assert!(!is_clusters_affair(&field(json!("quick"), json!("slow"))));
         assert!(!is_clusters_affair(&field(json!(["a"]), json!([]))));
+        assert!(is_usual(&field(json!([{"a": 1}, {"b": 1}]), json!([{"b": 1}, {"a": 1}]))));
+        assert!(!is_clusters_affair(&field(json!(["a", "b"]), json!(["b", "a"]))));
     }
 
     #[test]

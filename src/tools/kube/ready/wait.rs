@@ -151,6 +151,7 @@ pub async fn wait_ready(
     let mut judge = Judge::new(options.rules.clone());
     let mut followers = Followers::default();
     let mut silent: Option<Instant> = None;
+    let mut finished = HashMap::new();
     loop {
         for receiver in &mut changes {
             receiver.mark_unchanged();
@@ -179,7 +180,8 @@ pub async fn wait_ready(
         if current {
             let now = Timestamp::now();
             let world = world(&feeds, objects);
-            let assessments = judged(&subjects, &world, &options.rules, now);
+            let mut assessments = judged(&subjects, &world, &options.rules, now);
+            keep_finished(&mut assessments, &world, &mut finished);
             followers.follow(&assessments, &world, &mut on_event);
             let (verdict, sightings) = judge.judge(&assessments, now);
             sightings.into_iter().for_each(|sighting| on_event(ReadyEvent::Trouble(sighting)));
@@ -373,6 +375,19 @@ async fn world_now(cluster: &Cluster, subjects: &[Subject], manifest: &[Object])
 
 fn judged(subjects: &[Subject], world: &World, rules: &Rules, now: Timestamp) -> Vec<Assessment> {
     subjects.iter().map(|subject| assess(&subject.reference, world, rules, now)).collect()
+}
+
+/// A job that has succeeded once has done so for good: it may be gone long before everything else is ready.
+fn keep_finished(assessments: &mut [Assessment], world: &World, finished: &mut HashMap<ObjectRef, Assessment>) {
+    for assessment in assessments.iter_mut().filter(|assessment| assessment.object.kind == "Job") {
+        if assessment.progress == Progress::Ready {
+            finished.insert(assessment.object.clone(), assessment.clone());
+        } else if let Some(before) =
+            finished.get(&assessment.object).filter(|_| world.find(&assessment.object).is_none())
+        {
+            *assessment = before.clone();
+        }
+    }
 }
 
 fn report(assessments: Vec<Assessment>) -> ReadyReport {
