@@ -114,7 +114,7 @@ impl Opened {
 
     /// The steps that are meant; with `from_failed`, of those only the ones that failed, or were not reached, in the last
     /// run that was to reach them.
-    pub(super) fn select_from(&self, settings: &Settings, steps: &Steps, from_failed: bool) -> Result<StepSet, Stop> {
+    pub(super) fn select_from(&self, steps: &Steps, from_failed: bool) -> Result<StepSet, Stop> {
         if !from_failed {
             return self.select(steps);
         }
@@ -122,11 +122,7 @@ impl Opened {
         let (state, _) = Store::beside(&self.stack.root).read_state();
         let state = state.of(&self.stack.name.value);
         let open = state.own.outcomes.keys().filter_map(|id| id.parse().ok()).collect();
-        let selected = self.select_among(steps, Some(open))?;
-        if selected.is_empty() {
-            settings.console.line("nothing failed or was blocked the last time");
-        }
-        Ok(selected)
+        self.select_among(steps, Some(open))
     }
 
     fn select_among(&self, steps: &Steps, among: Option<HashSet<StepId>>) -> Result<StepSet, Stop> {
@@ -165,6 +161,13 @@ impl Opened {
         earlier.warnings.iter().for_each(|warning| settings.console.warning(warning));
         let world = World::new(stack, graph, facts, store, earlier, settings.environment.clone(), options);
         Arc::new(world.seen_early(early_facts))
+    }
+}
+
+/// Tells that a selection of what failed has nothing in it.
+pub(super) fn tell_if_nothing_failed(settings: &Settings, selected: &StepSet) {
+    if selected.is_empty() {
+        settings.console.line("nothing failed or was blocked the last time");
     }
 }
 

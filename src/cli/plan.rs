@@ -28,7 +28,10 @@ async fn plan(
     diff: bool,
 ) -> Result<ExitCode, Stop> {
     let opened = Opened::read(settings, Reading::Run)?;
-    let selected = opened.select_from(settings, steps, from_failed)?;
+    let selected = opened.select_from(steps, from_failed)?;
+    if from_failed {
+        open::tell_if_nothing_failed(settings, &selected);
+    }
     let force: HashSet<_> = opened.forced(force, &selected)?.into_iter().collect();
     let world = opened.world(settings, Options { force, ..Options::default() });
     let options = PlanOptions { prune: steps.steps.is_empty() && open::covers_all(&world, &selected), diff };

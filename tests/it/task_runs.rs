@@ -1,9 +1,61 @@
 //! What runs of tasks remember, and what is told when a command fails.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Stdio};
 
 use crate::support::{Project, Running, succeed};
-use crate::tasks::{NONE, done, finished, lines};
+use crate::tasks::{NONE, crowd, done, finished, lines};
+
+/// An apply that has found the lock taken, and waits for it.
+fn waiting(project: &Project, args: &[&str]) -> Child {
+    let mut command = project.command(&[&["apply", "--wait"], args].concat());
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut said = String::new();
+    BufReader::new(child.stderr.take().unwrap()).read_line(&mut said).unwrap();
+    assert!(said.contains("waiting for it"), "{said}");
+    child
+}
+
+fn printed(child: Child, code: i32) -> String {
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(code));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn what_changes_while_an_apply_waits_counts() {
+    let project = crowd("");
+    let lock = File::open(project.path().join(".stack/lock")).unwrap();
+    lock.lock().unwrap();
+    let second = waiting(&project, &[]);
+    project.write("in", "2");
+    project.append("stack.toml", "[task.new]\nrun = \"true\"\n");
+    drop(lock);
+    let said = printed(second, 0);
+    assert!(said.contains("done:101 skipped:0"), "{said}");
+}
+
+#[test]
+fn an_apply_that_was_waited_for_is_the_last_one() {
+    // One that only does something else forgets nothing of it; and one that wants what failed gets that.
+    for args in [&["other"][..], &["--from-failed", "--format", "json"]] {
+        let project = Project::empty("tasks");
+        project.write(
+            "stack.toml",
+            "[stack]\nname = \"@name@\"\n[task.other]\nrun = \"true\"\ncache = false\n\
+             [task.bad]\nrun = \"echo ready; while ! test -e go; do sleep 0.02; done; exit 1\"\n",
+        );
+        let first = Running::until(&project, "ready");
+        let second = waiting(&project, args);
+        project.write("go", "");
+        assert_eq!(first.end().0, Some(1));
+        let is_other = args.len() == 1;
+        let said = printed(second, i32::from(!is_other));
+        assert!(is_other || (said.contains("task:bad") && !said.contains("nothing failed")), "{said}");
+        project.stack(&["apply", "--from-failed"]).expect_code(1);
+    }
+}
 
 #[test]
 fn stacks_in_one_folder_know_nothing_of_each_other() {
