@@ -61,7 +61,9 @@ pub(super) async fn run(settings: &Settings, args: &Watch) -> Result<ExitCode, S
                     return Ok(ExitCode::Interrupted);
                 };
                 sources.accept_made(&world, &later);
-                applied = Some(sources.inputs);
+                // What changed while a task ran, and changed back, is a change all the same.
+                let is_settled = !has_unsettled(&world, &selected);
+                applied = Some(if is_settled { sources.inputs } else { BTreeMap::new() });
                 let dim = Palette::DIM;
                 settings.console.line(format_args!("{dim}watching for changes; Ctrl-C ends{dim:#}"));
             }
@@ -72,6 +74,12 @@ pub(super) async fn run(settings: &Settings, args: &Watch) -> Result<ExitCode, S
         }
         opened = again(settings, &mut applied);
     }
+}
+
+/// Whether one of the steps has to run again, since its inputs changed while it ran.
+fn has_unsettled(world: &World, selected: &StepSet) -> bool {
+    let unsettled = &world.state().own.unsettled;
+    !unsettled.is_empty() && selected.iter().any(|step| unsettled.contains(&world.graph().id(step).to_string()))
 }
 
 /// Reads the stack file anew. One that is wrong is told once; what is watched stays what it was.

@@ -58,6 +58,51 @@ fn an_apply_that_was_waited_for_is_the_last_one() {
 }
 
 #[test]
+fn an_input_that_changed_and_changed_back_counts() {
+    let project = Project::empty("tasks");
+    project.write(
+        "stack.toml",
+        "[stack]\nname = \"@name@\"\n\
+         [task.a]\nrun = \"cp in out; echo ready; while ! test -e go; do sleep 0.02; done\"\n\
+         inputs = [\"in\"]\noutputs = [\"out\"]\n",
+    );
+    project.write("in", "B");
+    let running = Running::until(&project, "ready");
+    project.write("in", "A");
+    project.write("in", "B");
+    project.write("go", "");
+    let (code, said) = running.end();
+    assert_eq!(code, Some(0));
+    assert!(said.contains("in changed while it ran and is as it was before"), "{said}");
+    assert_eq!(project.plan()["task:a"].1, "its inputs changed while it ran the last time");
+    assert_eq!(done(&project), ["task:a"]);
+    assert_eq!(done(&project), NONE);
+}
+
+#[test]
+fn a_command_that_leaves_its_inputs_as_they_were_runs_once_more_and_no_further() {
+    let project = Project::empty("tasks");
+    project.write(
+        "stack.toml",
+        "[stack]\nname = \"@name@\"\n\
+         [task.touch]\nrun = \"touch in other\"\ninputs = [\"in\"]\n\
+         [task.make]\nrun = \"cp in made.txt\"\ninputs = [\"*.txt\"]\noutputs = [\"made.txt\"]\nneeds = [\"task.touch\"]\n\
+         [task.always]\nrun = \"touch other\"\ninputs = [\"other\"]\ncache = false\nneeds = [\"task.touch\"]\n",
+    );
+    for file in ["in", "other", "made.txt"] {
+        project.write(file, "1");
+    }
+    let all = ["task:always", "task:make", "task:touch"];
+    assert_eq!(done(&project), all);
+    assert_eq!(done(&project), all, "who touched it is not known yet");
+    assert_eq!(done(&project), ["task:always"]);
+    project.write("in", "2");
+    project.write("made.txt", "2");
+    assert_eq!(done(&project), all);
+    assert_eq!(done(&project), ["task:always"], "it is now");
+}
+
+#[test]
 fn stacks_in_one_folder_know_nothing_of_each_other() {
     let project = Project::empty("tasks");
     for (file, stack) in [("a.toml", "one"), ("b.toml", "two")] {
