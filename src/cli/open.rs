@@ -14,7 +14,7 @@ use crate::error::{Class, ExitCode, Failure};
 use crate::exec::{Stops, watch_signals};
 use crate::graph::{self, Graph, ImageFacts, SelectError, Selection, StepId, StepIndex, StepKind, StepSet};
 use crate::step::{EarlyFacts, Options, StepError, World, connect_early, preflight};
-use crate::store::{Earlier, LockError, Store};
+use crate::store::{Earlier, Holder, Lock, LockError, Store};
 
 /// A stack file and its graph.
 #[derive(Debug)]
@@ -113,13 +113,28 @@ impl Opened {
     }
 
     /// The steps that are meant; with `from_failed`, of those only the ones that failed, or were not reached, in the last
-    /// run that was to reach them.
-    pub(super) fn select_from(&self, steps: &Steps, from_failed: bool) -> Result<StepSet, Stop> {
+    /// run that was to reach them. After an apply that was killed nobody knows which these are.
+    pub(super) fn select_from(
+        &self,
+        settings: &Settings,
+        steps: &Steps,
+        from_failed: bool,
+        held: Option<&Lock>,
+    ) -> Result<StepSet, Stop> {
         if !from_failed {
             return self.select(steps);
         }
+        let store = Store::beside(&self.stack.root);
+        let killed = held.map_or_else(|| store.killed(), |lock| lock.killed().cloned());
+        if let Some(Holder { pid, since, .. }) = killed.filter(|holder| holder.command == "apply") {
+            settings.console.warning(&format!(
+                "the last apply (process {pid}, since {since:.0}) was killed, so it is not known what it did not reach: \
+                 everything is looked at"
+            ));
+            return self.select(steps);
+        }
         // A warning about it is told when the state is read for the run.
-        let (state, _) = Store::beside(&self.stack.root).read_state();
+        let (state, _) = store.read_state();
         let state = state.of(&self.stack.name.value);
         let open = state.own.outcomes.keys().filter_map(|id| id.parse().ok()).collect();
         self.select_among(steps, Some(open))

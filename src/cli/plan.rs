@@ -28,7 +28,7 @@ async fn plan(
     diff: bool,
 ) -> Result<ExitCode, Stop> {
     let opened = Opened::read(settings, Reading::Run)?;
-    let selected = opened.select_from(steps, from_failed)?;
+    let selected = opened.select_from(settings, steps, from_failed, None)?;
     if from_failed {
         open::tell_if_nothing_failed(settings, &selected);
     }

@@ -126,6 +126,11 @@ impl Store {
         Ok(lock)
     }
 
+    /// Who worked on this stack last, if it was killed before it could say how it ended.
+    pub fn killed(&self) -> Option<Holder> {
+        lock::killed(&self.path("lock"))
+    }
+
     /// Removes what a run that was killed left half written. Only who holds the lock writes here.
     fn sweep(&self) {
         let entries = std::fs::read_dir(&self.folder).into_iter().flatten().flatten();

@@ -4,6 +4,8 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::support::{Project, Running, succeed};
 use crate::tasks::{NONE, crowd, done, finished, lines};
 
@@ -55,6 +57,30 @@ fn an_apply_that_was_waited_for_is_the_last_one() {
         assert!(is_other || (said.contains("task:bad") && !said.contains("nothing failed")), "{said}");
         project.stack(&["apply", "--from-failed"]).expect_code(1);
     }
+}
+
+#[test]
+fn after_an_apply_that_was_killed_nothing_is_taken_for_done() {
+    let project = Project::empty("tasks");
+    project.write(
+        "stack.toml",
+        "[stack]\nname = \"@name@\"\n[task.a]\nrun = \"echo $$ > pid; echo ready; test -e go || exec sleep 1000\"\n\
+         [task.b]\nrun = \"true\"\nneeds = [\"task.a\"]\n",
+    );
+    let first = Running::until(&project, "ready");
+    let last = ["--from-failed", "--format", "json"];
+    first.send(Signal::KILL);
+    let pid = fs::read_to_string(project.path().join("pid")).unwrap();
+    kill_process(Pid::from_raw(pid.trim().parse().unwrap()).unwrap(), Signal::KILL).unwrap();
+    let killed = format!("(process {}, since 20", first.id());
+    assert_eq!(first.end().0, None);
+    let plan = project.stack(&["plan", last[0]]).expect_code(0).expect_stderr(&killed);
+    assert!(plan.stdout.contains("task:a") && plan.stdout.contains("task:b"), "{}", plan.stdout);
+    project.write("go", "");
+    let run = project.stack(&[&["apply"], &last[..]].concat()).expect_code(0).expect_stderr(&killed);
+    assert_eq!(run.outcomes().len(), 2);
+    let run = project.stack(&["apply", last[0]]).expect_code(0);
+    assert!(run.stdout.contains("nothing failed or was blocked the last time"), "{}", run.stdout);
 }
 
 #[test]
