@@ -228,7 +228,9 @@ fn inputs(
     }
     if !spec.outputs.is_empty() {
         let patterns: Vec<&str> = spec.outputs.iter().map(|pattern| &*pattern.value).collect();
-        manifest.text(Group::Setting, "outputs", patterns.join(" "));
+        // Those that have a space in them could be taken for others.
+        let is_clear = !patterns.iter().any(|pattern| pattern.contains([' ', '"']));
+        manifest.text(Group::Setting, "outputs", if is_clear { patterns.join(" ") } else { format!("{patterns:?}") });
     }
     add_needs(world, step, &mut manifest);
     let mut found = find(world, &spec.inputs)?;
