@@ -7,9 +7,14 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+
+/// How often a holder is looked for that does not say who it is, and how long in between.
+const LOOKS: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// Who holds the lock.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,13 +68,21 @@ impl Lock {
     }
 
     fn locked(path: &Path, command: &str) -> Result<(File, Option<Holder>), LockError> {
+        let mut looks = 0;
         loop {
             let mut file = open(path).map_err(|source| at(path, source))?;
             match file.try_lock() {
                 // Whoever removed it meanwhile may have locked another one by now.
                 Ok(()) if !super::is_at(&file, path) => {}
                 Ok(()) => return taken(file, command).map_err(|source| at(path, source)),
-                Err(TryLockError::WouldBlock) => return Err(LockError::Held(read_holder(&mut file))),
+                Err(TryLockError::WouldBlock) => match read_holder(&mut file) {
+                    // It has just taken the lock and is about to say who it is, or is about to leave.
+                    None if looks < LOOKS => {
+                        looks += 1;
+                        std::thread::sleep(PAUSE);
+                    }
+                    holder => return Err(LockError::Held(holder)),
+                },
                 Err(TryLockError::Error(source)) => return Err(at(path, source)),
             }
         }
@@ -179,6 +192,25 @@ mod tests {
         assert!(matches!(Lock::take(&path, "apply"), Err(LockError::Held(_))));
         drop(second);
         Lock::take_waiting(&path, "apply").unwrap();
+    }
+
+    #[test]
+    fn who_comes_and_who_leaves_is_named_all_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    for _ in 0..500 {
+                        let taken = Lock::take(&path, "apply");
+                        assert!(!matches!(taken, Err(LockError::Held(None))));
+                    }
+                });
+            }
+        });
+        assert_eq!(killed(&path), None, "both have left");
+        std::mem::forget(Lock::take(&path, "apply").unwrap());
+        assert_eq!(killed(&path), None, "it is still held");
     }
 
     #[test]
