@@ -13,6 +13,7 @@ use crate::config::{self, Cache, CacheMode, LoadOptions, StackFile};
 use crate::error::{Class, ExitCode, Failure};
 use crate::exec::{Stops, watch_signals};
 use crate::graph::{self, Graph, ImageFacts, SelectError, Selection, StepId, StepIndex, StepKind, StepSet};
+use crate::report::Console;
 use crate::step::{EarlyFacts, Options, StepError, World, connect_early, preflight};
 use crate::store::{Earlier, Holder, Lock, LockError, Store};
 
@@ -259,6 +260,16 @@ pub(super) async fn unless_stopped<T>(stops: &mut Stops, work: impl Future<Outpu
         Some(_) = stops.recv() => None,
         done = work => Some(done),
     }
+}
+
+/// Tells a result, on a thread of its own. Nothing when somebody wants it to stop while nobody reads on.
+pub(super) async fn told(
+    settings: &Settings,
+    stops: &mut Stops,
+    tell: impl FnOnce(&Console) + Send + 'static,
+) -> Option<()> {
+    let console = settings.console.clone();
+    unless_stopped(stops, tokio::task::spawn_blocking(move || tell(&console))).await.map(drop)
 }
 
 /// `-j N` as the scheduler takes it.
