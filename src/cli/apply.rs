@@ -17,13 +17,13 @@ use crate::report::CiReports;
 use crate::run::{self, ApplyOptions, RunResult, Selected};
 use crate::sched::StopReason;
 use crate::step::{Options, World};
+use crate::store::{Lock, LockError};
 
 /// How to apply, as the command line says it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct How {
     pub(super) jobs: Option<u16>,
     pub(super) keep_going: bool,
-    pub(super) wait: bool,
     /// No step was named.
     pub(super) everything: bool,
     /// Where a CI system looks.
@@ -31,40 +31,77 @@ pub(super) struct How {
 }
 
 pub(super) async fn run(settings: &Settings, args: &Apply) -> Result<ExitCode, Stop> {
-    let stops = stops()?;
-    let mut opened = Opened::read(settings, Reading::Run)?;
-    opened.use_cache(args.cache.as_deref(), args.cache_read_only);
-    let selected = opened.select_from(settings, &args.steps, args.from_failed)?;
-    let force: HashSet<_> = opened.forced(&args.force, &selected)?.into_iter().collect();
-    let world = opened.world(settings, Options { force, allow_contexts: args.allow_contexts.clone() });
+    let mut stops = stops()?;
     let variable = |name: &str| settings.environment.get(name).filter(|value| !value.is_empty());
     let reports = CiReports {
         junit: args.junit.clone(),
         annotations: variable("GITHUB_ACTIONS").is_some_and(|value| value == "true"),
         summary: variable("GITHUB_STEP_SUMMARY").map(PathBuf::from),
     };
-    let (jobs, keep_going, wait) = (args.jobs, args.keep_going, args.wait);
-    let how = How { jobs, keep_going, wait, everything: args.steps.steps.is_empty(), reports };
-    let ended = once(settings, &world, &selected, how, stops).await;
-    world.leave();
-    ended
+    let how = How { jobs: args.jobs, keep_going: args.keep_going, everything: args.steps.steps.is_empty(), reports };
+    let mut held = None;
+    loop {
+        let mut opened = Opened::read(settings, Reading::Run)?;
+        opened.use_cache(args.cache.as_deref(), args.cache_read_only);
+        let selected = opened.select_from(settings, &args.steps, args.from_failed, held.as_ref())?;
+        let force: HashSet<_> = opened.forced(&args.force, &selected)?.into_iter().collect();
+        let world = opened.world(settings, Options { force, allow_contexts: args.allow_contexts.clone() });
+        match begin(settings, &world, &selected, args.wait, held.take(), &mut stops).await? {
+            Begun::Locked(lock) => {
+                if args.from_failed {
+                    open::tell_if_nothing_failed(settings, &selected);
+                }
+                let ended = once(settings, &world, &selected, how, lock, stops).await;
+                world.leave();
+                return ended;
+            }
+            Begun::Late(lock) => held = Some(lock),
+            Begun::Stopped => return Ok(ExitCode::Interrupted),
+        }
+    }
 }
 
-/// One apply, from the look at the tools to the last word.
+/// How an apply begins.
+pub(super) enum Begun {
+    /// What was read holds as long as the lock does.
+    Locked(Lock),
+    /// Another run was at work after the files were read, or while it was waited for: everything has to be read anew. With
+    /// the lock it will be as it is.
+    Late(Lock),
+    /// Somebody wants it to stop.
+    Stopped,
+}
+
+/// The look at the tools, and the lock, unless it is `held` already; with `wait`, as soon as whoever holds it is done.
+pub(super) async fn begin(
+    settings: &Settings,
+    world: &Arc<World>,
+    selected: &StepSet,
+    wait: bool,
+    held: Option<Lock>,
+    stops: &mut Stops,
+) -> Result<Begun, Stop> {
+    let begin = async {
+        check_tools(world, selected).await?;
+        match held {
+            Some(lock) => Ok(Begun::Locked(lock)),
+            None => take_lock(settings, world, wait).await,
+        }
+    };
+    unless_stopped(stops, begin).await.unwrap_or(Ok(Begun::Stopped))
+}
+
+/// One apply, from the first step to the last word.
 pub(super) async fn once(
     settings: &Settings,
     world: &Arc<World>,
     selected: &StepSet,
     how: How,
-    mut stops: Stops,
+    lock: Lock,
+    stops: Stops,
 ) -> Result<ExitCode, Stop> {
-    let begin = async {
-        check_tools(world, selected).await?;
-        take_lock(settings, world, how.wait).await
-    };
-    let Some(lock) = unless_stopped(&mut stops, begin).await else { return Ok(ExitCode::Interrupted) };
-    let lock = Arc::new(lock?);
-    world.refresh(&lock);
+    let lock = Arc::new(lock);
+    world.work_under(&lock);
 
     let (events, receiver) = Events::channel();
     let telling = Telling::begin(settings, receiver, how.reports.are_wanted())?;
@@ -98,22 +135,22 @@ pub(super) async fn once(
     }
 }
 
-/// Takes the lock; with `wait`, as soon as whoever holds it is done.
-async fn take_lock(settings: &Settings, world: &World, wait: bool) -> Result<crate::store::Lock, Stop> {
+async fn take_lock(settings: &Settings, world: &World, wait: bool) -> Result<Begun, Stop> {
     match world.store().lock("apply") {
-        Err(crate::store::LockError::Held(holder)) if wait => {
-            let held = crate::store::LockError::Held(holder);
+        Err(LockError::Held(holder)) if wait => {
+            let held = LockError::Held(holder);
             settings.console.warning(&format!("{held}; waiting for it"));
             let store = world.store().clone();
             // The kernel wakes us: this blocks a thread of its own, not the run. Who stops waiting leaves the thread behind, and
             // the lock, should it still be taken, goes with the process.
             let waited = tokio::task::spawn_blocking(move || store.lock_waiting("apply")).await;
             match waited {
-                Ok(lock) => lock.map_err(locked),
+                Ok(lock) => lock.map(Begun::Late).map_err(locked),
                 Err(_) => Err(locked(held)),
             }
         }
-        taken => taken.map_err(locked),
+        Ok(lock) if world.is_old() => Ok(Begun::Late(lock)),
+        taken => taken.map(Begun::Locked).map_err(locked),
     }
 }
 

@@ -5,6 +5,7 @@ use super::args::{Format, Gc, Steps};
 use super::open::{self, Opened, Reading, check_tools, locked};
 use super::settings::Settings;
 use crate::error::{Class, ExitCode, Failure};
+use crate::exec::stop_channel;
 use crate::graph::{StepKind, StepSet};
 use crate::report::bytes;
 use crate::run::{self, PlanOptions, Selected};
@@ -22,7 +23,8 @@ pub(super) async fn run(settings: &Settings, args: &Gc) -> Result<ExitCode, Stop
     // Nothing of this stack may be built or deployed between the look and the removal.
     let lock = world.store().lock("gc").map_err(locked)?;
     // What is built from the files as they are now is found by looking at all builds.
-    run::plan(&world, Selected::new(world.graph(), &images), PlanOptions::default()).await;
+    let (_never, mut stops) = stop_channel();
+    run::plan(&world, Selected::new(world.graph(), &images), PlanOptions::default(), &mut stops).await;
     let mut found = run::gc(&world).await.map_err(|error| open::missing(&error))?;
     if args.format == Format::Text {
         show(settings, &found);

@@ -18,33 +18,33 @@ pub(super) fn run(settings: &Settings, args: &Args) -> Result<ExitCode, Stop> {
     if args.plan {
         return super::asynchronous(planned(settings, args, opened, selected));
     }
-    draw(settings, args, &opened.graph, &selected, &HashMap::new());
+    settings.console.result(&draw(args, &opened.graph, &selected, &HashMap::new()));
     Ok(ExitCode::Done)
 }
 
 async fn planned(settings: &Settings, args: &Args, opened: Opened, selected: StepSet) -> Result<ExitCode, Stop> {
     let world = opened.world(settings, Options::default());
-    let planned = run::plan(&world, Selected::new(world.graph(), &selected), PlanOptions::default()).await;
+    let steps = Selected::new(world.graph(), &selected);
+    let mut stops = super::open::stops()?;
+    let planned = run::plan(&world, steps, PlanOptions::default(), &mut stops).await;
     let decisions = planned
         .report
         .steps
         .into_iter()
         .filter_map(|step| world.graph().find(&step.id).map(|index| (index, step.decision)))
         .collect();
-    draw(settings, args, world.graph(), &selected, &decisions);
+    let text = draw(args, world.graph(), &selected, &decisions);
+    let told = super::open::told(settings, &mut stops, move |console| _ = console.result(&text));
+    if planned.is_stopped || told.await.is_none() {
+        return Ok(ExitCode::Interrupted);
+    }
     match planned.errors.first() {
         Some(error) => Err(super::open::missing(error)),
         None => Ok(ExitCode::Done),
     }
 }
 
-fn draw(
-    settings: &Settings,
-    args: &Args,
-    graph: &graph::Graph,
-    steps: &StepSet,
-    decisions: &HashMap<StepIndex, Decision>,
-) {
+fn draw(args: &Args, graph: &graph::Graph, steps: &StepSet, decisions: &HashMap<StepIndex, Decision>) -> String {
     let decide = |step: StepIndex| {
         let decision = decisions.get(&step)?;
         let tint = match decision.action {
@@ -67,5 +67,5 @@ fn draw(
     };
     // Writing to a string can't fail.
     let _ = drawn;
-    settings.console.result(&text);
+    text
 }

@@ -13,8 +13,9 @@ use crate::config::{self, Cache, CacheMode, LoadOptions, StackFile};
 use crate::error::{Class, ExitCode, Failure};
 use crate::exec::{Stops, watch_signals};
 use crate::graph::{self, Graph, ImageFacts, SelectError, Selection, StepId, StepIndex, StepKind, StepSet};
+use crate::report::Console;
 use crate::step::{EarlyFacts, Options, StepError, World, connect_early, preflight};
-use crate::store::{Earlier, LockError, Store};
+use crate::store::{Earlier, Holder, Lock, LockError, Store};
 
 /// A stack file and its graph.
 #[derive(Debug)]
@@ -113,20 +114,31 @@ impl Opened {
     }
 
     /// The steps that are meant; with `from_failed`, of those only the ones that failed, or were not reached, in the last
-    /// run that was to reach them.
-    pub(super) fn select_from(&self, settings: &Settings, steps: &Steps, from_failed: bool) -> Result<StepSet, Stop> {
+    /// run that was to reach them. After an apply that was killed nobody knows which these are.
+    pub(super) fn select_from(
+        &self,
+        settings: &Settings,
+        steps: &Steps,
+        from_failed: bool,
+        held: Option<&Lock>,
+    ) -> Result<StepSet, Stop> {
         if !from_failed {
             return self.select(steps);
         }
+        let store = Store::beside(&self.stack.root);
+        let killed = held.map_or_else(|| store.killed(), |lock| lock.killed().cloned());
+        if let Some(Holder { pid, since, .. }) = killed.filter(|holder| holder.command == "apply") {
+            settings.console.warning(&format!(
+                "the last apply (process {pid}, since {since:.0}) was killed, so it is not known what it did not reach: \
+                 everything is looked at"
+            ));
+            return self.select(steps);
+        }
         // A warning about it is told when the state is read for the run.
-        let (state, _) = Store::beside(&self.stack.root).read_state();
+        let (state, _) = store.read_state();
         let state = state.of(&self.stack.name.value);
         let open = state.own.outcomes.keys().filter_map(|id| id.parse().ok()).collect();
-        let selected = self.select_among(steps, Some(open))?;
-        if selected.is_empty() {
-            settings.console.line("nothing failed or was blocked the last time");
-        }
-        Ok(selected)
+        self.select_among(steps, Some(open))
     }
 
     fn select_among(&self, steps: &Steps, among: Option<HashSet<StepId>>) -> Result<StepSet, Stop> {
@@ -165,6 +177,13 @@ impl Opened {
         earlier.warnings.iter().for_each(|warning| settings.console.warning(warning));
         let world = World::new(stack, graph, facts, store, earlier, settings.environment.clone(), options);
         Arc::new(world.seen_early(early_facts))
+    }
+}
+
+/// Tells that a selection of what failed has nothing in it.
+pub(super) fn tell_if_nothing_failed(settings: &Settings, selected: &StepSet) {
+    if selected.is_empty() {
+        settings.console.line("nothing failed or was blocked the last time");
     }
 }
 
@@ -241,6 +260,16 @@ pub(super) async fn unless_stopped<T>(stops: &mut Stops, work: impl Future<Outpu
         Some(_) = stops.recv() => None,
         done = work => Some(done),
     }
+}
+
+/// Tells a result, on a thread of its own. Nothing when somebody wants it to stop while nobody reads on.
+pub(super) async fn told(
+    settings: &Settings,
+    stops: &mut Stops,
+    tell: impl FnOnce(&Console) + Send + 'static,
+) -> Option<()> {
+    let console = settings.console.clone();
+    unless_stopped(stops, tokio::task::spawn_blocking(move || tell(&console))).await.map(drop)
 }
 
 /// `-j N` as the scheduler takes it.

@@ -7,7 +7,7 @@ use super::args::{Apply, Plan, Steps};
 use super::open::{self, Opened, Reading};
 use super::settings::Settings;
 use crate::error::ExitCode;
-use crate::run::{self, PlanOptions, Selected};
+use crate::run::{self, PlanOptions, Planned, Selected};
 use crate::step::Options;
 
 pub(super) async fn run(settings: &Settings, args: &Plan) -> Result<ExitCode, Stop> {
@@ -28,14 +28,22 @@ async fn plan(
     diff: bool,
 ) -> Result<ExitCode, Stop> {
     let opened = Opened::read(settings, Reading::Run)?;
-    let selected = opened.select_from(settings, steps, from_failed)?;
+    let selected = opened.select_from(settings, steps, from_failed, None)?;
+    if from_failed {
+        open::tell_if_nothing_failed(settings, &selected);
+    }
     let force: HashSet<_> = opened.forced(force, &selected)?.into_iter().collect();
     let world = opened.world(settings, Options { force, ..Options::default() });
     let options = PlanOptions { prune: steps.steps.is_empty() && open::covers_all(&world, &selected), diff };
-    let planned = run::plan(&world, Selected::new(world.graph(), &selected), options).await;
-    settings.console.plan(&planned.report);
-    if let Some(error) = planned.errors.first() {
-        return Err(open::missing(error));
+    let mut stops = open::stops()?;
+    let planned = run::plan(&world, Selected::new(world.graph(), &selected), options, &mut stops).await;
+    let code = if exit_code && planned.report.has_changes() { ExitCode::Pending } else { ExitCode::Done };
+    let Planned { report, errors, is_stopped } = planned;
+    if is_stopped || open::told(settings, &mut stops, move |console| console.plan(&report)).await.is_none() {
+        return Ok(ExitCode::Interrupted);
     }
-    Ok(if exit_code && planned.report.has_changes() { ExitCode::Pending } else { ExitCode::Done })
+    match errors.first() {
+        Some(error) => Err(open::missing(error)),
+        None => Ok(code),
+    }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Stop;
-use super::apply::{self, How};
+use super::apply::{self, Begun, How};
 use super::args::Watch;
 use super::open::{self, Opened, Reading, stops, unless_stopped};
 use super::settings::Settings;
@@ -19,32 +19,51 @@ use crate::graph::StepSet;
 use crate::process::{Cancel, CancelLevel, CancelSource};
 use crate::report::Palette;
 use crate::step::{Options, Seen, Sources, StepError, World};
+use crate::store::Lock;
 use crate::tools::changes::Changes;
 
 pub(super) async fn run(settings: &Settings, args: &Watch) -> Result<ExitCode, Stop> {
     let mut signals = stops()?;
     let mut changes = Changes::new().map_err(|error| missing(&error))?;
     let mut applied = None;
+    let mut held = None;
     // The first file has to be right; later ones may be wrong for a while, since somebody is at them.
     let mut opened = Opened::read(settings, Reading::Run).map(Some)?;
     loop {
-        if let Some(opened) = opened.take() {
-            let selected = opened.select(&args.steps)?;
-            let world = opened.world(settings, Options::default());
+        // Nobody shall wait for us while we wait for changes.
+        let lock: Option<Lock> = held.take();
+        if let Some(read) = opened.take() {
+            let selected = read.select(&args.steps)?;
+            let world = read.world(settings, Options::default());
             let Some(mut sources) = watched(&world, &selected, &mut changes, &mut signals).await? else {
                 return Ok(ExitCode::Interrupted);
             };
             if applied.as_ref() != Some(&sources.inputs) {
-                let everything = args.steps.steps.is_empty();
-                let how = How { jobs: args.jobs, wait: true, everything, ..How::default() };
-                if once(settings, &world, &selected, how, &mut signals).await? == ExitCode::Interrupted {
-                    return Ok(ExitCode::Interrupted);
+                let how = How { jobs: args.jobs, everything: args.steps.steps.is_empty(), ..How::default() };
+                match apply::begin(settings, &world, &selected, true, lock, &mut signals).await {
+                    Ok(Begun::Locked(lock)) => {
+                        if once(settings, &world, &selected, how, lock, &mut signals).await? == ExitCode::Interrupted {
+                            return Ok(ExitCode::Interrupted);
+                        }
+                    }
+                    Ok(Begun::Late(lock)) => {
+                        // A file that is wrong by now is told of also when nothing was applied yet.
+                        applied.get_or_insert_default();
+                        opened = again(settings, &mut applied);
+                        held = opened.is_some().then_some(lock);
+                        continue;
+                    }
+                    Ok(Begun::Stopped) => return Ok(ExitCode::Interrupted),
+                    // What is wrong now may be right after the next change.
+                    Err(stop) => _ = stop.show(&settings.console),
                 }
                 let Some(later) = watched(&world, &selected, &mut changes, &mut signals).await? else {
                     return Ok(ExitCode::Interrupted);
                 };
                 sources.accept_made(&world, &later);
-                applied = Some(sources.inputs);
+                // What changed while a task ran, and changed back, is a change all the same.
+                let is_settled = !has_unsettled(&world, &selected);
+                applied = Some(if is_settled { sources.inputs } else { BTreeMap::new() });
                 let dim = Palette::DIM;
                 settings.console.line(format_args!("{dim}watching for changes; Ctrl-C ends{dim:#}"));
             }
@@ -55,6 +74,12 @@ pub(super) async fn run(settings: &Settings, args: &Watch) -> Result<ExitCode, S
         }
         opened = again(settings, &mut applied);
     }
+}
+
+/// Whether one of the steps has to run again, since its inputs changed while it ran.
+fn has_unsettled(world: &World, selected: &StepSet) -> bool {
+    let unsettled = &world.state().own.unsettled;
+    !unsettled.is_empty() && selected.iter().any(|step| unsettled.contains(&world.graph().id(step).to_string()))
 }
 
 /// Reads the stack file anew. One that is wrong is told once; what is watched stays what it was.
@@ -114,10 +139,11 @@ async fn once(
     world: &Arc<World>,
     selected: &StepSet,
     how: How,
+    lock: Lock,
     signals: &mut Stops,
 ) -> Result<ExitCode, Stop> {
     let (sender, stops) = stop_channel();
-    let applying = apply::once(settings, world, selected, how, stops);
+    let applying = apply::once(settings, world, selected, how, lock, stops);
     tokio::pin!(applying);
     loop {
         tokio::select! {

@@ -334,6 +334,12 @@ impl Pattern {
 }
 
 impl Match {
+    /// The file with this path in `root`, if there is one.
+    pub fn at(root: &Path, path: String) -> Option<Self> {
+        let data = fs::metadata(root.join(&path)).ok().filter(fs::Metadata::is_file)?;
+        Some(Self::new(path, &data))
+    }
+
     fn new(path: String, data: &fs::Metadata) -> Self {
         Self { path, stat: FileStat::of(data), executable: is_executable(data) }
     }

@@ -144,7 +144,7 @@ impl ProcessError {
             }),
             Self::NotExecutable { program } => Some(format!("`chmod +x {program}`")),
             Self::Signal { signal: 9, .. } => {
-                Some("the system kills a process like this when memory runs out: see `dmesg`".to_owned())
+                Some("`dmesg`: the system kills a process like this when memory runs out".to_owned())
             }
             Self::WantsTerminal { .. } => Some(
                 "let it not ask: give what it asks for in its arguments, its environment or a file (`sudo -n`, `ssh -o BatchMode=yes` with a key)"

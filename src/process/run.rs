@@ -65,12 +65,12 @@ impl Output {
 
 /// Runs `command` to its end, handing on each line it prints.
 ///
-/// When `cancel` rises to [`CancelLevel::Terminate`] the whole group gets TERM, and after the grace KILL; at
-/// [`CancelLevel::Kill`] it gets KILL at once. What a child leaves running after it succeeded goes on (some tools start a
-/// daemon), but nobody reads its output any more; it does not delay the end by holding a pipe. What it leaves running after it failed is ended in the same way as
-/// a child that is cancelled, so that nothing of it is in the way of another attempt. A child that asks somebody at the
-/// terminal is ended, since it would wait for ever: nobody can answer several children at once. Dropping the future kills
-/// the group.
+/// When `cancel` rises to [`CancelLevel::Terminate`] the whole group, and what descends from it, gets TERM, and after the
+/// grace KILL; at [`CancelLevel::Kill`] it gets KILL at once. What a child leaves running after it succeeded goes on (some
+/// tools start a daemon), but nobody reads its output any more; it does not delay the end by holding a pipe. What it leaves
+/// running in its group after it failed is ended in the same way as a child that is cancelled, so that nothing of it is in
+/// the way of another attempt. A child that asks somebody at the terminal is ended, since it would wait for ever: nobody can
+/// answer several children at once. Dropping the future kills the group.
 ///
 /// # Errors
 /// Anything but an exit with code 0.
@@ -198,7 +198,7 @@ async fn drive(
                 if status.is_none() && stage < Stage::Terminating && has_ended(&mut child) {
                     // Heard of together: what has ended by itself counts. The request is heard again.
                     status = Some(child.wait().await.map_err(lost)?);
-                    draining = exited(status, &mut stage, &group, command.grace, &mut timer);
+                    draining = exited(status, &mut stage, &mut group, command.grace, &mut timer);
                     continue;
                 }
                 level = raised;
@@ -218,20 +218,20 @@ async fn drive(
                 } else {
                     Stage::Terminating
                 };
-                timer = enter(after, &mut stage, &group, command.grace);
+                timer = enter(after, &mut stage, &mut group, command.grace);
             }
             () = wait_until(timer), if timer.is_some() => match stage {
                 _ if draining => break,
                 Stage::Running | Stage::Finishing if status.is_none() && has_ended(&mut child) => {
                     status = Some(child.wait().await.map_err(lost)?);
-                    draining = exited(status, &mut stage, &group, command.grace, &mut timer);
+                    draining = exited(status, &mut stage, &mut group, command.grace, &mut timer);
                 }
                 Stage::Running => {
                     stopped = Some(Stopped::TimedOut);
-                    timer = enter(Stage::Terminating, &mut stage, &group, command.grace.min(LAST_GRACE));
+                    timer = enter(Stage::Terminating, &mut stage, &mut group, command.grace.min(LAST_GRACE));
                 }
-                Stage::Finishing => timer = enter(Stage::Terminating, &mut stage, &group, LAST_GRACE),
-                Stage::Terminating => timer = enter(Stage::Killed, &mut stage, &group, REAP),
+                Stage::Finishing => timer = enter(Stage::Terminating, &mut stage, &mut group, LAST_GRACE),
+                Stage::Terminating => timer = enter(Stage::Killed, &mut stage, &mut group, REAP),
                 Stage::Killed => break,
             },
             read = stdout.read(), if reading && !stdout.is_closed() => {
@@ -239,7 +239,7 @@ async fn drive(
                 stdout.lines(|line| on_line(Stream::Stdout, line));
                 if stopped.is_none() && limits.stdout.is_some_and(|limit| stdout.tail.seen() > limit as u64) {
                     stopped = Some(Stopped::TooMuchOutput);
-                    timer = enter(Stage::Killed, &mut stage, &group, REAP);
+                    timer = enter(Stage::Killed, &mut stage, &mut group, REAP);
                 }
             }
             read = stderr.read(), if reading && !stderr.is_closed() => {
@@ -249,12 +249,12 @@ async fn drive(
             () = room(command), if !reading => {}
             ended = child.wait(), if status.is_none() => {
                 status = Some(ended.map_err(lost)?);
-                draining = exited(status, &mut stage, &group, command.grace, &mut timer);
+                draining = exited(status, &mut stage, &mut group, command.grace, &mut timer);
             }
             _ = looks.tick(), if running => {
                 if group.wants_terminal() {
                     stopped = Some(Stopped::WantsTerminal);
-                    timer = enter(Stage::Terminating, &mut stage, &group, command.grace.min(LAST_GRACE));
+                    timer = enter(Stage::Terminating, &mut stage, &mut group, command.grace.min(LAST_GRACE));
                 }
             }
             () = sleep(POLL), if status.is_some() && !draining => {
@@ -296,7 +296,7 @@ fn has_ended(child: &mut Child) -> bool {
 fn exited(
     status: Option<ExitStatus>,
     stage: &mut Stage,
-    group: &Group,
+    group: &mut Group,
     grace: Duration,
     timer: &mut Option<Instant>,
 ) -> bool {
@@ -314,7 +314,7 @@ fn exited(
 }
 
 /// Makes `stage` the next one, does what belongs to it, and returns when it is over.
-fn enter(next: Stage, stage: &mut Stage, group: &Group, time: Duration) -> Option<Instant> {
+fn enter(next: Stage, stage: &mut Stage, group: &mut Group, time: Duration) -> Option<Instant> {
     *stage = next;
     match next {
         Stage::Running => return None,

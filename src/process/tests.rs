@@ -298,6 +298,30 @@ async fn nothing_is_left_of_a_command_that_failed() {
 }
 
 #[tokio::test]
+async fn what_has_left_the_group_is_ended_with_it() {
+    // A group of its own, and a session of its own that ignores TERM.
+    for line in [
+        "timeout 1000 sh -c 'echo $$; echo $PPID; exec sleep 1000'; echo no",
+        "setsid sh -c 'trap \"\" TERM; echo $$; echo $$; while :; do sleep 0.01; done' & wait",
+    ] {
+        for level in [CancelLevel::Terminate, CancelLevel::Kill] {
+            let source = CancelSource::new();
+            let mut pids = Vec::new();
+            let error = shell(line, &source.cancel(), |line| {
+                pids.push(line.parse::<u32>().unwrap());
+                if pids.len() == 2 {
+                    source.raise(level);
+                }
+            })
+            .await
+            .unwrap_err();
+            assert!(matches!(error, ProcessError::Cancelled { .. }), "{error}");
+            assert!(pids.iter().all(|&pid| !is_alive(pid)), "{line} at {level:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn work_that_may_finish_is_let_finish() {
     let source = CancelSource::new();
     let let_finish = |line: &str, grace| Command::shell(line).on_terminate(OnTerminate::LetFinish).grace(grace);

@@ -1,12 +1,13 @@
 //! Walks the graph without changing anything: what would each step do?
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::input::{Selected, for_plan};
 use super::{inspect, pending};
-use crate::exec::{AttemptResult, Runner, run, stop_channel};
+use crate::exec::{AttemptResult, Runner, Stops, run, stop_channel};
 use crate::plan::{Action, Decision};
-use crate::process::Cancel;
+use crate::process::{Cancel, CancelLevel};
 use crate::report::{PlanReport, PlannedStep};
 use crate::step::{self, ChartChanges, Known, StepError, World};
 
@@ -17,6 +18,8 @@ pub struct Planned {
     pub report: PlanReport,
     /// The steps that could not be inspected, in order.
     pub errors: Vec<StepError>,
+    /// Somebody wanted it to stop before all was looked at.
+    pub is_stopped: bool,
 }
 
 /// What a plan shows beside the decisions.
@@ -28,19 +31,37 @@ pub struct PlanOptions {
     pub diff: bool,
 }
 
-/// Inspects the selected steps, all that can be at the same time.
-pub async fn plan(world: &Arc<World>, selected: Selected, options: PlanOptions) -> Planned {
+/// Inspects the selected steps, all that can be at the same time. Looking may take commands, so a signal does not just end the
+/// process.
+pub async fn plan(world: &Arc<World>, selected: Selected, options: PlanOptions, stops: &mut Stops) -> Planned {
     let input = for_plan(world, &selected);
     let count = selected.steps().len();
     let decided = Mutex::new(vec![None; count]);
     let planner = Arc::new(Planner { world: Arc::clone(world), selected, whole: options.diff, decided });
-    let (_never, stops) = stop_channel();
-    // The graph has been checked for cycles, which is all that could be wrong with the input.
-    let _ = run(input, Arc::clone(&planner), stops, |_| {}).await;
-    let mut planned = planner.finish();
-    if options.prune {
-        planned.add_leftovers(world).await;
+    let (sender, stops_of_run) = stop_channel();
+    let mut is_stopped = false;
+    {
+        let mut looking = pin!(run(input, Arc::clone(&planner), stops_of_run, |_| {}));
+        loop {
+            tokio::select! {
+                // The graph has been checked for cycles, which is all that could be wrong with the input.
+                _ = &mut looking => break,
+                Some(reason) = stops.recv() => {
+                    is_stopped = true;
+                    // If it is just over, nobody listens any more.
+                    let _ = sender.send(reason);
+                }
+            }
+        }
     }
+    let mut planned = planner.finish();
+    if options.prune && !is_stopped {
+        tokio::select! {
+            () = planned.add_leftovers(world) => {}
+            Some(_) = stops.recv() => is_stopped = true,
+        }
+    }
+    planned.is_stopped = is_stopped;
     planned
 }
 
@@ -91,7 +112,8 @@ impl Planner {
             };
             steps.push(PlannedStep { id: self.world.graph().id(step).clone(), decision, chart });
         }
-        Planned { report: PlanReport::new(self.world.stack().name.value.clone(), steps), errors }
+        let report = PlanReport::new(self.world.stack().name.value.clone(), steps);
+        Planned { report, errors, is_stopped: false }
     }
 }
 
@@ -106,9 +128,19 @@ impl Runner for Planner {
 
     async fn run(self: Arc<Self>, number: u32, _attempt: u32, cancel: Cancel) -> AttemptResult {
         let step = self.selected.step(number);
-        match inspect(&self.world, step, &cancel).await {
-            Ok(inspection) => {
-                let chart = step::differences(&self.world, &inspection, self.whole).await;
+        let look = async {
+            let inspection = inspect(&self.world, step, &cancel).await?;
+            let chart = step::differences(&self.world, &inspection, self.whole).await;
+            Ok((inspection, chart))
+        };
+        let looked = tokio::select! {
+            biased;
+            looked = look => looked,
+            // Looking changes nothing, so it need not come to an end.
+            _ = cancel.raised(CancelLevel::Terminate) => Err(step::stopped()),
+        };
+        match looked {
+            Ok((inspection, chart)) => {
                 let mut decision = inspection.decision;
                 if self.world.is_forced(step) && decision.action != Action::Run {
                     decision = Decision::new(Action::Run, "forced");

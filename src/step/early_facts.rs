@@ -1,8 +1,8 @@
 //! The facts about tasks, taken by a second thread while the first makes the graph and walks it.
 //!
 //! For thousands of tasks with nothing to do, most of the time goes into asking the system about their files. What is
-//! found holds as long as what is [looked at early](super::early) does: until this run changes something; and until it
-//! turns out that another run has ended meanwhile.
+//! found holds as long as what is [looked at early](super::early) does: until this run changes something. A run that had to
+//! wait for another one looks anew.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};

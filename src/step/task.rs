@@ -2,8 +2,11 @@
 //!
 //! What a command does can't be looked at, save for the files that it is said to make. So its record decides: the key of
 //! its inputs, and the digests of its outputs. The record is withdrawn before the command starts and written only after
-//! it succeeded, made all its outputs, and its inputs were read a second time and found unchanged.
+//! it succeeded, made all its outputs, and its inputs were read a second time and found unchanged: not only by what is in
+//! them, since one that changed and changed back may have been read in between. A command that writes to its own inputs
+//! and leaves them as they were is told from that by doing it every time.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use secrecy::ExposeSecret;
@@ -22,11 +25,11 @@ use super::{Finished, Inspection, Speaker, StepError, World, awaited, stopped, v
 use crate::config::{OutputRef, Outputs, Run, Spanned, Task as Spec, Template};
 use crate::error::Class;
 use crate::graph::{StepId, StepIndex, StepKind, Why};
-use crate::key::patterns::{Leads, Link, Patterns};
+use crate::key::patterns::{Leads, Link, Match, Patterns};
 use crate::key::{CLUSTER, Group, Manifest};
 use crate::plan::{Action, Decision, Effect, by_record};
 use crate::process::{self, Cancel, Command, ProcessError};
-use crate::store::{Made, TaskRecord, TaskView};
+use crate::store::{AllMade, Made, TaskRecord, TaskView};
 
 /// The most of a command's output that others can refer to.
 const KEPT: usize = 1 << 20;
@@ -40,6 +43,8 @@ const LONGEST: usize = if cfg!(target_os = "linux") { (128 << 10) - 1 } else { u
 pub(super) struct Work {
     name: String,
     key: Option<String>,
+    /// The files among its inputs.
+    files: Vec<Match>,
 }
 
 fn spec<'w>(world: &'w World, name: &str) -> Result<&'w Spec, StepError> {
@@ -66,8 +71,10 @@ pub(super) fn sources(
     if let Some(program) = own_program(&world.stack().root, spec) {
         folder_of(&world.stack().root.join(program), folders);
     }
-    let manifest = inputs(world, step, spec, Reading::Files(cancel))?;
-    manifest.ok_or_else(|| StepError::new(Class::Internal, "a file that could have been read was not"))
+    let inputs = inputs(world, step, spec, Reading::Files(cancel))?;
+    let (manifest, _) =
+        inputs.ok_or_else(|| StepError::new(Class::Internal, "a file that could have been read was not"))?;
+    Ok(manifest)
 }
 
 /// See [`super::skip_at_once`].
@@ -128,7 +135,7 @@ fn proving(
 /// Nothing, if a file would have to be read that may not be.
 fn look(world: &World, step: StepIndex, name: &str, reading: Reading<'_>) -> Result<Option<Inspection>, StepError> {
     let spec = spec(world, name)?;
-    let Some(mut manifest) = inputs(world, step, spec, reading)? else { return Ok(None) };
+    let Some((mut manifest, files)) = inputs(world, step, spec, reading)? else { return Ok(None) };
     let last = world.tasks().get(name);
     let id = || StepId::new(StepKind::Task, name);
     let key = manifest.key().map(|key| key.to_string());
@@ -165,7 +172,7 @@ fn look(world: &World, step: StepIndex, name: &str, reading: Reading<'_>) -> Res
         _ => Known::After(id()),
     };
     let decision = decision.admitting(&manifest);
-    let work = super::Work::Task(Box::new(Work { name: name.to_owned(), key }));
+    let work = super::Work::Task(Box::new(Work { name: name.to_owned(), key, files }));
     Ok(Some(Inspection { decision, manifest, output, work }))
 }
 
@@ -192,8 +199,14 @@ fn is_quoted(world: &World, step: StepIndex) -> bool {
     graph.dependents(step).iter().any(|&other| matches!(graph.why(other, step), Some(Why::Output(_))))
 }
 
-/// Everything that the command depends on; nothing, if a file would have to be read that may not be.
-fn inputs(world: &World, step: StepIndex, spec: &Spec, reading: Reading<'_>) -> Result<Option<Manifest>, StepError> {
+/// Everything that the command depends on, and the files among it, sorted by path; nothing, if a file would have to be read
+/// that may not be.
+fn inputs(
+    world: &World,
+    step: StepIndex,
+    spec: &Spec,
+    reading: Reading<'_>,
+) -> Result<Option<(Manifest, Vec<Match>)>, StepError> {
     let mut manifest = Manifest::new("task");
     let mut outputs = Vec::new();
     match &spec.run {
@@ -218,10 +231,12 @@ fn inputs(world: &World, step: StepIndex, spec: &Spec, reading: Reading<'_>) -> 
     }
     if !spec.outputs.is_empty() {
         let patterns: Vec<&str> = spec.outputs.iter().map(|pattern| &*pattern.value).collect();
-        manifest.text(Group::Setting, "outputs", patterns.join(" "));
+        // Those that have a space in them could be taken for others.
+        let is_clear = !patterns.iter().any(|pattern| pattern.contains([' ', '"']));
+        manifest.text(Group::Setting, "outputs", if is_clear { patterns.join(" ") } else { format!("{patterns:?}") });
     }
     add_needs(world, step, &mut manifest);
-    let found = find(world, &spec.inputs)?;
+    let mut found = find(world, &spec.inputs)?;
     let waits = manifest.waits_for().is_some();
     for pattern in &found.empty {
         let sentence = format!("no file matches the input {pattern}");
@@ -237,14 +252,16 @@ fn inputs(world: &World, step: StepIndex, spec: &Spec, reading: Reading<'_>) -> 
         add_file(&mut manifest, &file.path, made);
     }
     if let Some(program) = own_program(&world.stack().root, spec)
-        && found.files.binary_search_by(|file| file.path.cmp(&program)).is_err()
+        && let Err(place) = found.files.binary_search_by(|file| file.path.cmp(&program))
+        // If it is not there, it can't be started, and is told of.
+        && let Some(file) = Match::at(&world.stack().root, program)
     {
-        match content(world, &program, None, reading)? {
-            Content::Known(made) => add_file(&mut manifest, &program, made),
-            // Then it can't be started, and is told of.
+        match content(world, &file.path, Some(&file), reading)? {
+            Content::Known(made) => add_file(&mut manifest, &file.path, made),
             Content::Gone | Content::NoFile => {}
             Content::Unread => return Ok(None),
         }
+        found.files.insert(place, file);
     }
     let mut last = "";
     for Link { path, target, leads, .. } in found.standing_links() {
@@ -257,7 +274,16 @@ fn inputs(world: &World, step: StepIndex, spec: &Spec, reading: Reading<'_>) -> 
         }
         manifest.digest(Group::File, &**path, format!("link {target}"));
     }
-    Ok(Some(manifest))
+    Ok(Some((manifest, found.files)))
+}
+
+/// The files that were written to, or exchanged, between two looks, other than those that the command was to make.
+fn touched(before: &[Match], now: &[Match], (made, _): &AllMade) -> BTreeSet<String> {
+    let is_as_before = |file: &Match| {
+        before.binary_search_by(|known| known.path.cmp(&file.path)).is_ok_and(|place| before[place].stat == file.stat)
+    };
+    let is_made = |file: &Match| made.binary_search_by(|(path, _)| path.cmp(&file.path)).is_ok();
+    now.iter().filter(|file| !is_as_before(file) && !is_made(file)).map(|file| file.path.clone()).collect()
 }
 
 fn add_file(manifest: &mut Manifest, path: &str, Made { digest, executable }: Made) {
@@ -313,7 +339,7 @@ pub(super) async fn execute(
     speaker: &Speaker,
     cancel: &Cancel,
 ) -> Result<Finished, StepError> {
-    let Work { name, key } = work;
+    let Work { name, key, files } = work;
     let spec = spec(world, &name)?;
     let log = world.tasks();
     let unwritable = |error: std::io::Error| {
@@ -343,6 +369,7 @@ pub(super) async fn execute(
         let now = inputs(world, step, spec, Reading::Files(cancel))?;
         Ok::<_, StepError>((made, now))
     })?;
+    let (now, files_now) = now.unzip();
     let note = match made.0.len() {
         0 => None,
         1 => Some("made 1 file".to_owned()),
@@ -351,6 +378,15 @@ pub(super) async fn execute(
     let waits_for = now.as_ref().and_then(|now| now.waits_for().cloned());
     match now.and_then(|now| now.recorded()) {
         Some(now) if key.as_ref().is_some_and(|key| *key == now.key.to_string()) => {
+            let touched = touched(&files, &files_now.unwrap_or_default(), &made);
+            let doubted = if spec.cache { not_always_touched(world, &id, touched) } else { None };
+            if let Some(path) = doubted {
+                speaker.warn(&format!(
+                    "{path} changed while it ran and is as it was before, so it will run again the next time"
+                ));
+                world.learn(|state| state.own.unsettled.insert(id));
+                return Ok(Finished { output: Output::Task { stdout }, note });
+            }
             let effect = effect_id(&now.key.to_string(), &made);
             let kept = match &stdout {
                 Printed::Text(text) => Some(text.clone()).filter(|text| !world.redactor().finds(text)),
@@ -369,6 +405,19 @@ pub(super) async fn execute(
         },
     }
     Ok(Finished { output: Output::Task { stdout }, note })
+}
+
+/// One of the inputs that a command touched, if it did not touch that when it ran before: somebody else may have done so.
+fn not_always_touched(world: &World, id: &str, touched: BTreeSet<String>) -> Option<String> {
+    let known = world.state().own.touched.get(id).cloned().unwrap_or_default();
+    let first = touched.difference(&known).next().cloned();
+    if touched != known {
+        world.learn(|state| match touched.is_empty() {
+            true => state.own.touched.remove(id),
+            false => state.own.touched.insert(id.to_owned(), touched),
+        });
+    }
+    first
 }
 
 fn command(world: &World, spec: &Spec) -> Result<Command, StepError> {

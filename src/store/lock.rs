@@ -1,15 +1,20 @@
 //! One apply at a time: an advisory lock on a file that also names its holder.
 //!
-//! The kernel releases the lock when the process ends, however it ends; so a lock is never stale, and the text in the
-//! file only serves the message.
+//! The kernel releases the lock when the process ends, however it ends; so a lock is never stale. The text in the file
+//! serves the message, and is taken away at the end: one that is there without a lock is that of a process that was killed.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+
+/// How often a holder is looked for that does not say who it is, and how long in between.
+const LOOKS: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// Who holds the lock.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,17 +58,31 @@ pub struct Lock {
     path: PathBuf,
     command: String,
     file: Mutex<File>,
+    killed: Option<Holder>,
 }
 
 impl Lock {
     pub(super) fn take(path: &Path, command: &str) -> Result<Self, LockError> {
+        let (file, killed) = Self::locked(path, command)?;
+        Ok(Self { path: path.to_owned(), command: command.to_owned(), file: Mutex::new(file), killed })
+    }
+
+    fn locked(path: &Path, command: &str) -> Result<(File, Option<Holder>), LockError> {
+        let mut looks = 0;
         loop {
             let mut file = open(path).map_err(|source| at(path, source))?;
             match file.try_lock() {
                 // Whoever removed it meanwhile may have locked another one by now.
                 Ok(()) if !super::is_at(&file, path) => {}
-                Ok(()) => return Self::taken(file, path, command).map_err(|source| at(path, source)),
-                Err(TryLockError::WouldBlock) => return Err(LockError::Held(read_holder(&mut file))),
+                Ok(()) => return taken(file, command).map_err(|source| at(path, source)),
+                Err(TryLockError::WouldBlock) => match read_holder(&mut file) {
+                    // It has just taken the lock and is about to say who it is, or is about to leave.
+                    None if looks < LOOKS => {
+                        looks += 1;
+                        std::thread::sleep(PAUSE);
+                    }
+                    holder => return Err(LockError::Held(holder)),
+                },
                 Err(TryLockError::Error(source)) => return Err(at(path, source)),
             }
         }
@@ -74,26 +93,47 @@ impl Lock {
             let file = open(path).map_err(|source| at(path, source))?;
             file.lock().map_err(|source| at(path, source))?;
             if super::is_at(&file, path) {
-                return Self::taken(file, path, command).map_err(|source| at(path, source));
+                let (file, killed) = taken(file, command).map_err(|source| at(path, source))?;
+                return Ok(Self { path: path.to_owned(), command: command.to_owned(), file: Mutex::new(file), killed });
             }
         }
     }
 
-    fn taken(mut file: File, path: &Path, command: &str) -> io::Result<Self> {
-        let holder = Holder { pid: std::process::id(), since: Timestamp::now(), command: command.to_owned() };
-        write_holder(&mut file, &holder)?;
-        Ok(Self { path: path.to_owned(), command: command.to_owned(), file: Mutex::new(file) })
+    /// Who held it last, if it was killed.
+    pub fn killed(&self) -> Option<&Holder> {
+        self.killed.as_ref()
     }
 
     /// Takes the lock anew if its file was removed, as `git clean` does, unless somebody was faster.
     pub fn hold(&self) {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         if !super::is_at(&file, &self.path)
-            && let Ok(Self { file: anew, .. }) = Self::take(&self.path, &self.command)
+            && let Ok((anew, _)) = Self::locked(&self.path, &self.command)
         {
-            *file = anew.into_inner().unwrap_or_else(PoisonError::into_inner);
+            *file = anew;
         }
     }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // If that fails, the next run takes us for killed, and looks at more than it has to.
+        let _ = self.file.get_mut().unwrap_or_else(PoisonError::into_inner).set_len(0);
+    }
+}
+
+fn taken(mut file: File, command: &str) -> io::Result<(File, Option<Holder>)> {
+    let killed = read_holder(&mut file);
+    let holder = Holder { pid: std::process::id(), since: Timestamp::now(), command: command.to_owned() };
+    write_holder(&mut file, &holder)?;
+    Ok((file, killed))
+}
+
+/// Who held the lock in this place last, if it was killed.
+pub(super) fn killed(path: &Path) -> Option<Holder> {
+    let mut file = File::open(path).ok()?;
+    let holder = read_holder(&mut file)?;
+    file.try_lock_shared().is_ok().then_some(holder)
 }
 
 fn at(path: &Path, source: io::Error) -> LockError {
@@ -152,6 +192,25 @@ mod tests {
         assert!(matches!(Lock::take(&path, "apply"), Err(LockError::Held(_))));
         drop(second);
         Lock::take_waiting(&path, "apply").unwrap();
+    }
+
+    #[test]
+    fn who_comes_and_who_leaves_is_named_all_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    for _ in 0..500 {
+                        let taken = Lock::take(&path, "apply");
+                        assert!(!matches!(taken, Err(LockError::Held(None))));
+                    }
+                });
+            }
+        });
+        assert_eq!(killed(&path), None, "both have left");
+        std::mem::forget(Lock::take(&path, "apply").unwrap());
+        assert_eq!(killed(&path), None, "it is still held");
     }
 
     #[test]

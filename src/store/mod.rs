@@ -17,7 +17,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::key::context::DigestCache;
+use crate::key::context::{DigestCache, FileStat};
 
 pub use lock::{Holder, Lock, LockError};
 pub use manifests::Manifests;
@@ -46,14 +46,27 @@ pub struct Earlier {
     pub digests: DigestCache,
     /// What was found to be right.
     pub proven: Proven,
+    /// As what all of it was read.
+    pub stamp: Stamp,
     /// What had to be ignored, one sentence each.
     pub warnings: Vec<String>,
 }
 
+/// What the system says of the files that a run writes when it has done something: another stamp means that another run
+/// was at work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stamp([Option<FileStat>; 2]);
+
 impl Store {
+    /// What the system says of what runs write.
+    pub fn stamp(&self) -> Stamp {
+        Stamp(["state.json", "tasks"].map(|name| stat(&self.path(name))))
+    }
+
     /// Reads everything that earlier runs left. The two files that grow with the number of files in a build's context are
     /// read at the same time.
     pub fn read_earlier(&self) -> Earlier {
+        let stamp = self.stamp();
         let open_digests = || DigestCache::open(self.path("digests"));
         let (others, (digests, about_digests)) = std::thread::scope(|scope| {
             let digests = scope.spawn(open_digests);
@@ -70,7 +83,7 @@ impl Store {
         let warnings = [about_state, about_manifests, about_tasks, about_digests, about_proven];
         let warnings = warnings.into_iter().flatten().collect();
         let tasks = Arc::new(tasks);
-        Earlier { state, is_state_ignored, manifests, tasks, digests, proven, warnings }
+        Earlier { state, is_state_ignored, manifests, tasks, digests, proven, stamp, warnings }
     }
 
     /// The store beside the stack file in `root`. Nothing is created before it is written to.
@@ -113,6 +126,11 @@ impl Store {
         Ok(lock)
     }
 
+    /// Who worked on this stack last, if it was killed before it could say how it ended.
+    pub fn killed(&self) -> Option<Holder> {
+        lock::killed(&self.path("lock"))
+    }
+
     /// Removes what a run that was killed left half written. Only who holds the lock writes here.
     fn sweep(&self) {
         let entries = std::fs::read_dir(&self.folder).into_iter().flatten().flatten();
@@ -145,6 +163,10 @@ fn create_beside(path: &Path) -> io::Result<()> {
     }
     std::fs::create_dir_all(folder)?;
     std::fs::write(folder.join(".gitignore"), "*\n")
+}
+
+fn stat(path: &Path) -> Option<FileStat> {
+    std::fs::metadata(path).ok().map(|data| FileStat::of(&data))
 }
 
 /// Whether a file that was opened is still the one in this place.

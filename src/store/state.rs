@@ -41,6 +41,9 @@ pub struct Hints {
     /// Tasks whose inputs changed while they ran the last time, so that what they made is made of nobody knows what.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub unsettled: BTreeSet<String>,
+    /// The inputs that tasks wrote to the last time and left as they were.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub touched: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// The hints as they are written.
@@ -71,8 +74,8 @@ struct Versioned<T> {
 impl Hints {
     /// The steps of which something is remembered.
     pub fn steps(&self) -> impl Iterator<Item = &str> {
-        let steps: BTreeSet<_> =
-            self.durations.keys().chain(self.outcomes.keys()).chain(&self.unsettled).map(String::as_str).collect();
+        let steps = self.durations.keys().chain(self.outcomes.keys()).chain(&self.unsettled).chain(self.touched.keys());
+        let steps: BTreeSet<_> = steps.map(String::as_str).collect();
         steps.into_iter()
     }
 
@@ -82,6 +85,7 @@ impl Hints {
             self.durations.remove(step);
             self.outcomes.remove(step);
             self.unsettled.remove(step);
+            self.touched.remove(step);
         }
     }
 }

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use foldhash::HashMap;
 
 use super::frames::{FRAME, Frame, HEADER, MAGIC, VERSION, decode, encode, frame, header, payload};
+use super::stat;
 use crate::key::RecordedManifest;
 use crate::key::context::{Digest, FileStat};
 
@@ -164,17 +165,6 @@ impl TaskLog {
         StackTasks { log: self, stack }
     }
 
-    /// Reads the file again if it has changed since: whoever held the lock until now may have written to it. Says whether
-    /// it has.
-    pub fn refresh(&self) -> bool {
-        let mut state = self.lock();
-        let has_changed = state.read_as != stat(&self.path);
-        if has_changed {
-            *state = State::open(&self.path).0;
-        }
-        has_changed
-    }
-
     fn lock(&self) -> MutexGuard<'_, State> {
         // A panic elsewhere can't have left half a record: every change is one insertion.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -257,10 +247,6 @@ impl StackTasks<'_> {
         *state = fresh;
         Ok(())
     }
-}
-
-fn stat(path: &Path) -> Option<FileStat> {
-    fs::metadata(path).ok().map(|data| FileStat::of(&data))
 }
 
 impl State {

@@ -6,9 +6,12 @@ use std::time::Duration;
 
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::error::Class;
+
+/// How many times as long as it has to be quiet quiet is waited for.
+const PATIENCE: u32 = 10;
 
 /// The system does not tell.
 #[derive(Debug, thiserror::Error)]
@@ -85,14 +88,17 @@ impl Changes {
         }
     }
 
-    /// Waits until something has changed, and then until nothing has for as long as `quiet`. May be dropped and asked
-    /// again.
+    /// Waits until something has changed, and then until nothing has for as long as `quiet`, or it has not been quiet for
+    /// [`PATIENCE`] times as long: somebody may write a log there all the time. May be dropped and asked again.
     pub async fn settled(&mut self, quiet: Duration) {
         if self.happened.recv().await.is_none() {
             // The watcher lives as long as this does, so its end can't have gone.
             return std::future::pending().await;
         }
-        while let Ok(Some(())) = timeout(quiet, self.happened.recv()).await {}
+        let latest = Instant::now() + quiet.saturating_mul(PATIENCE);
+        while Instant::now() < latest
+            && let Ok(Some(())) = timeout(quiet, self.happened.recv()).await
+        {}
     }
 }
 
@@ -101,6 +107,24 @@ mod tests {
     use std::fs;
 
     use super::*;
+
+    #[tokio::test]
+    async fn what_never_gets_quiet_is_told_all_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("log");
+        let mut changes = Changes::new().unwrap();
+        changes.watch(&BTreeSet::from([folder.path().to_owned()])).unwrap();
+        let noise = async {
+            loop {
+                fs::write(&file, "more").unwrap();
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            settled = timeout(Duration::from_secs(20), changes.settled(Duration::from_millis(50))) => settled.unwrap(),
+            () = noise => {}
+        }
+    }
 
     #[tokio::test]
     async fn a_change_is_told_and_a_look_is_not() {

@@ -75,6 +75,7 @@ mod status;
 mod stopping;
 #[cfg(test)]
 mod task_files;
+#[cfg(test)]
 mod task_runs;
 mod task_secrets;
 #[cfg(test)]

@@ -4,6 +4,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -460,6 +461,33 @@ fn an_interrupted_build_stops_in_the_engine() {
     let (code, last, _) = run.end();
     assert_eq!((code, &last["cancelled"]), (Some(130), &1.into()));
     wait_until("the engine stops building", || !is_running(&seconds));
+}
+
+#[test]
+fn a_look_that_is_stopped_leaves_nothing() {
+    let bed = Bed::get();
+    let project = Project::empty("stopping");
+    project.write(
+        "stack.toml",
+        &format!(
+            "[stack]\nname = \"@name@\"\n[cluster]\ndriver = \"minikube\"\nprofile = \"{}\"\nstart = false\n\
+             namespace = \"@name@\"\n[chart.app]\npath = \"chart\"\npost-render = [\"./slow\"]\n",
+            bed.profile
+        ),
+    );
+    project.write("chart/Chart.yaml", "apiVersion: v2\nname: app\nversion: 0.1.0\n");
+    project.write("chart/templates/all.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: app}\n");
+    project.write("slow", &format!("#!/bin/sh\necho $$ > '{}/pid'\nexec sleep 1000\n", project.path().display()));
+    fs::set_permissions(project.path().join("slow"), fs::Permissions::from_mode(0o755)).unwrap();
+    for args in [&["plan", "--diff"][..], &["diff"]] {
+        let mut child = project.command(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let pid = || fs::read_to_string(project.path().join("pid")).unwrap_or_default();
+        wait_until("helm is at the post-renderer", || pid().ends_with('\n'));
+        kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+        assert_eq!(end_of(&mut child), Some(130), "{args:?}");
+        wait_until("nothing is left of helm", || !is_alive(&pid()));
+        fs::remove_file(project.path().join("pid")).unwrap();
+    }
 }
 
 #[test]

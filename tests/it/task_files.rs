@@ -138,6 +138,15 @@ fn the_program_of_a_task_counts() {
 }
 
 #[test]
+fn a_space_in_an_output_makes_it_no_other() {
+    let project = Project::empty("tasks");
+    project.write("stack.toml", "[stack]\nname = \"@name@\"\n[task.a]\nrun = \"touch 'x y' x\"\noutputs = [\"x y\"]\n");
+    assert_eq!(done(&project), ["task:a"]);
+    project.edit("stack.toml", "[\"x y\"]", "[\"x\", \"y\"]");
+    assert_eq!(project.plan()["task:a"].0, "run", "nothing has made y");
+}
+
+#[test]
 fn a_link_to_itself_is_one_that_leads_nowhere() {
     let project = Project::empty("tasks");
     project.write("stack.toml", "[stack]\nname = \"@name@\"\n[task.t]\nrun = \"true\"\ninputs = [\"in/**\"]\n");

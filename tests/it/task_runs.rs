@@ -1,9 +1,132 @@
 //! What runs of tasks remember, and what is told when a command fails.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::{Project, Running, succeed};
-use crate::tasks::{NONE, done, finished, lines};
+use crate::tasks::{NONE, crowd, done, finished, lines};
+
+/// An apply that has found the lock taken, and waits for it.
+fn waiting(project: &Project, args: &[&str]) -> Child {
+    let mut command = project.command(&[&["apply", "--wait"], args].concat());
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut said = String::new();
+    BufReader::new(child.stderr.take().unwrap()).read_line(&mut said).unwrap();
+    assert!(said.contains("waiting for it"), "{said}");
+    child
+}
+
+fn printed(child: Child, code: i32) -> String {
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(code));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn what_changes_while_an_apply_waits_counts() {
+    let project = crowd("");
+    let lock = File::open(project.path().join(".stack/lock")).unwrap();
+    lock.lock().unwrap();
+    let second = waiting(&project, &[]);
+    project.write("in", "2");
+    project.append("stack.toml", "[task.new]\nrun = \"true\"\n");
+    drop(lock);
+    let said = printed(second, 0);
+    assert!(said.contains("done:101 skipped:0"), "{said}");
+}
+
+#[test]
+fn an_apply_that_was_waited_for_is_the_last_one() {
+    // One that only does something else forgets nothing of it; and one that wants what failed gets that.
+    for args in [&["other"][..], &["--from-failed", "--format", "json"]] {
+        let project = Project::empty("tasks");
+        project.write(
+            "stack.toml",
+            "[stack]\nname = \"@name@\"\n[task.other]\nrun = \"true\"\ncache = false\n\
+             [task.bad]\nrun = \"echo ready; while ! test -e go; do sleep 0.02; done; exit 1\"\n",
+        );
+        let first = Running::until(&project, "ready");
+        let second = waiting(&project, args);
+        project.write("go", "");
+        assert_eq!(first.end().0, Some(1));
+        let is_other = args.len() == 1;
+        let said = printed(second, i32::from(!is_other));
+        assert!(is_other || (said.contains("task:bad") && !said.contains("nothing failed")), "{said}");
+        project.stack(&["apply", "--from-failed"]).expect_code(1);
+    }
+}
+
+#[test]
+fn after_an_apply_that_was_killed_nothing_is_taken_for_done() {
+    let project = Project::empty("tasks");
+    project.write(
+        "stack.toml",
+        "[stack]\nname = \"@name@\"\n[task.a]\nrun = \"echo $$ > pid; echo ready; test -e go || exec sleep 1000\"\n\
+         [task.b]\nrun = \"true\"\nneeds = [\"task.a\"]\n",
+    );
+    let first = Running::until(&project, "ready");
+    let last = ["--from-failed", "--format", "json"];
+    first.send(Signal::KILL);
+    let pid = fs::read_to_string(project.path().join("pid")).unwrap();
+    kill_process(Pid::from_raw(pid.trim().parse().unwrap()).unwrap(), Signal::KILL).unwrap();
+    let killed = format!("(process {}, since 20", first.id());
+    assert_eq!(first.end().0, None);
+    let plan = project.stack(&["plan", last[0]]).expect_code(0).expect_stderr(&killed);
+    assert!(plan.stdout.contains("task:a") && plan.stdout.contains("task:b"), "{}", plan.stdout);
+    project.write("go", "");
+    let run = project.stack(&[&["apply"], &last[..]].concat()).expect_code(0).expect_stderr(&killed);
+    assert_eq!(run.outcomes().len(), 2);
+    let run = project.stack(&["apply", last[0]]).expect_code(0);
+    assert!(run.stdout.contains("nothing failed or was blocked the last time"), "{}", run.stdout);
+}
+
+#[test]
+fn an_input_that_changed_and_changed_back_counts() {
+    let project = Project::empty("tasks");
+    project.write(
+        "stack.toml",
+        "[stack]\nname = \"@name@\"\n\
+         [task.a]\nrun = \"cp in out; echo ready; while ! test -e go; do sleep 0.02; done\"\n\
+         inputs = [\"in\"]\noutputs = [\"out\"]\n",
+    );
+    project.write("in", "B");
+    let running = Running::until(&project, "ready");
+    project.write("in", "A");
+    project.write("in", "B");
+    project.write("go", "");
+    let (code, said) = running.end();
+    assert_eq!(code, Some(0));
+    assert!(said.contains("in changed while it ran and is as it was before"), "{said}");
+    assert_eq!(project.plan()["task:a"].1, "its inputs changed while it ran the last time");
+    assert_eq!(done(&project), ["task:a"]);
+    assert_eq!(done(&project), NONE);
+}
+
+#[test]
+fn a_command_that_leaves_its_inputs_as_they_were_runs_once_more_and_no_further() {
+    let project = Project::empty("tasks");
+    project.write(
+        "stack.toml",
+        "[stack]\nname = \"@name@\"\n\
+         [task.touch]\nrun = \"touch in other\"\ninputs = [\"in\"]\n\
+         [task.make]\nrun = \"cp in made.txt\"\ninputs = [\"*.txt\"]\noutputs = [\"made.txt\"]\nneeds = [\"task.touch\"]\n\
+         [task.always]\nrun = \"touch other\"\ninputs = [\"other\"]\ncache = false\nneeds = [\"task.touch\"]\n",
+    );
+    for file in ["in", "other", "made.txt"] {
+        project.write(file, "1");
+    }
+    let all = ["task:always", "task:make", "task:touch"];
+    assert_eq!(done(&project), all);
+    assert_eq!(done(&project), all, "who touched it is not known yet");
+    assert_eq!(done(&project), ["task:always"]);
+    project.write("in", "2");
+    project.write("made.txt", "2");
+    assert_eq!(done(&project), all);
+    assert_eq!(done(&project), ["task:always"], "it is now");
+}
 
 #[test]
 fn stacks_in_one_folder_know_nothing_of_each_other() {

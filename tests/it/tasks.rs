@@ -480,7 +480,7 @@ fn a_second_apply_stops_and_names_the_first_or_waits_for_it() {
 }
 
 /// So many tasks that a second thread looks at them before their turn.
-fn crowd(extra: &str) -> Project {
+pub(crate) fn crowd(extra: &str) -> Project {
     let project = Project::empty("tasks");
     let tasks: String = (0..100).map(|i| format!("[task.t{i}]\nrun = \"true\"\ninputs = [\"in\"]\n")).collect();
     project.write("stack.toml", &format!("[stack]\nname = \"@name@\"\n{tasks}{extra}"));

@@ -24,7 +24,7 @@ use crate::config::{StackFile, Task};
 use crate::graph::{Graph, ImageFacts, StepId, StepIndex, StepKind};
 use crate::key::context::DigestCache;
 use crate::key::{Key, Manifest, RecordedManifest};
-use crate::store::{Earlier, Lock, Manifests, Proven, StackTasks, State, Store, TaskLog};
+use crate::store::{Earlier, Lock, Manifests, Proven, StackTasks, Stamp, State, Store, TaskLog};
 use crate::tools::docker::Engine;
 use crate::tools::helm::Helm;
 use crate::tools::kube::{Cluster, Node, Snapshot};
@@ -79,6 +79,8 @@ pub struct World {
     graph: Graph,
     facts: ImageFacts,
     store: Store,
+    /// As what it was read.
+    stamp: Stamp,
     lock: OnceLock<Weak<Lock>>,
     environment: Environment,
     options: Options,
@@ -129,7 +131,7 @@ impl World {
         options: Options,
     ) -> Self {
         let outputs = Mutex::new(vec![None; graph.len()]);
-        let Earlier { state, is_state_ignored, manifests, tasks, digests, proven, warnings: _ } = earlier;
+        let Earlier { state, is_state_ignored, manifests, tasks, digests, proven, stamp, warnings: _ } = earlier;
         let files = Files::of(&stack.root);
         let stack_file = Arc::clone(&stack);
         let name = &*stack_file.name.value;
@@ -139,6 +141,7 @@ impl World {
             graph,
             facts,
             store,
+            stamp,
             lock: OnceLock::new(),
             environment,
             options,
@@ -307,13 +310,15 @@ impl World {
         self.files.as_ref()
     }
 
-    /// Takes in what others did before this run got the lock.
-    pub fn refresh(&self, lock: &Arc<Lock>) {
+    /// Whether another run has done something since it was read.
+    pub fn is_old(&self) -> bool {
+        self.store.stamp() != self.stamp
+    }
+
+    /// Works under this lock.
+    pub fn work_under(&self, lock: &Arc<Lock>) {
         // There is one lock in the life of a world.
         let _ = self.lock.set(Arc::downgrade(lock));
-        if self.tasks.refresh() {
-            self.early_facts.forget();
-        }
     }
 
     /// Holds on to the lock after a command that may have removed its file.
