@@ -251,25 +251,28 @@ fn a_base_image_that_a_step_moves_is_seen_by_the_builds_after_it() {
 fn what_starts_from_an_image_of_the_stack_starts_from_exactly_that() {
     let project = Project::on_the_bed("based");
     let image = |name: &str| format!("[image.{name}]\ncontext = \"{name}\"\nload = \"none\"\n");
-    let file = ["base", "child", "copy"].map(image).concat();
-    project.write("stack.toml", &format!("[stack]\nname = \"@name@\"\n{file}"));
+    let file = ["base", "child", "copy", "behind"].map(image).concat();
+    project.write("stack.toml", &format!("[stack]\nname = \"@name@\"\n{file}target = \"front\"\n"));
     project.write("base/Dockerfile", "FROM scratch\nCOPY file /file\n");
     project.write("child/Dockerfile", "FROM @name@-base\nLABEL a=b\n");
     project.write("copy/Dockerfile", "FROM scratch\nCOPY --from=@name@-base:latest /file /copied\n");
+    let behind = "FROM scratch AS front\nCOPY --from=back /file /copied\nFROM @name@-base AS back\n";
+    project.write("behind/Dockerfile", behind);
     let layers = |image: &str| {
         let tags = host_docker(&["image", "ls", "--no-trunc", "--quiet", &format!("{}-{image}", project.name)]).stdout;
         let newest = String::from_utf8(tags).unwrap().lines().next().unwrap().to_owned();
         String::from_utf8(host_docker(&["inspect", "--format", "{{json .RootFS.Layers}}", &newest]).stdout).unwrap()
     };
     project.write("base/file", "stale");
-    assert_eq!(agree(&project, "nothing yet").1.len(), 3);
+    assert_eq!(agree(&project, "nothing yet").1.len(), 4);
     expect_nothing(&project, "the first apply");
     assert_eq!(layers("child"), layers("base"));
     // Somebody's own name for it, which stays behind.
     let (latest, stale) = (format!("{}-base:latest", project.name), layers("base"));
     shell(&project, &format!("docker tag $(docker image ls -q {0}-base | head -1) {latest}", project.name));
     project.write("base/file", "fresh");
-    assert_eq!(agree(&project, "an edit of the base").1, ["build:base", "build:child", "build:copy"]);
+    let all = ["build:base", "build:behind", "build:child", "build:copy"];
+    assert_eq!(agree(&project, "an edit of the base").1, all);
     assert_ne!(layers("base"), stale);
     assert_eq!(layers("child"), layers("base"));
     expect_nothing(&project, "all of it");
