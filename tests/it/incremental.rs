@@ -278,6 +278,31 @@ fn what_starts_from_an_image_of_the_stack_starts_from_exactly_that() {
     expect_nothing(&project, "all of it");
 }
 
+/// A Dockerfile may stand beside the context and the stack file: the folders above them are no part of the key.
+#[test]
+fn what_stands_outside_of_the_stacks_folder_is_the_same_in_every_checkout() {
+    let mut project = Project::on_the_bed("outside");
+    project.set_env("STACK_FILE", "one/deploy/stack.toml");
+    project.write(
+        "one/deploy/stack.toml",
+        "[stack]\nname = \"@name@\"\nallow-outside = true\n[image.app]\ncontext = \"../app\"\n\
+         dockerfile = \"../docker/app.Dockerfile\"\nload = \"none\"\n",
+    );
+    project.write("one/app/file", "a\n");
+    project.write("one/docker/app.Dockerfile", "FROM scratch\nCOPY file /\n");
+    project.write("one/docker/app.Dockerfile.dockerignore", "*.md\n");
+    let apply = |checkout: &str| {
+        let file = format!("{checkout}/deploy/stack.toml");
+        project.stack(&["-f", &file, "apply", "--format", "json"]).expect_code(0).outcomes()
+    };
+    assert_eq!(apply("one")["build:app"], "done");
+    shell(&project, "cp -R one two");
+    assert_eq!(apply("two")["build:app"], "skipped");
+    project.write("two/docker/app.Dockerfile.dockerignore", "*.txt\n");
+    assert_eq!(apply("two")["build:app"], "done");
+    assert_eq!(apply("one")["build:app"], "skipped");
+}
+
 #[test]
 fn a_file_that_changes_while_it_is_built_is_not_recorded_as_built() {
     let bed = Bed::get();

@@ -127,14 +127,18 @@ pub(super) async fn read(
         }
     };
     manifest.tree(Arc::clone(&context.tree));
-    // The folders above a context are no part of a build.
-    let shown = |path: &Path| {
+    // The folders above a context are no part of a build: what stands in neither folder is called as it is written.
+    let shown = |path: &Path, written: String| {
         let inside = path.strip_prefix(&spec.context.absolute).or_else(|_| path.strip_prefix(&world.stack().root));
-        inside.unwrap_or(path).display().to_string()
+        inside.map_or(written, |inside| inside.display().to_string())
     };
-    manifest.digest(Group::Definition, shown(&spec.dockerfile.absolute), files::digest_bytes(&dockerfile));
+    let written = &spec.dockerfile.text;
+    let name = shown(&spec.dockerfile.absolute, written.clone());
+    manifest.digest(Group::Definition, name, files::digest_bytes(&dockerfile));
     let ignore = context.ignore.as_ref().map(|(path, bytes)| {
-        manifest.digest(Group::Definition, shown(path), files::digest_bytes(bytes));
+        // Only that of the Dockerfile can be outside.
+        let name = shown(path, format!("{written}.dockerignore"));
+        manifest.digest(Group::Definition, name, files::digest_bytes(bytes));
         bytes::Bytes::from(bytes.clone())
     });
 
