@@ -213,6 +213,25 @@ async fn builds_of_one_context_run_side_by_side() {
     }
 }
 
+/// Builds of equal files give one image, and those who remove it know nothing of each other.
+#[tokio::test]
+async fn the_names_of_one_image_are_taken_away_side_by_side() {
+    let engine = engine().await;
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("file"), "x").unwrap();
+    for round in 0..30 {
+        let text = format!("FROM scratch\nCOPY file /{round}-{}\n", std::process::id());
+        let id = engine.build(&Build::new(tree(folder.path()), text), |_| {}).await.unwrap().image.id;
+        let names: Vec<String> = (0..8).map(|name| format!("t-side-by-side-{name}:{}", std::process::id())).collect();
+        for name in &names {
+            engine.tag(&id, name).await.unwrap();
+        }
+        let removals = futures::future::join_all(names.iter().map(|name| engine.untag(name))).await;
+        assert!(removals.iter().all(Result::is_ok), "{removals:?}");
+        assert_eq!(engine.image(&id).await.unwrap(), None);
+    }
+}
+
 #[tokio::test]
 async fn a_build_runs_in_a_nodes_engine_behind_tls() {
     let bed = |name| std::env::var(name).expect("run `make test`, which brings the test bed up");
