@@ -148,6 +148,25 @@ async fn only_changed_files_are_sent_again() {
 }
 
 #[tokio::test]
+async fn a_file_that_went_before_it_was_sent_is_named() {
+    let engine = engine().await;
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("sub")).unwrap();
+    for gone in ["file", "sub/file"] {
+        fs::create_dir_all(folder.path().join("sub")).unwrap();
+        fs::write(folder.path().join("stays"), gone).unwrap();
+        fs::write(folder.path().join(gone), std::process::id().to_string()).unwrap();
+        let build = Build::new(tree(folder.path()), "FROM scratch\nCOPY . /\n");
+        match gone.split_once('/') {
+            None => fs::remove_file(folder.path().join(gone)).unwrap(),
+            Some((above, _)) => fs::remove_dir_all(folder.path().join(above)).unwrap(),
+        }
+        let error = engine.build(&build, |_| {}).await.unwrap_err();
+        assert!(matches!(&error, DockerError::Changed { path } if path == gone), "{error:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_narrowed_context_is_enough_and_a_base_image_that_takes_more_is_noticed() {
     let engine = engine().await;
     let folder = tempfile::tempdir().unwrap();

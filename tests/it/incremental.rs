@@ -319,6 +319,32 @@ fn a_file_that_changes_while_it_is_built_is_not_recorded_as_built() {
     assert_eq!(project.plan()["build:base"].0, "run", "the first build was of nobody knows what");
 }
 
+/// Editors and compilers leave files for moments only: what is gone by the time that somebody wants to read it was never there.
+#[test]
+fn a_file_that_goes_while_files_are_read_or_sent_fails_nothing() {
+    let project = Project::on_the_bed("went");
+    project.write("stack.toml", "[stack]\nname = \"@name@\"\n[image.app]\ncontext = \"src\"\nload = \"none\"\n");
+    project.write("src/Dockerfile", "FROM scratch\nCOPY . /\n");
+    // It comes before the others, and takes the time of many steps of this test.
+    let large = project.path().canonicalize().unwrap().join("src/large");
+    fs::File::create(&large).unwrap().set_len(200 << 20).unwrap();
+    project.write("src/z.swp", "@name@");
+    let mut running = Running::start(&project, &["plan"]);
+    running.until_open(&large);
+    fs::remove_file(project.path().join("src/z.swp")).unwrap();
+    let (code, rest) = running.end();
+    assert_eq!(code, Some(0), "{rest}");
+
+    project.write("src/z.swp", "@name@");
+    let mut running = Running::until_event(&project, |event| event["event"] == "step-started");
+    running.until_open(&large);
+    fs::remove_file(project.path().join("src/z.swp")).unwrap();
+    let (code, rest) = running.end();
+    assert_eq!(code, Some(0), "{rest}");
+    assert!(rest.contains("z.swp changed while the image was being built; building again"), "{rest}");
+    expect_nothing(&project, "a file that went");
+}
+
 /// What each file of `.stack/` is turned into.
 fn damages(good: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
     let noise = (0..good.len()).map(|index| (index * 131 % 251) as u8).collect();

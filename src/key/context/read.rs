@@ -21,6 +21,8 @@ const FEW: usize = 64;
 /// Bytes that are hashed at a time.
 const PIECE: usize = 64 * 1024;
 const MOST_THREADS: usize = 8;
+/// A folder that files go from under our eyes is walked again this often.
+const MOST_WALKS: usize = 5;
 
 /// What to read.
 #[derive(Debug, Clone)]
@@ -81,6 +83,23 @@ impl<'a> ContextReader<'a> {
 
     /// Reads a context. Blocks: the disk is read. `cancel` ends it.
     pub fn read(&self, spec: &ContextSpec, cancel: &Cancel) -> Result<Context, ContextError> {
+        let mut read = self.read_once(spec, cancel);
+        for _ in 1..MOST_WALKS {
+            match &read {
+                // What was listed and then is not there has gone since. A root that is not there never was.
+                Err(ContextError::Unreadable { path, is_absent: true, .. }) if *path != spec.root => {
+                    read = self.read_once(spec, cancel);
+                }
+                _ => return read,
+            }
+        }
+        read.map_err(|error| match error {
+            ContextError::Unreadable { path, is_absent: true, .. } => ContextError::Unsteady { path },
+            other => other,
+        })
+    }
+
+    fn read_once(&self, spec: &ContextSpec, cancel: &Cancel) -> Result<Context, ContextError> {
         let (ignore_file, ignore) = read_ignore(spec)?;
         let narrow = match &spec.scope {
             Scope::Narrowed(narrow) => Some(narrow),
