@@ -246,6 +246,29 @@ fn a_base_image_that_a_step_moves_is_seen_by_the_builds_after_it() {
     }
 }
 
+/// A cleaned up engine lacks base images that nothing runs from, and their registry may be out of reach: that is no change.
+#[test]
+fn a_base_image_that_nobody_has_any_more_is_no_change() {
+    let project = Project::on_the_bed("cleaned");
+    project.write("stack.toml", "[stack]\nname = \"@name@\"\n[image.app]\ncontext = \"src\"\nload = \"none\"\n");
+    project.write("src/Dockerfile", "FROM localhost:1/@name@:base\nLABEL a=b\n");
+    let base = format!("localhost:1/{}:base", project.name);
+    let make = format!("printf 'FROM scratch\nLABEL for={0}\n' | docker build -q -t {0} -", project.name);
+    shell(&project, &format!("{make} && docker tag {} {base}", project.name));
+    agree(&project, "nothing yet");
+    host_docker(&["image", "rm", &base]);
+    expect_nothing(&project, "the base removed");
+    // Here somebody who never saw it would have to build.
+    fs::rename(project.path().join(".stack/state.json"), project.path().join("kept")).unwrap();
+    let plan = project.plan();
+    assert_eq!(plan["build:app"], ("run".to_owned(), format!("base {base} is not there")));
+    fs::rename(project.path().join("kept"), project.path().join(".stack/state.json")).unwrap();
+    shell(&project, &format!("docker tag busybox:stable {base}"));
+    assert_eq!(project.plan()["build:app"].1, format!("base {base} moved"));
+    host_docker(&["image", "rm", &base]);
+    host_docker(&["image", "rm", &project.name]);
+}
+
 /// What an image is built from is the image that the stack has just built, whatever bears its name in the engine.
 #[test]
 fn what_starts_from_an_image_of_the_stack_starts_from_exactly_that() {

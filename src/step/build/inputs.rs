@@ -314,7 +314,9 @@ async fn add_bases(
         match image {
             Some(image) => {
                 reading = reading.with_on_build(&reference, &image.on_build);
-                manifest.digest(Group::Base, &reference, base_digest(&reference, image));
+                let digest = base_digest(&reference, image);
+                world.remember_base(&reference, &digest);
+                manifest.digest(Group::Base, &reference, digest);
             }
             None => match world.resolve_base(engine, &reference).await {
                 Some(digest) => manifest.digest(Group::Base, reference, digest),
