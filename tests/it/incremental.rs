@@ -301,6 +301,28 @@ fn what_starts_from_an_image_of_the_stack_starts_from_exactly_that() {
     expect_nothing(&project, "all of it");
 }
 
+/// The most common of all projects: one folder, copied as a whole.
+#[test]
+fn a_context_and_a_chart_beside_the_stack_file_settle() {
+    let bed = Bed::get();
+    let project = Project::on_the_bed("beside");
+    let file = "[stack]\nname = \"@name@\"\n[cluster]\ndriver = \"minikube\"\nprofile = \"@profile@\"\n\
+         [image.app]\ncontext = \".\"\nload = \"none\"\n[chart.app]\npath = \".\"\nnamespace = \"@name@\"\n\
+         set = { image = \"${image.app.id}\" }\n";
+    project.write("stack.toml", &file.replace("@profile@", &bed.profile));
+    project.write("Dockerfile", "FROM scratch\nCOPY . /\n");
+    project.write("Chart.yaml", "apiVersion: v2\nname: app\nversion: 0.1.0\n");
+    project.write(
+        "templates/map.yaml",
+        "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: map\ndata:\n  image: {{ .Values.image }}\n",
+    );
+    assert_eq!(agree(&project, "nothing yet").1, ["build:app", "chart:app"]);
+    expect_nothing(&project, "the first apply");
+    project.write("file", "new");
+    agree(&project, "an edit");
+    expect_nothing(&project, "the edit");
+}
+
 /// A Dockerfile may stand beside the context and the stack file: the folders above them are no part of the key.
 #[test]
 fn what_stands_outside_of_the_stacks_folder_is_the_same_in_every_checkout() {

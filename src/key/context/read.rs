@@ -364,6 +364,19 @@ mod tests {
     }
 
     #[test]
+    fn what_stack_keeps_is_no_part_of_a_context() {
+        let fixture = Fixture::new(&[
+            (".stack/lock", ""),
+            ("a/.stack/state.json", ""),
+            ("a/b/.stack", "a file"),
+            (".stacks/a", ""),
+        ]);
+        let expected = [".stacks", ".stacks/a", "a", "a/b", "a/b/.stack"];
+        assert_eq!(paths(&fixture.read()), expected);
+        assert_eq!(paths(&read(&fixture.narrowed(&[".stack*", "a"]))), expected);
+    }
+
+    #[test]
     fn special_files_are_left_out_and_told() {
         let fixture = Fixture::new(&[("a", "")]);
         let _listener = std::os::unix::net::UnixListener::bind(fixture.path("socket")).unwrap();
