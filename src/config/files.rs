@@ -1,5 +1,6 @@
 //! Paths of the file: they may not leave its folder, and what they name has to be there.
 
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use super::context::Context;
@@ -158,6 +159,8 @@ fn look_at(used: &Use<'_>, within: Option<&Path>, context: &mut Context<'_>) {
     let label = match used.kind {
         Kind::Folder if !metadata.is_dir() => "this is a file; a folder is needed",
         Kind::File if metadata.is_dir() => "this is a folder; a file is needed",
+        // To read it would wait for somebody who writes, and a second look would find nothing.
+        Kind::File if metadata.file_type().is_fifo() => "this is a pipe; a file is needed",
         Kind::Folder | Kind::File => {
             if let Some(within) = within
                 && path.canonicalize().is_ok_and(|real| !real.starts_with(within))

@@ -66,6 +66,8 @@ pub(super) fn change(input: &Input, old: Option<&Value>) -> Change {
     let shown = match input.group {
         Group::Definition | Group::File => format!("{} {name}", if old.is_some() { '~' } else { '+' }),
         Group::Secret => format!("secret {name} {}", if old.is_some() { "changed" } else { "is new" }),
+        // A base that is there stands for itself by a digest.
+        Group::Base if matches!(input.value, Value::Text(_)) => format!("base {name} is not there"),
         Group::Base if from.is_some() => format!("base {name} moved"),
         Group::Base => format!("base {name} is new"),
         Group::Image => {
@@ -114,6 +116,7 @@ mod tests {
         before.digest(Group::File, "app/main.py", "blake3:aa");
         before.digest(Group::File, "app/old.py", "blake3:aa");
         before.digest(Group::Base, "debian:bookworm-slim", "sha256:aa");
+        before.digest(Group::Base, "tools:1", "sha256:aa");
         before.text(Group::Value, "replicas", "1");
         before.text(Group::Setting, "target", "runtime");
         let mut now = Manifest::new("build");
@@ -121,6 +124,7 @@ mod tests {
         now.digest(Group::File, "app/main.py", "blake3:bb");
         now.digest(Group::File, "app/new.py", "blake3:bb");
         now.digest(Group::Base, "debian:bookworm-slim", "sha256:bb");
+        now.text(Group::Base, "tools:1", "not there yet");
         now.text(Group::Value, "replicas", "");
         now.text(Group::Setting, "target", "runtime");
         before.text(Group::Env, "X", "a");
@@ -135,6 +139,7 @@ mod tests {
                 "~ app/main.py",
                 "+ app/new.py",
                 "base debian:bookworm-slim moved",
+                "base tools:1 is not there",
                 "values replicas 1 -> \"\"",
                 "the cluster is another one than the last time",
                 "env X a -> \"a\\nb\\u{1b}[31mred\"",

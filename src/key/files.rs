@@ -4,6 +4,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use super::OWN_FOLDER;
 use super::helmignore::HelmIgnore;
 use crate::error::Class;
 
@@ -102,6 +103,9 @@ pub fn chart(folder: &Path, looked: &mut Looked) -> Result<Vec<FileDigest>, File
             let relative = if prefix.is_empty() { name } else { format!("{prefix}/{name}") };
             // Most of what is ignored need not even be looked at.
             let told = entry.file_type().map_err(at(&path))?;
+            if told.is_dir() && entry.file_name() == OWN_FOLDER {
+                continue;
+            }
             if !told.is_symlink() && ignore.ignores(&relative, told.is_dir()) {
                 continue;
             }
@@ -124,6 +128,18 @@ pub fn chart(folder: &Path, looked: &mut Looked) -> Result<Vec<FileDigest>, File
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_stack_keeps_is_no_part_of_a_chart() {
+        let folder = tempfile::tempdir().unwrap();
+        for path in [".stack/lock", "files/.stack", "Chart.yaml"] {
+            let path = folder.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "").unwrap();
+        }
+        let files = chart(folder.path(), &mut Looked::default()).unwrap();
+        assert_eq!(files.into_iter().map(|file| file.path).collect::<Vec<_>>(), ["Chart.yaml", "files/.stack"]);
+    }
 
     #[test]
     fn a_change_there_and_back_is_seen() {

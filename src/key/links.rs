@@ -9,6 +9,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use super::OWN_FOLDER;
 use super::course::{Course, Places};
 
 /// A link that is more than another name of a file.
@@ -92,7 +93,7 @@ pub(super) struct Links {
 
 /// The folders of tools, which are never entered.
 pub(super) fn is_of_tools(name: &OsStr) -> bool {
-    name == ".git" || name == ".stack"
+    name == ".git" || name == OWN_FOLDER
 }
 
 /// The folder that a link leads to, if it stays below `root`, whose real path this is.

@@ -13,3 +13,7 @@ mod recorded;
 pub use explain::{CLUSTER, Change, changes};
 pub use manifest::{Group, Input, Key, Manifest, Record, SecretDigest, Value};
 pub use recorded::{RecordedInputs, RecordedManifest, TooMany};
+
+/// The name of the folder in which `stack` keeps what it knows, beside a stack file. It changes with every run and is no
+/// input of any step, wherever it is met.
+pub const OWN_FOLDER: &str = ".stack";

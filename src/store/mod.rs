@@ -17,6 +17,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::key::OWN_FOLDER;
 use crate::key::context::{DigestCache, FileStat};
 
 pub use lock::{Holder, Lock, LockError};
@@ -88,7 +89,7 @@ impl Store {
 
     /// The store beside the stack file in `root`. Nothing is created before it is written to.
     pub fn beside(root: &Path) -> Self {
-        Self { folder: root.join(".stack") }
+        Self { folder: root.join(OWN_FOLDER) }
     }
 
     /// The path of one of its files.

@@ -148,6 +148,25 @@ async fn only_changed_files_are_sent_again() {
 }
 
 #[tokio::test]
+async fn a_file_that_went_before_it_was_sent_is_named() {
+    let engine = engine().await;
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("sub")).unwrap();
+    for gone in ["file", "sub/file"] {
+        fs::create_dir_all(folder.path().join("sub")).unwrap();
+        fs::write(folder.path().join("stays"), gone).unwrap();
+        fs::write(folder.path().join(gone), std::process::id().to_string()).unwrap();
+        let build = Build::new(tree(folder.path()), "FROM scratch\nCOPY . /\n");
+        match gone.split_once('/') {
+            None => fs::remove_file(folder.path().join(gone)).unwrap(),
+            Some((above, _)) => fs::remove_dir_all(folder.path().join(above)).unwrap(),
+        }
+        let error = engine.build(&build, |_| {}).await.unwrap_err();
+        assert!(matches!(&error, DockerError::Changed { path } if path == gone), "{error:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_narrowed_context_is_enough_and_a_base_image_that_takes_more_is_noticed() {
     let engine = engine().await;
     let folder = tempfile::tempdir().unwrap();
@@ -210,6 +229,25 @@ async fn builds_of_one_context_run_side_by_side() {
     assert_eq!(ids.len(), 4);
     for id in ids {
         engine.remove(&id, true).await.unwrap();
+    }
+}
+
+/// Builds of equal files give one image, and those who remove it know nothing of each other.
+#[tokio::test]
+async fn the_names_of_one_image_are_taken_away_side_by_side() {
+    let engine = engine().await;
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("file"), "x").unwrap();
+    for round in 0..30 {
+        let text = format!("FROM scratch\nCOPY file /{round}-{}\n", std::process::id());
+        let id = engine.build(&Build::new(tree(folder.path()), text), |_| {}).await.unwrap().image.id;
+        let names: Vec<String> = (0..8).map(|name| format!("t-side-by-side-{name}:{}", std::process::id())).collect();
+        for name in &names {
+            engine.tag(&id, name).await.unwrap();
+        }
+        let removals = futures::future::join_all(names.iter().map(|name| engine.untag(name))).await;
+        assert!(removals.iter().all(Result::is_ok), "{removals:?}");
+        assert_eq!(engine.image(&id).await.unwrap(), None);
     }
 }
 

@@ -289,33 +289,106 @@ fn a_base_image_that_a_step_moves_is_seen_by_the_builds_after_it() {
     }
 }
 
+/// A cleaned up engine lacks base images that nothing runs from, and their registry may be out of reach: that is no change.
+#[test]
+fn a_base_image_that_nobody_has_any_more_is_no_change() {
+    let project = Project::on_the_bed("cleaned");
+    project.write("stack.toml", "[stack]\nname = \"@name@\"\n[image.app]\ncontext = \"src\"\nload = \"none\"\n");
+    project.write("src/Dockerfile", "FROM localhost:1/@name@:base\nLABEL a=b\n");
+    let base = format!("localhost:1/{}:base", project.name);
+    let make = format!("printf 'FROM scratch\nLABEL for={0}\n' | docker build -q -t {0} -", project.name);
+    shell(&project, &format!("{make} && docker tag {} {base}", project.name));
+    agree(&project, "nothing yet");
+    host_docker(&["image", "rm", &base]);
+    expect_nothing(&project, "the base removed");
+    // Here somebody who never saw it would have to build.
+    fs::rename(project.path().join(".stack/state.json"), project.path().join("kept")).unwrap();
+    let plan = project.plan();
+    assert_eq!(plan["build:app"], ("run".to_owned(), format!("base {base} is not there")));
+    fs::rename(project.path().join("kept"), project.path().join(".stack/state.json")).unwrap();
+    shell(&project, &format!("docker tag busybox:stable {base}"));
+    assert_eq!(project.plan()["build:app"].1, format!("base {base} moved"));
+    host_docker(&["image", "rm", &base]);
+    host_docker(&["image", "rm", &project.name]);
+}
+
 /// What an image is built from is the image that the stack has just built, whatever bears its name in the engine.
 #[test]
 fn what_starts_from_an_image_of_the_stack_starts_from_exactly_that() {
     let project = Project::on_the_bed("based");
     let image = |name: &str| format!("[image.{name}]\ncontext = \"{name}\"\nload = \"none\"\n");
-    let file = ["base", "child", "copy"].map(image).concat();
-    project.write("stack.toml", &format!("[stack]\nname = \"@name@\"\n{file}"));
+    let file = ["base", "child", "copy", "behind"].map(image).concat();
+    project.write("stack.toml", &format!("[stack]\nname = \"@name@\"\n{file}target = \"front\"\n"));
     project.write("base/Dockerfile", "FROM scratch\nCOPY file /file\n");
     project.write("child/Dockerfile", "FROM @name@-base\nLABEL a=b\n");
     project.write("copy/Dockerfile", "FROM scratch\nCOPY --from=@name@-base:latest /file /copied\n");
+    let behind = "FROM scratch AS front\nCOPY --from=back /file /copied\nFROM @name@-base AS back\n";
+    project.write("behind/Dockerfile", behind);
     let layers = |image: &str| {
         let tags = host_docker(&["image", "ls", "--no-trunc", "--quiet", &format!("{}-{image}", project.name)]).stdout;
         let newest = String::from_utf8(tags).unwrap().lines().next().unwrap().to_owned();
         String::from_utf8(host_docker(&["inspect", "--format", "{{json .RootFS.Layers}}", &newest]).stdout).unwrap()
     };
     project.write("base/file", "stale");
-    assert_eq!(agree(&project, "nothing yet").1.len(), 3);
+    assert_eq!(agree(&project, "nothing yet").1.len(), 4);
     expect_nothing(&project, "the first apply");
     assert_eq!(layers("child"), layers("base"));
     // Somebody's own name for it, which stays behind.
     let (latest, stale) = (format!("{}-base:latest", project.name), layers("base"));
     shell(&project, &format!("docker tag $(docker image ls -q {0}-base | head -1) {latest}", project.name));
     project.write("base/file", "fresh");
-    assert_eq!(agree(&project, "an edit of the base").1, ["build:base", "build:child", "build:copy"]);
+    let all = ["build:base", "build:behind", "build:child", "build:copy"];
+    assert_eq!(agree(&project, "an edit of the base").1, all);
     assert_ne!(layers("base"), stale);
     assert_eq!(layers("child"), layers("base"));
     expect_nothing(&project, "all of it");
+}
+
+/// The most common of all projects: one folder, copied as a whole.
+#[test]
+fn a_context_and_a_chart_beside_the_stack_file_settle() {
+    let bed = Bed::get();
+    let project = Project::on_the_bed("beside");
+    let file = "[stack]\nname = \"@name@\"\n[cluster]\ndriver = \"minikube\"\nprofile = \"@profile@\"\n\
+         [image.app]\ncontext = \".\"\nload = \"none\"\n[chart.app]\npath = \".\"\nnamespace = \"@name@\"\n\
+         set = { image = \"${image.app.id}\" }\n";
+    project.write("stack.toml", &file.replace("@profile@", &bed.profile));
+    project.write("Dockerfile", "FROM scratch\nCOPY . /\n");
+    project.write("Chart.yaml", "apiVersion: v2\nname: app\nversion: 0.1.0\n");
+    project.write(
+        "templates/map.yaml",
+        "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: map\ndata:\n  image: {{ .Values.image }}\n",
+    );
+    assert_eq!(agree(&project, "nothing yet").1, ["build:app", "chart:app"]);
+    expect_nothing(&project, "the first apply");
+    project.write("file", "new");
+    agree(&project, "an edit");
+    expect_nothing(&project, "the edit");
+}
+
+/// A Dockerfile may stand beside the context and the stack file: the folders above them are no part of the key.
+#[test]
+fn what_stands_outside_of_the_stacks_folder_is_the_same_in_every_checkout() {
+    let mut project = Project::on_the_bed("outside");
+    project.set_env("STACK_FILE", "one/deploy/stack.toml");
+    project.write(
+        "one/deploy/stack.toml",
+        "[stack]\nname = \"@name@\"\nallow-outside = true\n[image.app]\ncontext = \"../app\"\n\
+         dockerfile = \"../docker/app.Dockerfile\"\nload = \"none\"\n",
+    );
+    project.write("one/app/file", "a\n");
+    project.write("one/docker/app.Dockerfile", "FROM scratch\nCOPY file /\n");
+    project.write("one/docker/app.Dockerfile.dockerignore", "*.md\n");
+    let apply = |checkout: &str| {
+        let file = format!("{checkout}/deploy/stack.toml");
+        project.stack(&["-f", &file, "apply", "--format", "json"]).expect_code(0).outcomes()
+    };
+    assert_eq!(apply("one")["build:app"], "done");
+    shell(&project, "cp -R one two");
+    assert_eq!(apply("two")["build:app"], "skipped");
+    project.write("two/docker/app.Dockerfile.dockerignore", "*.txt\n");
+    assert_eq!(apply("two")["build:app"], "done");
+    assert_eq!(apply("one")["build:app"], "skipped");
 }
 
 #[test]
@@ -332,6 +405,32 @@ fn a_file_that_changes_while_it_is_built_is_not_recorded_as_built() {
     expect_nothing(&project, "a change during the build");
     project.write("base/app/a", "a\n");
     assert_eq!(project.plan()["build:base"].0, "run", "the first build was of nobody knows what");
+}
+
+/// Editors and compilers leave files for moments only: what is gone by the time that somebody wants to read it was never there.
+#[test]
+fn a_file_that_goes_while_files_are_read_or_sent_fails_nothing() {
+    let project = Project::on_the_bed("went");
+    project.write("stack.toml", "[stack]\nname = \"@name@\"\n[image.app]\ncontext = \"src\"\nload = \"none\"\n");
+    project.write("src/Dockerfile", "FROM scratch\nCOPY . /\n");
+    // It comes before the others, and takes the time of many steps of this test.
+    let large = project.path().canonicalize().unwrap().join("src/large");
+    fs::File::create(&large).unwrap().set_len(200 << 20).unwrap();
+    project.write("src/z.swp", "@name@");
+    let mut running = Running::start(&project, &["plan"]);
+    running.until_open(&large);
+    fs::remove_file(project.path().join("src/z.swp")).unwrap();
+    let (code, rest) = running.end();
+    assert_eq!(code, Some(0), "{rest}");
+
+    project.write("src/z.swp", "@name@");
+    let mut running = Running::until_event(&project, |event| event["event"] == "step-started");
+    running.until_open(&large);
+    fs::remove_file(project.path().join("src/z.swp")).unwrap();
+    let (code, rest) = running.end();
+    assert_eq!(code, Some(0), "{rest}");
+    assert!(rest.contains("z.swp changed while the image was being built; building again"), "{rest}");
+    expect_nothing(&project, "a file that went");
 }
 
 /// What each file of `.stack/` is turned into.

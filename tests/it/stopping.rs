@@ -5,12 +5,11 @@
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::api_faults::{Fault, Proxy};
-use crate::support::{Bed, Project, program};
+use crate::support::{Bed, Project, has_open, program};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -335,12 +334,6 @@ fn an_apply_that_looks_for_its_tools_can_be_stopped() {
     assert_eq!(end_of(&mut child), Some(130));
     assert!(start.elapsed() < Duration::from_secs(4), "it was not the call that ended");
     drop(call);
-}
-
-/// Whether a process holds this file open.
-fn has_open(process: u32, file: &Path) -> bool {
-    let held = fs::read_dir(format!("/proc/{process}/fd")).into_iter().flatten().flatten();
-    held.into_iter().any(|held| fs::read_link(held.path()).is_ok_and(|held| held == file))
 }
 
 #[test]

@@ -111,6 +111,15 @@ fn missing_files_are_named() {
 }
 
 #[test]
+fn a_pipe_is_no_file() {
+    let project = project(&STACK.replace("app/Dockerfile", "pipe"));
+    crate::support::succeed(std::process::Command::new("mkfifo").arg(project.path().join("pipe")));
+    for command in ["validate", "plan"] {
+        project.stack(&[command]).expect_code(2).expect_stderr("this is a pipe; a file is needed");
+    }
+}
+
+#[test]
 fn paths_stay_inside_the_folder() {
     refused(&STACK.replace("context = \"app\"", "context = \"../app\""), &["../app", "allow-outside"]);
     refused(&STACK.replace("context = \"app\"", "context = \"/etc\""), &["/etc", "allow-outside"]);

@@ -1,5 +1,6 @@
 //! What can go wrong while a build context is read.
 
+use std::io;
 use std::path::PathBuf;
 
 use thiserror::Error;
@@ -17,6 +18,8 @@ pub enum ContextError {
         path: PathBuf,
         /// What the system said.
         reason: String,
+        /// Whether it is not there, or not any more.
+        is_absent: bool,
     },
     /// The context is no folder.
     #[error("the build context {} is no folder", path.display())]
@@ -30,7 +33,7 @@ pub enum ContextError {
         /// The file.
         path: PathBuf,
     },
-    /// A file was written to all the time.
+    /// A file was written to all the time, or went and came.
     #[error("{} keeps changing while it is being read", path.display())]
     Unsteady {
         /// The file.
@@ -76,7 +79,8 @@ impl ContextError {
         })
     }
 
-    pub(super) fn unreadable(path: impl Into<PathBuf>, error: &std::io::Error) -> Self {
-        Self::Unreadable { path: path.into(), reason: error.to_string() }
+    pub(super) fn unreadable(path: impl Into<PathBuf>, error: &io::Error) -> Self {
+        let is_absent = matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory);
+        Self::Unreadable { path: path.into(), reason: error.to_string(), is_absent }
     }
 }

@@ -21,6 +21,8 @@ const FEW: usize = 64;
 /// Bytes that are hashed at a time.
 const PIECE: usize = 64 * 1024;
 const MOST_THREADS: usize = 8;
+/// A folder that files go from under our eyes is walked again this often.
+const MOST_WALKS: usize = 5;
 
 /// What to read.
 #[derive(Debug, Clone)]
@@ -81,6 +83,23 @@ impl<'a> ContextReader<'a> {
 
     /// Reads a context. Blocks: the disk is read. `cancel` ends it.
     pub fn read(&self, spec: &ContextSpec, cancel: &Cancel) -> Result<Context, ContextError> {
+        let mut read = self.read_once(spec, cancel);
+        for _ in 1..MOST_WALKS {
+            match &read {
+                // What was listed and then is not there has gone since. A root that is not there never was.
+                Err(ContextError::Unreadable { path, is_absent: true, .. }) if *path != spec.root => {
+                    read = self.read_once(spec, cancel);
+                }
+                _ => return read,
+            }
+        }
+        read.map_err(|error| match error {
+            ContextError::Unreadable { path, is_absent: true, .. } => ContextError::Unsteady { path },
+            other => other,
+        })
+    }
+
+    fn read_once(&self, spec: &ContextSpec, cancel: &Cancel) -> Result<Context, ContextError> {
         let (ignore_file, ignore) = read_ignore(spec)?;
         let narrow = match &spec.scope {
             Scope::Narrowed(narrow) => Some(narrow),
@@ -342,6 +361,19 @@ mod tests {
         let context = read(&fixture.narrowed(&["current/a"]));
         assert!(matches!(&context.scope, Scope::Whole { reason } if reason.starts_with("current is a symbolic link")));
         assert_eq!(context.len(), 8);
+    }
+
+    #[test]
+    fn what_stack_keeps_is_no_part_of_a_context() {
+        let fixture = Fixture::new(&[
+            (".stack/lock", ""),
+            ("a/.stack/state.json", ""),
+            ("a/b/.stack", "a file"),
+            (".stacks/a", ""),
+        ]);
+        let expected = [".stacks", ".stacks/a", "a", "a/b", "a/b/.stack"];
+        assert_eq!(paths(&fixture.read()), expected);
+        assert_eq!(paths(&read(&fixture.narrowed(&[".stack*", "a"]))), expected);
     }
 
     #[test]

@@ -21,6 +21,7 @@ use super::error::ContextError;
 use super::ignore::{Ignore, Matched};
 use super::names::Names;
 use super::narrow::{Narrow, Reach};
+use crate::key::OWN_FOLDER;
 use crate::model::tree::{About, FileKind, FileTree, Folder};
 
 /// More threads than this only fight over the same locks in the system.
@@ -344,6 +345,7 @@ impl Walker<'_> {
             let mut about = About { mode, modified_ns: stat.modified_ns, ..About::default() };
             let folder = &mut listing.folder;
             let pushed = match FileType::from_raw_mode(data.st_mode) {
+                FileType::Directory if text == OWN_FOLDER => continue,
                 FileType::Directory => {
                     let (_, matched) = self.ignore.matches(path, &above);
                     let pushed = folder.push(text, FileKind::Folder, about);

@@ -16,7 +16,7 @@ use crate::key::context::{
     Context, ContextReader, ContextSpec, DockerfileOptions, DockerfileReading, Narrow, Scope, Unpinned, pin_bases,
     read_dockerfile,
 };
-use crate::key::{Group, Key, Manifest, SecretDigest, Value as InputValue, files};
+use crate::key::{Group, Input, Key, Manifest, SecretDigest, Value as InputValue, files};
 use crate::process::Cancel;
 use crate::step::output::Known;
 use crate::step::{StepError, World, awaited, of_context, values};
@@ -128,14 +128,18 @@ pub(super) async fn read(
         }
     };
     manifest.tree(Arc::clone(&context.tree));
-    // The folders above a context are no part of a build.
-    let shown = |path: &Path| {
+    // The folders above a context are no part of a build: what stands in neither folder is called as it is written.
+    let shown = |path: &Path, written: String| {
         let inside = path.strip_prefix(&spec.context.absolute).or_else(|_| path.strip_prefix(&world.stack().root));
-        inside.unwrap_or(path).display().to_string()
+        inside.map_or(written, |inside| inside.display().to_string())
     };
-    manifest.digest(Group::Definition, shown(&spec.dockerfile.absolute), files::digest_bytes(&dockerfile));
+    let written = &spec.dockerfile.text;
+    let name = shown(&spec.dockerfile.absolute, written.clone());
+    manifest.digest(Group::Definition, name, files::digest_bytes(&dockerfile));
     let ignore = context.ignore.as_ref().map(|(path, bytes)| {
-        manifest.digest(Group::Definition, shown(path), files::digest_bytes(bytes));
+        // Only that of the Dockerfile can be outside.
+        let name = shown(path, format!("{written}.dockerignore"));
+        manifest.digest(Group::Definition, name, files::digest_bytes(bytes));
         bytes::Bytes::from(bytes.clone())
     });
 
@@ -311,7 +315,9 @@ async fn add_bases(
         match image {
             Some(image) => {
                 reading = reading.with_on_build(&reference, &image.on_build);
-                manifest.digest(Group::Base, &reference, base_digest(&reference, image));
+                let digest = base_digest(&reference, image);
+                world.remember_base(&reference, &digest);
+                manifest.digest(Group::Base, &reference, digest);
             }
             None => match world.resolve_base(engine, &reference).await {
                 Some(digest) => manifest.digest(Group::Base, reference, digest),
@@ -333,18 +339,77 @@ fn base_digest(reference: &str, image: ImageInfo) -> String {
     known.min().unwrap_or(image.id)
 }
 
-/// The first input that differs. A base image that the build itself has fetched is no change.
+/// The first input that differs, as people call it. A base image that the build itself has fetched is no change.
 pub(super) fn difference(before: &Manifest, now: &Manifest) -> Option<String> {
     let fetched = |group, value: &InputValue| group == Group::Base && *value == InputValue::Text(ABSENT.to_owned());
+    let is_same = |one: &Input, other: &Input| one.group == other.group && one.name == other.name;
     let mut before_inputs = before.inputs();
     let mut now_inputs = now.inputs();
     loop {
         match (before_inputs.next(), now_inputs.next()) {
             (None, None) => return None,
             (Some(one), Some(other)) if one == other => {}
-            (Some(one), Some(other)) if one.name == other.name && fetched(one.group, &one.value) => {}
-            (Some(one), Some(other)) => return Some(one.into_owned().name.min(other.into_owned().name)),
-            (Some(one), None) | (None, Some(one)) => return Some(one.into_owned().name),
+            (Some(one), Some(other)) if is_same(&one, &other) && fetched(one.group, &one.value) => {}
+            (Some(one), Some(other)) => {
+                // Both lists have one order. What was here before either went, or something new stands before it.
+                let stays = now.inputs().any(|input| is_same(&input, &one));
+                return Some(called(if stays { &other } else { &one }));
+            }
+            (Some(one), None) | (None, Some(one)) => return Some(called(&one)),
         }
+    }
+}
+
+fn called(input: &Input) -> String {
+    match input.group {
+        Group::Secret => format!("the secret {}", input.name),
+        Group::Base => format!("the base image {}", input.name),
+        Group::Setting
+        | Group::Arg
+        | Group::Image
+        | Group::Value
+        | Group::Definition
+        | Group::File
+        | Group::Target
+        | Group::Output
+        | Group::Env => input.name.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifest(base: &str, files: &[&str], secret: &str) -> Manifest {
+        let mut manifest = Manifest::new("build");
+        manifest.text(Group::Secret, "s", secret);
+        if base == ABSENT {
+            manifest.text(Group::Base, "b", base);
+        } else {
+            manifest.digest(Group::Base, "b", base);
+        }
+        files.iter().for_each(|file| manifest.digest(Group::File, *file, "file"));
+        manifest.digest(Group::Definition, "Dockerfile", "d");
+        manifest
+    }
+
+    #[test]
+    fn what_differs_is_what_came_went_or_changed() {
+        let before = manifest("1", &["a", "m"], "x");
+        let table = [
+            (manifest("1", &["a", "m"], "x"), None),
+            (manifest("1", &["a", "m", "z"], "x"), Some("z")),
+            (manifest("1", &["0", "a", "m"], "x"), Some("0")),
+            (manifest("1", &["a"], "x"), Some("m")),
+            (manifest("1", &["m"], "x"), Some("a")),
+            (manifest("1", &["a", "m"], "y"), Some("the secret s")),
+            (manifest("2", &["a", "m"], "x"), Some("the base image b")),
+            (manifest(ABSENT, &["a", "m"], "x"), Some("the base image b")),
+        ];
+        for (now, expected) in table {
+            assert_eq!(difference(&before, &now).as_deref(), expected, "{now:?}");
+        }
+        let fetched = difference(&manifest(ABSENT, &["a"], "x"), &manifest("1", &["a"], "x"));
+        assert_eq!(fetched, None);
     }
 }

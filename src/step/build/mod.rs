@@ -210,6 +210,12 @@ pub(super) async fn execute(
                 inputs = Some(read(world, name, engine, Reach::Whole, Bases::Now, cancel).await?);
                 continue;
             }
+            // What failed was built of nobody knows what.
+            Err(DockerError::Changed { path }) => {
+                warn_of_change(speaker, &path);
+                inputs = Some(read(world, name, engine, reach, Bases::Now, cancel).await?);
+                continue;
+            }
             // A busy engine drops connections that are not greeted in time; nothing has happened yet.
             Err(error @ DockerError::Broken { .. }) if !told => {
                 tracing::debug!(%error, "the build did not begin");
@@ -220,7 +226,7 @@ pub(super) async fn execute(
         };
         let now = read(world, name, engine, reach, Bases::Now, cancel).await?;
         if let Some(changed) = built.changed.or_else(|| difference(&known.manifest, &now.manifest)) {
-            speaker.warn(&format!("{changed} changed while the image was being built; building again"));
+            warn_of_change(speaker, &changed);
             inputs = Some(now);
             continue;
         }
@@ -294,6 +300,10 @@ async fn fetched(
     world.keep_manifest(speaker.step(), &inputs.manifest);
     let note = Some(format!("{}, from {}", id_tag(&repository, &image.id), cache.registry));
     Ok(Some(Finished { output: Output::Image { repository, id: image.id }, note }))
+}
+
+fn warn_of_change(speaker: &Speaker, changed: &str) {
+    speaker.warn(&format!("{changed} changed while the image was being built; building again"));
 }
 
 /// A failed build is explained by the last lines of the command that failed.

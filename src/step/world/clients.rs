@@ -157,32 +157,45 @@ impl World {
     }
 
     /// The digest that the registry of a base image has for it; asked once in a run. When the registry does not answer,
-    /// what it last said: being offline is no change.
+    /// what was last seen of it: being offline is no change.
     pub(in crate::step) async fn resolve_base(&self, engine: &Engine, reference: &str) -> Option<String> {
         let mut asked = self.bases.lock().await;
         if let Some(known) = asked.get(reference) {
             return known.clone();
         }
-        let slot = format!("base {reference}");
-        let last = self.state().tools.get(&slot).and_then(Json::as_str).map(str::to_owned);
         let digest = match engine.resolve(reference).await {
             Ok(digest) => {
-                if last.as_ref() != Some(&digest) {
-                    self.learn(|state| state.tools.insert(slot, Json::from(digest.clone())));
-                }
+                self.remember_base(reference, &digest);
                 Some(digest)
             }
             Err(error) => {
                 tracing::debug!(%error, "a base image could not be resolved");
-                last
+                self.remembered_base(reference)
             }
         };
         asked.insert(reference.to_owned(), digest.clone());
         digest
     }
 
+    /// Keeps what stands for a base image now, for a time when neither engine nor registry has it to tell: a base that is
+    /// removed from the engine while its registry can't be asked is no change.
+    pub(in crate::step) fn remember_base(&self, reference: &str, digest: &str) {
+        if self.remembered_base(reference).as_deref() != Some(digest) {
+            self.learn(|state| state.tools.insert(slot_of_base(reference), Json::from(digest)));
+        }
+    }
+
+    fn remembered_base(&self, reference: &str) -> Option<String> {
+        self.state().tools.get(&slot_of_base(reference)).and_then(Json::as_str).map(str::to_owned)
+    }
+
     /// A place to render a chart in, as soon as there is one.
     pub(in crate::step) async fn render_place(&self) -> Option<SemaphorePermit<'_>> {
         self.renders.acquire().await.ok()
     }
+}
+
+/// Where the state keeps what was last seen of a base image.
+fn slot_of_base(reference: &str) -> String {
+    format!("base {reference}")
 }

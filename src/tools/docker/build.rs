@@ -247,8 +247,10 @@ impl Engine {
                 let changed = told.changed.get().cloned();
                 Ok(Built { image, sent: told.sent.load(Ordering::Relaxed), changed })
             }
-            Err(_) if told.outgrown.get().is_some() => {
-                Err(DockerError::Outgrown { path: told.outgrown.get().cloned().unwrap_or_default() })
+            Err(_) if let Some(path) = told.outgrown.get() => Err(DockerError::Outgrown { path: path.clone() }),
+            Err(_) if let Some(path) = told.changed.get() => Err(DockerError::Changed { path: path.clone() }),
+            Err(_) if let Some((path, reason)) = told.unreadable.get() => {
+                Err(DockerError::Unreadable { path: path.clone(), reason: reason.clone() })
             }
             Err(status) => Err(self.build_error(&status, &progress, &redactor, &build.dockerfile)),
         }

@@ -184,6 +184,13 @@ impl Engine {
         let options = RemoveImageOptions { force, ..Default::default() };
         match self.docker().remove_image(reference, Some(options), None).await {
             Ok(_) | Err(BollardError::DockerResponseServerError { status_code: 404, .. }) => Ok(()),
+            // Of two who take the last names of one image at the same time, the engine tells one that it does not know
+            // that image: when both had taken theirs, the other was first to remove it.
+            Err(BollardError::DockerResponseServerError { status_code: 500, .. })
+                if self.image(reference).await?.is_none() =>
+            {
+                Ok(())
+            }
             Err(error) => Err(self.error(&format!("remove the image `{reference}`"), error)),
         }
     }

@@ -74,6 +74,20 @@ pub enum DockerError {
         /// What it takes.
         path: String,
     },
+    /// A file of the context changed or went while a build took it, and the build failed.
+    #[error("{path} changed while the image was being built")]
+    Changed {
+        /// The file, below the context.
+        path: String,
+    },
+    /// A file of the context can't be read any more.
+    #[error("cannot read {}: {reason}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
     /// An image did not arrive at a node as it is on the host.
     #[error(transparent)]
     Load(#[from] Box<LoadFailure>),
@@ -230,7 +244,8 @@ impl DockerError {
             },
             Self::Node { source, .. } => source.class(),
             Self::Unexpected { .. } => Class::Environment,
-            Self::Secret { .. } => Class::Input,
+            Self::Secret { .. } | Self::Changed { .. } => Class::Input,
+            Self::Unreadable { .. } => Class::Environment,
         }
     }
 
@@ -289,7 +304,9 @@ impl DockerError {
             | Self::NoImage { .. }
             | Self::Unexpected { .. }
             | Self::Build(_)
-            | Self::Outgrown { .. } => {
+            | Self::Outgrown { .. }
+            | Self::Changed { .. }
+            | Self::Unreadable { .. } => {
                 return None;
             }
         })

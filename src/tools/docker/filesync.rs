@@ -5,8 +5,8 @@
 //! Nothing is copied on our side: files are read in pieces when they are asked for.
 
 use std::fs::File;
-use std::io::Read;
-use std::path::PathBuf;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -52,8 +52,26 @@ pub(super) struct Told {
     pub(super) sent: AtomicU64,
     /// What the engine wanted of the context beyond what it was narrowed to.
     pub(super) outgrown: OnceLock<String>,
-    /// A context file that was not sent as it had been read for the key.
+    /// A context file that was not sent as it had been read for the key, or is gone.
     pub(super) changed: OnceLock<String>,
+    /// A context file that is there and can't be read, and why.
+    pub(super) unreadable: OnceLock<(PathBuf, String)>,
+}
+
+impl Told {
+    /// A file could not be sent. The engine drops the build without a word of why: only here it is known.
+    fn lost(&self, entry: &FileEntry<'_>, path: &Path, error: &io::Error) -> Status {
+        let is_changed = matches!(
+            error.kind(),
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory
+        );
+        if is_changed {
+            let _ = self.changed.set(entry.path());
+        } else {
+            let _ = self.unreadable.set((path.to_owned(), error.to_string()));
+        }
+        Status::aborted(format!("{} can't be sent: {error}", path.display()))
+    }
 }
 
 type Packets = Pin<Box<dyn Stream<Item = Result<Packet, Status>> + Send>>;
@@ -163,12 +181,12 @@ impl Source {
             Self::Tree { tree, wanted, told } => {
                 let entry = wanted.get(number).and_then(|&place| tree.get(place)).ok_or_else(|| unknown(number))?;
                 let path = file_path(tree, &entry)?;
-                let gone = |error| Status::aborted(format!("{} changed during the build: {error}", path.display()));
-                let mut file = File::open(&path).map_err(gone)?;
+                let lost = |error: io::Error| told.lost(&entry, &path, &error);
+                let mut file = File::open(&path).map_err(lost)?;
                 let mut sent = blake3::Hasher::new();
                 loop {
                     let mut piece = vec![0; PIECE];
-                    let size = file.read(&mut piece).map_err(gone)?;
+                    let size = file.read(&mut piece).map_err(lost)?;
                     piece.truncate(size);
                     sent.update(&piece);
                     told.sent.fetch_add(size as u64, Ordering::Relaxed);

@@ -260,6 +260,12 @@ pub fn with_outcome<'a>(outcomes: &'a BTreeMap<String, String>, outcome: &str) -
     outcomes.iter().filter(|(_, known)| *known == outcome).map(|(step, _)| step.as_str()).collect()
 }
 
+/// Whether a process has a file open, by its real path.
+pub fn has_open(process: u32, file: &Path) -> bool {
+    let held = fs::read_dir(format!("/proc/{process}/fd")).into_iter().flatten().flatten();
+    held.into_iter().any(|held| fs::read_link(held.path()).is_ok_and(|held| held == file))
+}
+
 /// A run of `stack` that is going on.
 pub struct Running {
     child: std::process::Child,
@@ -267,19 +273,36 @@ pub struct Running {
 }
 
 impl Running {
+    /// Starts a run.
+    pub fn start(project: &Project, args: &[&str]) -> Self {
+        let mut child = project.command(args).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        Self { child, output }
+    }
+
     /// Starts an apply, and waits until a task prints this line.
     pub fn until(project: &Project, line: &str) -> Self {
-        let mut command = project.command(&["apply", "--format", "json"]);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let output = BufReader::new(child.stdout.take().unwrap());
-        let mut running = Self { child, output };
+        Self::until_event(project, |event| event["line"] == line)
+    }
+
+    /// Starts an apply, and waits until it tells such an event.
+    pub fn until_event(project: &Project, is_it: impl Fn(&Value) -> bool) -> Self {
+        let mut running = Self::start(project, &["apply", "--format", "json"]);
         loop {
             let mut read = String::new();
-            assert!(running.output.read_line(&mut read).unwrap() > 0, "nothing printed {line}");
+            assert!(running.output.read_line(&mut read).unwrap() > 0, "the run ended before that");
             let event: Value = serde_json::from_str(&read).unwrap();
-            if event["line"] == line {
+            if is_it(&event) {
                 return running;
             }
+        }
+    }
+
+    /// Waits until it has a file open.
+    pub fn until_open(&mut self, file: &Path) {
+        while !has_open(self.id(), file) {
+            assert_eq!(self.child.try_wait().unwrap(), None, "the run ended before that");
+            std::thread::yield_now();
         }
     }
 

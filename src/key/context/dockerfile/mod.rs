@@ -261,16 +261,16 @@ impl<'a> Reader<'a> {
     fn needs(&self, index: usize) -> Vec<usize> {
         let mut needs: Vec<usize> = self.base_stage(index).into_iter().collect();
         for instruction in &self.stages[index].instructions {
-            needs.extend(
-                sources_from(instruction, self.escape).into_iter().filter_map(|name| self.other_stage(&name, index)),
-            );
+            needs.extend(sources_from(instruction, self.escape).into_iter().filter_map(|name| self.other_stage(&name)));
         }
         needs
     }
 
-    /// `--from=NAME` or `--from=NUMBER`.
-    fn other_stage(&self, name: &str, before: usize) -> Option<usize> {
-        self.named(name, before).or_else(|| name.parse().ok().filter(|index| *index < before))
+    /// `--from=NAME` or `--from=NUMBER`. Unlike `FROM`, the engine looks for it among all stages, also those behind, and takes
+    /// the last of that name.
+    fn other_stage(&self, name: &str) -> Option<usize> {
+        let all = self.stages.len();
+        self.named(name, all).or_else(|| name.parse().ok().filter(|index| *index < all))
     }
 
     /// Reads one stage; gives the variables at its end.
@@ -305,7 +305,7 @@ impl<'a> Reader<'a> {
             for name in sources_from(instruction, self.escape) {
                 if name.contains('$') {
                     self.whole(format!("line {} takes its source from a variable", instruction.line));
-                } else if self.other_stage(&name, index).is_none() && name != "scratch" {
+                } else if self.other_stage(&name).is_none() && name != "scratch" {
                     self.bases.insert(name);
                 }
             }
@@ -382,7 +382,7 @@ impl<'a> Reader<'a> {
             return Ok(());
         }
         let words = list(&instruction.rest);
-        let checked = instruction.flags.iter().any(|(name, value)| name == "checksum" && !value.is_empty());
+        let checked = is_checked(instruction);
         let Some((_, sources)) = words.split_last() else { return Ok(()) };
         let mut unsure = None;
         for source in sources.iter().filter(|source| !is_here_document(source)) {
@@ -454,9 +454,18 @@ fn copied_from(instruction: &Instruction) -> Option<&str> {
     from.next_back().map(|(_, value)| value.as_str())
 }
 
-/// Whether what `ONBUILD` begins takes files from a stage or an image.
+/// Whether what `ONBUILD` begins takes files from a stage or an image, or fetches them.
 fn takes_from_elsewhere(trigger: &str) -> bool {
+    let fetches = |one: &Instruction| {
+        one.name == "ADD" && !is_checked(one) && list(&one.rest).iter().any(|source| is_remote(source))
+    };
     trigger.split_whitespace().any(|word| word.starts_with("--") && word.contains("from="))
+        || Lines::of(trigger).instructions.iter().any(fetches)
+}
+
+/// Whether it says what it fetches has to be.
+fn is_checked(instruction: &Instruction) -> bool {
+    instruction.flags.iter().any(|(name, value)| name == "checksum" && !value.is_empty())
 }
 
 /// What `ADD` fetches instead of copying.

@@ -58,8 +58,7 @@ fn named(reader: &Reader<'_>, stage: usize, instruction: &Instruction) -> Vec<(S
         let base = reader.stages[stage].base.as_ref().ok().filter(|base| reader.named(base, stage).is_none());
         return base.map(|base| (base.clone(), Written::Word(word))).into_iter().collect();
     }
-    let from =
-        sources_from(instruction, reader.escape).into_iter().filter(|name| reader.other_stage(name, stage).is_none());
+    let from = sources_from(instruction, reader.escape).into_iter().filter(|name| reader.other_stage(name).is_none());
     from.map(|name| (name.clone(), Written::Flag(name))).collect()
 }
 
@@ -145,6 +144,13 @@ mod tests {
             [("from", "from:3"), ("todo/base", "todo/base:1"), ("todo/base:dev", "todo/base:2"), ("tools", "wrong")];
         assert_eq!(pinned(text, &pins).unwrap(), expected);
         assert_eq!(pinned(text, &[]).unwrap(), text);
+    }
+
+    #[test]
+    fn a_stage_behind_is_no_image() {
+        let text = "FROM scratch\nCOPY --from=base / /\nFROM base AS Base\n";
+        let expected = "FROM scratch\nCOPY --from=base / /\nFROM base:1 AS Base\n";
+        assert_eq!(pinned(text, &[("base", "base:1")]).unwrap(), expected);
     }
 
     #[test]

@@ -136,12 +136,33 @@ fn a_base_image_may_bring_copies_along() {
 
 #[test]
 fn what_triggers_take_from_elsewhere_is_told() {
-    for trigger in ["COPY --from=tools:1 /a /a", "RUN --mount=type=bind,from=tools:1 make"] {
+    for trigger in [
+        "COPY --from=tools:1 /a /a",
+        "RUN --mount=type=bind,from=tools:1 make",
+        "ADD https://a/b /c",
+        r#"ADD --chown=1 ["https://a/b", "/c"]"#,
+    ] {
         let brought = read("FROM a\nCOPY x y").with_on_build("a", &[trigger.into()]);
         assert!(brought.unknowable[0].contains(trigger), "{brought:?}");
         let own = read(&format!("FROM a AS b\nONBUILD {trigger}\nFROM b"));
         assert!(own.unknowable[0].contains(trigger), "{own:?}");
     }
+    let checked = "ADD --checksum=sha256:00 https://a/b /c";
+    assert_eq!(read("FROM a").with_on_build("a", &[checked.into()]).unknowable, Vec::<String>::new());
+}
+
+/// `COPY --from` finds stages that stand behind it and of two with one name the last, `FROM` the last before it.
+#[test]
+fn what_is_copied_from_a_stage_behind_is_that_stage() {
+    let stages =
+        "FROM scratch AS x\nCOPY --from=y /a /b\nRUN --mount=from=Y,target=/c,source=/d e\nFROM late AS y\nCOPY f /g\n";
+    for text in [stages, &stages.replace("COPY --from=y", "COPY --from=1")] {
+        let reading = read_dockerfile(text, &DockerfileOptions { target: Some("x"), ..Default::default() });
+        assert_eq!((&reading.bases[..], sources(&reading)), (&["late".to_owned()][..], vec!["f".to_owned()]), "{text}");
+    }
+    let twice = "FROM a AS x\nFROM x AS t\nCOPY --from=x / /\nFROM b AS x\n";
+    let reading = read_dockerfile(twice, &DockerfileOptions { target: Some("t"), ..Default::default() });
+    assert_eq!(reading.bases, ["a", "b"]);
 }
 
 #[test]
