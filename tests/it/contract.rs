@@ -125,6 +125,24 @@ fn what_cannot_be_known_of_a_build_is_said_in_plan_and_why() {
 }
 
 #[test]
+fn names_at_the_default_registry_are_the_same_with_and_without_it() {
+    let project = Project::empty("hub");
+    project.write("app/Dockerfile", "FROM busybox:stable\nCOPY . /app\n");
+    let names = ["docker.io/@name@/app", "index.docker.io/@name@/web", "library/@name@-lib"];
+    let tables = names.iter().enumerate().map(|(number, name)| {
+        format!("[image.i{number}]\ncontext = \"app\"\nload = \"none\"\nrepository = \"{name}\"\n")
+    });
+    project.write("stack.toml", &format!("[stack]\nname = \"@name@\"\n{}", tables.collect::<String>()));
+    project.stack(&["apply"]).expect_code(0);
+    let plan = project.plan();
+    assert!(plan.values().all(|(action, _)| action == "skip"), "{plan:?}");
+    let status: Value = serde_json::from_str(&project.stack(&["status", "--format", "json"]).stdout).expect("JSON");
+    assert!(status["images"].as_array().unwrap().iter().all(|image| image["id"].is_string()), "{status}");
+    let gone = project.stack(&["destroy", "--images", "--yes"]).expect_code(0);
+    assert_eq!(gone.stdout.matches("3 tags of").count(), 3, "{}", gone.stdout);
+}
+
+#[test]
 fn a_ci_system_sees_what_failed_and_why() {
     let mut project = Project::empty("ci");
     project.write(
