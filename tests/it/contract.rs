@@ -125,6 +125,18 @@ fn what_cannot_be_known_of_a_build_is_said_in_plan_and_why() {
 }
 
 #[test]
+fn the_status_without_an_engine_does_not_say_that_nothing_is_built() {
+    let mut project = Project::empty("blind");
+    project.write("app/Dockerfile", "FROM busybox:stable\n");
+    project.write("stack.toml", "[stack]\nname = \"@name@\"\n[image.app]\ncontext = \"app\"\nload = \"none\"\n");
+    project.set_env("DOCKER_HOST", "unix:///nowhere/docker.sock");
+    let run = project.stack(&["status"]).expect_code(3);
+    assert!(run.stdout.contains("the socket does not exist") && run.stdout.contains("unknown"), "{}", run.stdout);
+    let status: Value = serde_json::from_str(&project.stack(&["status", "--format", "json"]).stdout).expect("JSON");
+    assert!(status["engine"].as_str().is_some_and(|why| why.contains("does not exist")), "{status}");
+}
+
+#[test]
 fn names_at_the_default_registry_are_the_same_with_and_without_it() {
     let project = Project::empty("hub");
     project.write("app/Dockerfile", "FROM busybox:stable\nCOPY . /app\n");
