@@ -62,7 +62,7 @@ impl Lock {
             match file.try_lock() {
                 // Whoever removed it meanwhile may have locked another one by now.
                 Ok(()) if !super::is_at(&file, path) => {}
-                Ok(()) => return Self::taken(file, path, command).map_err(|source| at(path, source)),
+                Ok(()) => return Ok(Self::taken(file, path, command)),
                 Err(TryLockError::WouldBlock) => return Err(LockError::Held(read_holder(&mut file))),
                 Err(TryLockError::Error(source)) => return Err(at(path, source)),
             }
@@ -74,15 +74,16 @@ impl Lock {
             let file = open(path).map_err(|source| at(path, source))?;
             file.lock().map_err(|source| at(path, source))?;
             if super::is_at(&file, path) {
-                return Self::taken(file, path, command).map_err(|source| at(path, source));
+                return Ok(Self::taken(file, path, command));
             }
         }
     }
 
-    fn taken(mut file: File, path: &Path, command: &str) -> io::Result<Self> {
+    fn taken(mut file: File, path: &Path, command: &str) -> Self {
         let holder = Holder { pid: std::process::id(), since: Timestamp::now(), command: command.to_owned() };
-        write_holder(&mut file, &holder)?;
-        Ok(Self { path: path.to_owned(), command: command.to_owned(), file: Mutex::new(file) })
+        // On a full disk the lock holds all the same; others only don't learn who has it.
+        let _ = write_holder(&mut file, &holder);
+        Self { path: path.to_owned(), command: command.to_owned(), file: Mutex::new(file) }
     }
 
     /// Takes the lock anew if its file was removed, as `git clean` does, unless somebody was faster.
