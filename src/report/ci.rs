@@ -49,7 +49,7 @@ impl CiReports {
     pub fn write(&self, stack: &str, run: &Follow, console: &Console) -> Result<(), (PathBuf, io::Error)> {
         if self.annotations {
             run.finished.iter().filter_map(annotation).for_each(|line| console.line(line));
-            for warning in &run.warnings {
+            for warning in console.warned().iter().chain(&run.warnings) {
                 console.line(format_args!("::warning title=stack::{}", escaped(warning)));
             }
         }

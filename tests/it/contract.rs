@@ -164,12 +164,18 @@ fn a_ci_system_sees_what_failed_and_why() {
          [task.bad]\nrun = \"echo 100% of $TOKEN >&2; exit 3\"\nenv = { TOKEN = \"${var.token}\" }\nneeds = [\"task.good\"]\n\
          [task.after]\nrun = \"true\"\nneeds = [\"task.bad\"]\n",
     );
+    project.write(".stack/state.json", "noise");
     project.set_env("TOKEN", "hunter2-secret");
     project.set_env("GITHUB_ACTIONS", "true");
     project.set_env("GITHUB_STEP_SUMMARY", "summary.md");
     let run = project.stack(&["apply", "--junit", "junit.xml"]).expect_code(1);
     let error = run.stdout.lines().find(|line| line.starts_with("::error")).expect("an annotation");
     assert_eq!(error, "::error title=task%3Abad::`sh` ended with exit code 3%0A100%25 of ***");
+    let warning = run.stdout.lines().find(|line| line.starts_with("::warning")).expect("another");
+    assert!(
+        warning.starts_with("::warning title=stack::") && warning.contains("is ignored: it is damaged"),
+        "{warning}"
+    );
     let read = |name: &str| std::fs::read_to_string(project.path().join(name)).expect("a report");
     let (summary, junit) = (read("summary.md"), read("junit.xml"));
     assert!(summary.contains("| `task:good` | done |") && summary.contains("| `task:after` | blocked |"), "{summary}");
