@@ -42,7 +42,7 @@ pub(super) async fn run(settings: &Settings, args: &Apply) -> Result<ExitCode, S
     let mut held = None;
     loop {
         let mut opened = Opened::read(settings, Reading::Run)?;
-        opened.use_cache(args.cache.as_deref(), args.cache_read_only);
+        opened.use_cache(args.cache.as_deref(), args.cache_read_only)?;
         let selected = opened.select_from(settings, &args.steps, args.from_failed, held.as_ref())?;
         let force: HashSet<_> = opened.forced(&args.force, &selected)?.into_iter().collect();
         let world = opened.world(settings, Options { force, allow_contexts: args.allow_contexts.clone() });

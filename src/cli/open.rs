@@ -98,14 +98,19 @@ impl Opened {
     }
 
     /// Takes the cache from the command line instead of the stack file.
-    pub(super) fn use_cache(&mut self, registry: Option<&str>, read_only: bool) {
+    pub(super) fn use_cache(&mut self, registry: Option<&str>, read_only: bool) -> Result<(), Stop> {
         if let Some(registry) = registry {
+            if let Some(wrong) = config::registry_error(registry) {
+                let failure = Failure::new(ExitCode::Usage, format!("`--cache {registry}` names no registry: {wrong}"));
+                return Err(failure.with_help(config::REGISTRY_HELP).into());
+            }
             let cache = Arc::make_mut(&mut self.stack).cache.get_or_insert_with(Cache::default);
             cache.registry = registry.to_owned();
         }
         if read_only && let Some(cache) = &mut Arc::make_mut(&mut self.stack).cache {
             cache.mode = CacheMode::ReadOnly;
         }
+        Ok(())
     }
 
     /// The steps that are meant.

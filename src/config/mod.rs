@@ -54,6 +54,7 @@ pub use model::*;
 pub use names::parse_step;
 pub use read::normal;
 pub use schema::json_schema;
+pub(crate) use semantics::{REGISTRY_HELP, registry_error};
 pub use span::{Span, Spanned};
 pub use template::{
     ChartField, ImageField, NoOutputs, OutputRef, Outputs, Part, REDACTED, Resolved, Template, UnknownOutput, Value,
@@ -93,7 +94,15 @@ pub fn load(path: &Path, options: &LoadOptions<'_>) -> Result<StackFile, ConfigE
     let failed = |message: String| ConfigErrors::new(&shown, vec![ConfigError::new(message)]);
     let text = std::fs::read(path).map_err(|error| failed(format!("cannot read {shown}: {error}")))?;
     let text = String::from_utf8(text).map_err(|error| {
-        failed(format!("{shown} is not UTF-8 text: byte {} is none", error.utf8_error().valid_up_to()))
+        let (place, bytes) = (error.utf8_error().valid_up_to(), error.as_bytes());
+        let help = match bytes {
+            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "it looks like UTF-16: let the editor save it as UTF-8".to_owned(),
+            _ => {
+                let line = 1 + bytes[..place].iter().filter(|byte| **byte == b'\n').count();
+                format!("line {line} holds the byte {:#04x}: let the editor save it as UTF-8", bytes[place])
+            }
+        };
+        ConfigErrors::new(&shown, vec![ConfigError::new(format!("{shown} is not UTF-8 text")).help(help)])
     })?;
     let absolute = std::path::absolute(path).map_err(|error| failed(format!("cannot locate {shown}: {error}")))?;
     read(text, &shown, &read::normal(&absolute), options, true)

@@ -31,6 +31,7 @@ pub(super) fn check(stack: &StackFile, tree: &Node<'_>, context: &mut Context<'_
     check_cluster(stack, tree, context);
     check_charts(stack, context);
     check_images(stack, context);
+    check_registries(tree, context);
     check_pools(stack, tree, context);
     check_loads(stack, context);
     check_arguments(stack, context);
@@ -171,6 +172,36 @@ fn check_images(stack: &StackFile, context: &mut Context<'_>) {
     }
 }
 
+/// Registries that no name of an image could begin with.
+fn check_registries(tree: &Node<'_>, context: &mut Context<'_>) {
+    for table in ["cluster", "cache"] {
+        let Some(Node { kind: NodeKind::String(registry), span }) = tree.get(table).and_then(|t| t.get("registry"))
+        else {
+            continue;
+        };
+        if let Some(wrong) = registry_error(registry) {
+            context.report(
+                ConfigError::new(format!("`{registry}` cannot be a registry")).label(*span, wrong).help(REGISTRY_HELP),
+            );
+        }
+    }
+}
+
+/// What a registry looks like.
+pub(crate) const REGISTRY_HELP: &str =
+    "write it like `registry.example:5000/team`, without `https://` and without a tag";
+
+/// Why names of images can't begin with this registry, if they can't.
+pub(crate) fn registry_error(registry: &str) -> Option<&'static str> {
+    if registry.trim().is_empty() {
+        return Some("expected a host, and maybe a path");
+    }
+    if registry.contains("://") {
+        return Some("the protocol is not part of it");
+    }
+    repository_error(&format!("{}/image", registry.trim_end_matches('/')))
+}
+
 /// Why Docker would not take this as a repository, by the grammar of its distribution references.
 fn repository_error(repository: &str) -> Option<&'static str> {
     let (host, path) = match repository.split_once('/') {
@@ -189,6 +220,11 @@ fn repository_error(repository: &str) -> Option<&'static str> {
         let ends = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
         part.starts_with(ends) && part.ends_with(ends) && part.chars().all(inner)
     };
+    let port = host.rsplit_once(':').filter(|_| !host.ends_with(']'));
+    let is_port = |port: &str| !port.is_empty() && port.chars().all(|c| c.is_ascii_digit());
+    if !port.is_none_or(|(_, port)| is_port(port)) {
+        return Some("its port is no number");
+    }
     if !host.chars().all(host_char) || !path.split('/').all(component) {
         return Some("only a-z, 0-9, and `.`, `_`, `-`, `/` in between");
     }
@@ -299,6 +335,27 @@ mod tests {
         }
         for bad in ["", "Todo", "todo:1", "host:5000/todo:1", "todo@sha256:1", "a//b", "-a", "a b", "/a"] {
             assert!(repository_error(bad).is_some(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn registries_are_what_names_of_images_can_begin_with() {
+        for good in ["host:5000", "host:5000/todo", "host.example/a/b/", "localhost", "acme", "[::1]:5000/todo"] {
+            assert_eq!(registry_error(good), None, "{good}");
+        }
+        for bad in [
+            "",
+            " ",
+            "/",
+            "https://host/a",
+            "host:5000/a:1",
+            "host:5000//a",
+            "host:port/a",
+            "host:/a",
+            "a b",
+            "host.x/A",
+        ] {
+            assert!(registry_error(bad).is_some(), "{bad}");
         }
     }
 }

@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 use super::{Console, Follow, seconds};
 use crate::event::Outcome;
 
+/// The most bytes that GitHub takes as the summary of a step of a job: of more it shows nothing.
+const SUMMARY: usize = 1024 * 1024;
+
 /// A step that has reached its end.
 #[derive(Debug)]
 pub struct Finished {
@@ -46,23 +49,25 @@ impl CiReports {
     pub fn write(&self, stack: &str, run: &Follow, console: &Console) -> Result<(), (PathBuf, io::Error)> {
         if self.annotations {
             run.finished.iter().filter_map(annotation).for_each(|line| console.line(line));
-            for warning in &run.warnings {
+            for warning in console.warned().iter().chain(&run.warnings) {
                 console.line(format_args!("::warning title=stack::{}", escaped(warning)));
             }
         }
-        if let Some(path) = &self.junit {
-            std::fs::write(path, junit(stack, &run.finished)).map_err(|error| (path.clone(), error))?;
-        }
-        if let Some(path) = &self.summary {
-            append(path, &summary(stack, &run.finished)).map_err(|error| (path.clone(), error))?;
-        }
-        Ok(())
+        let write = |path: &Option<PathBuf>, writing: &dyn Fn(&Path) -> io::Result<()>| {
+            path.as_ref().map_or(Ok(()), |path| writing(path).map_err(|error| (path.clone(), error)))
+        };
+        let junit = write(&self.junit, &|path| std::fs::write(path, junit(stack, &run.finished)));
+        let summary = write(&self.summary, &|path| append(path, |room| summary(stack, &run.finished, room)));
+        junit.and(summary)
     }
 }
 
-fn append(path: &Path, text: &str) -> io::Result<()> {
+/// Appends what `text` makes of the bytes that the file has room for.
+fn append(path: &Path, text: impl Fn(usize) -> String) -> io::Result<()> {
     use std::io::Write;
-    std::fs::File::options().append(true).create(true).open(path)?.write_all(text.as_bytes())
+    let mut file = std::fs::File::options().append(true).create(true).open(path)?;
+    let size = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+    file.write_all(text(SUMMARY.saturating_sub(size)).as_bytes())
 }
 
 fn annotation(finished: &Finished) -> Option<String> {
@@ -89,18 +94,45 @@ fn word(outcome: Outcome) -> &'static str {
     }
 }
 
-fn summary(stack: &str, finished: &[Finished]) -> String {
+/// The summary in so many bytes. Failures have at least half of them.
+fn summary(stack: &str, finished: &[Finished], room: usize) -> String {
     let mut text = format!("### stack {stack}\n\n| step | outcome | time | why |\n|---|---|---|---|\n");
+    let left_out = "\nThere was no room for all of it: the log of the job has the rest.\n";
+    let room = room.saturating_sub(left_out.len());
+    let mut is_whole = true;
+    let mut put = |part: &str, room: usize| match text.len() + part.len() <= room {
+        true => text.push_str(part),
+        false => is_whole = false,
+    };
     for Finished { step, outcome, reason, seconds: time, .. } in finished {
-        let cell = |text: &str| text.replace('|', "\\|").replace('\n', " ");
-        let _ = writeln!(text, "| `{step}` | {} | {} | {} |", word(*outcome), seconds(*time), cell(reason));
+        put(&format!("| `{step}` | {} | {} | {} |\n", word(*outcome), seconds(*time), markdown(reason)), room / 2);
     }
     for Finished { step, diagnosis, .. } in finished {
         let Some(diagnosis) = diagnosis else { continue };
-        let _ = write!(text, "\n<details open><summary>{step}</summary>\n\n````text\n{diagnosis}\n````\n</details>\n");
+        let fence = "`".repeat(longest_run(diagnosis, '`').max(2) + 1);
+        let summary = format!("<details open><summary>{step}</summary>");
+        put(&format!("\n{summary}\n\n{fence}text\n{diagnosis}\n{fence}\n</details>\n"), room);
     }
-    text.push('\n');
+    text.push_str(if is_whole { "\n" } else { left_out });
     text
+}
+
+/// Text as it stands in a cell of a table, with nothing in it that Markdown would take for more than text.
+fn markdown(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\\' | '`' | '*' | '_' | '[' | ']' | '<' | '>' | '&' | '|' | '~' | '$' => out.extend(['\\', c]),
+            c if c.is_control() => out.push(' '),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// How often `wanted` stands in the text in a row, at most.
+fn longest_run(text: &str, wanted: char) -> usize {
+    text.split(|c| c != wanted).map(str::len).max().unwrap_or_default()
 }
 
 fn junit(stack: &str, finished: &[Finished]) -> String {
@@ -179,9 +211,45 @@ mod tests {
 
     #[test]
     fn the_summary_keeps_its_table() {
-        let text = summary("todo", &steps());
+        let text = summary("todo", &steps(), SUMMARY);
         assert!(text.contains("| `chart:db` | skipped | 1.50s | revision 3 \\| ready |"), "{text}");
-        assert!(text.contains("````text\nline | one\n100%"), "{text}");
+        assert!(text.contains("```text\nline | one\n100%"), "{text}");
+    }
+
+    #[test]
+    fn the_summary_shows_text_as_it_is() {
+        let mut steps = steps();
+        "~ a/__init__.py, `b` <c> $d$ \\| e\r\nf".clone_into(&mut steps[2].reason);
+        steps[0].diagnosis = Some("a\n````\nb".to_owned());
+        let text = summary("todo", &steps, SUMMARY);
+        assert!(text.contains(r"\~ a/\_\_init\_\_.py, \`b\` \<c\> \$d\$ \\\| e  f |"), "{text}");
+        assert!(text.contains("`````text\na\n````\nb\n`````\n</details>"), "{text}");
+    }
+
+    #[test]
+    fn a_summary_that_is_too_long_says_so_and_keeps_failures() {
+        let steps: Vec<_> = (0..100).flat_map(|_| steps()).collect();
+        let whole = summary("todo", &steps, SUMMARY);
+        assert!(!whole.contains("no room"));
+        let text = summary("todo", &steps, 8000);
+        assert!(text.len() <= 8000 && text.contains("no room") && text.contains("```text\nline"), "{text}");
+        assert!(!whole.contains("no room"));
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_does_not_cost_the_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let summary = folder.path().join("summary");
+        let reports = CiReports {
+            junit: Some(folder.path().join("none/junit.xml")),
+            annotations: false,
+            summary: Some(summary.clone()),
+        };
+        let run = Follow { finished: steps(), ..Follow::default() };
+        let console = Console::new(crate::report::ColorChoice::Never, false);
+        let (path, _) = reports.write("todo", &run, &console).unwrap_err();
+        assert!(path.ends_with("junit.xml"));
+        assert!(std::fs::read_to_string(summary).unwrap().contains("### stack todo"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use anstream::AutoStream;
 
@@ -29,6 +29,8 @@ pub struct Console {
     json: bool,
     /// Why stdout could not be written for the first time.
     lost: Arc<OnceLock<io::Error>>,
+    /// Every warning that is part of no run.
+    warned: Arc<Mutex<Vec<String>>>,
 }
 
 impl Console {
@@ -48,12 +50,23 @@ impl Console {
             stderr: resolve(AutoStream::choice(&std::io::stderr())),
             json,
             lost: Arc::default(),
+            warned: Arc::default(),
         }
     }
 
     /// Why not all of the result is on stdout. That nobody reads any more is no reason.
     pub fn lost(&self) -> Option<&io::Error> {
         self.lost.get().filter(|error| error.kind() != io::ErrorKind::BrokenPipe)
+    }
+
+    /// Every warning so far that is part of no run.
+    pub fn warned(&self) -> Vec<String> {
+        self.warned.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Remembers a warning.
+    pub(super) fn note_warning(&self, message: &str) {
+        self.warned.lock().unwrap_or_else(PoisonError::into_inner).push(message.to_owned());
     }
 
     /// Whether stdout carries JSON.

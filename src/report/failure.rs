@@ -28,6 +28,7 @@ impl Console {
 
     /// Shows something to know that is no failure.
     pub fn warning(&self, message: &str) {
+        self.note_warning(message);
         let warn = Palette::WARN;
         self.error_line(format_args!("{warn}warning{warn:#}: {message}"));
     }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 
 use super::plain::{STEP_WIDTH, line, transition};
 use super::screen::Screen;
@@ -78,7 +78,10 @@ impl Live {
         let template = if self.console.stderr_has_color() { template } else { plain(&template).into_owned() };
         let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_spinner());
         let bar = self.bars.add(ProgressBar::new_spinner().with_style(style));
-        bar.set_prefix(format!("{step:<STEP_WIDTH$}"));
+        // A name that leaves no room for anything else is cut: a line that is wrapped would not be found again.
+        let name: String =
+            step.to_string().chars().take(usize::from(Screen::default().width() / 2).max(STEP_WIDTH)).collect();
+        bar.set_prefix(format!("{name:<STEP_WIDTH$}"));
         bar.set_message(one_line(reason));
         bar.enable_steady_tick(Duration::from_millis(120));
         self.running.insert(step.clone(), bar);

@@ -37,10 +37,15 @@ impl Page {
                 self.line(format_args!("  {}  {style}{word}{style:#}  {}  {ip}", node.name, node.kubelet));
             }
         }
+        if let Some(why) = &status.engine {
+            let bad = Palette::BAD;
+            self.line(format_args!("{bold}images{bold:#}  {bad}{why}{bad:#}"));
+        }
         let mut images = Table::new(["IMAGE", "VERSION", "SIZE", "ON NODES"]);
         for image in &status.images {
             let (version, size) = match &image.build {
                 Some(build) => (build.version.clone(), bytes(build.size)),
+                None if status.engine.is_some() => ("unknown".to_owned(), "-".to_owned()),
                 None => ("not built".to_owned(), "-".to_owned()),
             };
             let nodes = if image.nodes.is_empty() { "-".to_owned() } else { image.nodes.join(", ") };

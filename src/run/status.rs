@@ -10,7 +10,7 @@ use crate::config::Driver;
 use crate::model::chart::Chart;
 use crate::model::release::ReleaseStatus;
 use crate::step::{self, StepError, World};
-use crate::tools::docker::{ImageLine, split_tag};
+use crate::tools::docker::{Engine, ImageLine, split_tag};
 use crate::tools::kube::{ClusterView, View};
 use crate::tools::redact::Redactor;
 
@@ -22,6 +22,9 @@ pub struct Status {
     pub stack: String,
     /// The cluster, unless the stack has none.
     pub cluster: Option<ClusterStatus>,
+    /// Why the engine that builds the images can't be asked, if it can't.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub engine: Option<String>,
     /// The images, in the order of the file.
     pub images: Vec<ImageStatus>,
     /// The releases, in the order of the file.
@@ -115,7 +118,7 @@ impl Status {
 
     /// Whether all of it could be asked.
     pub fn is_whole(&self) -> bool {
-        self.cluster.as_ref().is_none_or(|cluster| cluster.view.is_some())
+        self.engine.is_none() && self.cluster.as_ref().is_none_or(|cluster| cluster.view.is_some())
     }
 }
 
@@ -179,16 +182,26 @@ async fn look(world: &Arc<World>) -> Result<Status, StepError> {
         releases.push(status);
     }
     let running = releases.iter().flat_map(|release| &release.view.pods).flat_map(|pod| &pod.images);
-    let images = images(world, connected, &running.map(String::as_str).collect()).await?;
-    Ok(Status { stack: world.stack_name().to_owned(), cluster, images, releases })
+    let engine = if stack.images.is_empty() { None } else { Some(world.engine().await) };
+    let (engine, unasked) = match engine {
+        Some(Ok(engine)) => (Some(engine), None),
+        Some(Err(error)) => (None, Some(error.reason)),
+        None => (None, None),
+    };
+    let images = images(world, engine, connected, &running.map(String::as_str).collect()).await?;
+    Ok(Status { stack: world.stack_name().to_owned(), cluster, engine: unasked, images, releases })
 }
 
-async fn images(world: &Arc<World>, connected: bool, running: &BTreeSet<&str>) -> Result<Vec<ImageStatus>, StepError> {
+async fn images(
+    world: &Arc<World>,
+    engine: Option<&Engine>,
+    connected: bool,
+    running: &BTreeSet<&str>,
+) -> Result<Vec<ImageStatus>, StepError> {
     let mut on_nodes: BTreeMap<String, Vec<String>> = BTreeMap::new();
     if connected && !world.stack().images.is_empty() {
         on_nodes = step::images_on_nodes(world).await.unwrap_or_default();
     }
-    let engine = world.engine().await.ok();
     let mut images = Vec::new();
     for (name, spec) in &world.stack().images {
         let repository = spec.repository.value.clone();

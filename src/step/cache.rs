@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::{Speaker, World};
 use crate::config::{Cache, CacheMode};
-use crate::tools::docker::{DockerError, Engine, ImageInfo, Patience};
+use crate::tools::docker::{DockerError, Engine, ImageInfo, Patience, familiar};
 
 /// A transfer may take this many times as long as it may stall.
 const WHOLE: u32 = 10;
@@ -33,13 +33,16 @@ pub(super) async fn fetch(
         let reference = reference(cache, engine, repository, tag).await?;
         speaker.progress(&format!("asking {} for it", cache.registry), None, None);
         let Some(image) = engine.pull(&reference, patience(cache)).await? else { return Ok(None) };
-        if !is_bound(cache, engine, repository, tag, &image).await {
+        let bound = is_bound(cache, engine, repository, tag, &image).await;
+        if !matches!(bound, Ok(true)) {
+            engine.untag(&reference).await?;
+        }
+        if !bound? {
             let text = format!("{reference} is not the image that was shared under this name; building it");
             speaker.warn(&text);
-            engine.untag(&reference).await?;
             return Ok(None);
         }
-        let tags = image.tags.into_iter().filter(|tag| *tag != reference).collect();
+        let tags = image.tags.into_iter().filter(|tag| tag != familiar(&reference)).collect();
         Ok(Some(ImageInfo { tags, ..image }))
     };
     match fetching.await {
@@ -52,15 +55,24 @@ pub(super) async fn fetch(
 }
 
 /// Whether an image that was fetched by this tag also has the name that binds the two.
-async fn is_bound(cache: &Cache, engine: &Engine, repository: &str, tag: &str, image: &ImageInfo) -> bool {
-    let here = format!("{}/{}@", registry(cache), name(repository));
-    for digest in image.repo_digests.iter().filter_map(|known| known.strip_prefix(&here)) {
-        let Ok(bound) = reference(cache, engine, repository, &binding(tag, digest)).await else { continue };
-        if matches!(timeout(cache.timeout, engine.resolve(&bound)).await, Ok(Ok(found)) if found == digest) {
-            return true;
+async fn is_bound(
+    cache: &Cache,
+    engine: &Engine,
+    repository: &str,
+    tag: &str,
+    image: &ImageInfo,
+) -> Result<bool, DockerError> {
+    let here = format!("{}/{}", registry(cache), name(repository));
+    for digest in image.digests_in(&here) {
+        let bound = reference(cache, engine, repository, &binding(tag, digest)).await?;
+        match engine.resolve(&bound).await {
+            Ok(found) if found == digest => return Ok(true),
+            Ok(_) => {}
+            Err(error) if error.is_not_there() => {}
+            Err(error) => return Err(error),
         }
     }
-    false
+    Ok(false)
 }
 
 fn binding(tag: &str, digest: &str) -> String {

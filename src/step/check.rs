@@ -1,5 +1,6 @@
 //! The kinds of checks of `[ready.NAME]`: one look, or a wait by watches where the cluster tells of changes.
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
 use serde_json::json;
@@ -11,12 +12,15 @@ use crate::config::{Check, HttpCheck, HttpTarget, Ready as Spec, Run, Template};
 use crate::error::Class;
 use crate::event::Stream;
 use crate::process::{self, Cancel, Command, ProcessError};
-use crate::tools::kube::Object;
 use crate::tools::kube::probe::{ProbeError, ServicePort};
 use crate::tools::kube::ready::{Progress, ReadyOptions, Rules, diagnose_now, observe_ready, wait_ready};
+use crate::tools::kube::{Cluster, Object};
 
 /// How long a watched check may take when the stack file says nothing.
 const TIMEOUT: Duration = Duration::from_secs(300);
+
+/// How many of the pods behind a Service are looked at to explain it.
+const PODS: usize = 3;
 
 /// What one look at a check came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -182,16 +186,19 @@ async fn watched(world: &World, spec: &Spec) -> Result<Option<(Object, ReadyOpti
         "kind": kind.kind,
         "metadata": {"name": name, "namespace": namespace},
     }));
-    let rules = Rules {
+    let timeout = spec.options.timeout.unwrap_or(TIMEOUT);
+    Ok(Some((object, ReadyOptions { rules: rules(world, spec), timeout, namespace })))
+}
+
+fn rules(world: &World, spec: &Spec) -> Rules {
+    Rules {
         grace: spec.patience.grace,
         max_restarts: spec.patience.max_restarts.into(),
         // Its pods may be those of any release.
         needs_endpoints: true,
         own_images: world.stack().images.values().map(|image| image.repository.value.clone()).collect(),
         ..Rules::default()
-    };
-    let timeout = spec.options.timeout.unwrap_or(TIMEOUT);
-    Ok(Some((object, ReadyOptions { rules, timeout, namespace })))
+    }
 }
 
 async fn watched_once(world: &World, spec: &Spec) -> Result<Verdict, StepError> {
@@ -240,9 +247,27 @@ pub(super) async fn diagnose(world: &World, spec: &Spec) -> Option<String> {
         "kind": "Service",
         "metadata": {"name": name, "namespace": namespace},
     }));
-    let found = diagnose_now(cluster, std::slice::from_ref(&object), &Rules::default(), &namespace).await.ok()?;
+    let mut objects = vec![object];
+    objects.extend(pods_behind(cluster, &namespace, &name).await.unwrap_or_default());
+    let found = diagnose_now(cluster, &objects, &rules(world, spec), &namespace).await.ok()?;
     let said = found.to_string();
     (!said.trim().is_empty()).then(|| said.trim_end().to_owned())
+}
+
+/// The newest pods that a Service stands for: what is wrong with it is most often wrong with them.
+async fn pods_behind(cluster: &Cluster, namespace: &str, service: &str) -> Option<Vec<Object>> {
+    let service = cluster.get(&cluster.kind("v1", "Service").await.ok()?, namespace, service).await.ok()??;
+    let selector = service.at("/spec/selector")?.as_object()?;
+    let labels: Vec<_> =
+        selector.iter().filter_map(|(name, value)| Some(format!("{name}={}", value.as_str()?))).collect();
+    if labels.is_empty() {
+        return None;
+    }
+    let kind = cluster.kind("v1", "Pod").await.ok()?;
+    let mut pods = cluster.list(&kind, Some(namespace), Some(&labels.join(",")), None).await.ok()?;
+    pods.sort_by_key(|pod| Reverse(pod.created()));
+    pods.truncate(PODS);
+    Some(pods.into_iter().map(|pod| pod.of_kind("v1", "Pod")).collect())
 }
 
 /// `KIND/NAME`, or `KIND.GROUP/NAME`, as the cluster knows it.

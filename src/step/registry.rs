@@ -31,7 +31,7 @@ pub(super) struct Hosting {
 impl Hosting {
     /// The registry that the stack file says.
     pub(super) fn written(world: &World) -> Option<Self> {
-        let registry = world.stack().cluster.as_ref()?.registry.clone()?;
+        let registry = world.stack().cluster.as_ref()?.registry.as_ref()?.trim_end_matches('/').to_owned();
         Some(Self { push: registry.clone(), pull: registry })
     }
 
@@ -123,7 +123,7 @@ async fn name(world: &World, repository: &str, id: &str) -> Result<String, StepE
 async fn is_digest_of(engine: &Engine, id: &str, name: &str, digest: &str) -> Result<bool, StepError> {
     let image = engine.image(id).await.map_err(of_docker)?;
     let repository = crate::tools::docker::split_tag(name).0;
-    Ok(image.is_some_and(|image| image.repo_digests.contains(&format!("{repository}@{digest}"))))
+    Ok(image.is_some_and(|image| image.digests_in(repository).any(|known| known == digest)))
 }
 
 #[cfg(test)]

@@ -392,7 +392,11 @@ pub(super) async fn execute(
                 Printed::Text(text) => Some(text.clone()).filter(|text| !world.redactor().finds(text)),
                 Printed::TooLong(_) => None,
             };
-            log.put(&name, TaskRecord::new(&now, effect, kept, made)).map_err(unwritable)?;
+            if let Err(error) = log.put(&name, TaskRecord::new(&now, effect, kept, made)) {
+                speaker.warn(&format!(
+                    "it will run again the next time: its record in .stack/ can't be written: {error}"
+                ));
+            }
         }
         _ => match waits_for {
             Some(need) => speaker.warn(&format!(

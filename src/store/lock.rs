@@ -74,7 +74,7 @@ impl Lock {
             match file.try_lock() {
                 // Whoever removed it meanwhile may have locked another one by now.
                 Ok(()) if !super::is_at(&file, path) => {}
-                Ok(()) => return taken(file, command).map_err(|source| at(path, source)),
+                Ok(()) => return Ok(taken(file, command)),
                 Err(TryLockError::WouldBlock) => match read_holder(&mut file) {
                     // It has just taken the lock and is about to say who it is, or is about to leave.
                     None if looks < LOOKS => {
@@ -93,7 +93,7 @@ impl Lock {
             let file = open(path).map_err(|source| at(path, source))?;
             file.lock().map_err(|source| at(path, source))?;
             if super::is_at(&file, path) {
-                let (file, killed) = taken(file, command).map_err(|source| at(path, source))?;
+                let (file, killed) = taken(file, command);
                 return Ok(Self { path: path.to_owned(), command: command.to_owned(), file: Mutex::new(file), killed });
             }
         }
@@ -122,11 +122,12 @@ impl Drop for Lock {
     }
 }
 
-fn taken(mut file: File, command: &str) -> io::Result<(File, Option<Holder>)> {
+fn taken(mut file: File, command: &str) -> (File, Option<Holder>) {
     let killed = read_holder(&mut file);
     let holder = Holder { pid: std::process::id(), since: Timestamp::now(), command: command.to_owned() };
-    write_holder(&mut file, &holder)?;
-    Ok((file, killed))
+    // On a full disk the lock holds all the same; others only don't learn who has it.
+    let _ = write_holder(&mut file, &holder);
+    (file, killed)
 }
 
 /// Who held the lock in this place last, if it was killed.

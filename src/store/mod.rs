@@ -100,9 +100,15 @@ impl Store {
     /// Creates the folder when it is missing, with a `.gitignore` of its own, so that it never gets committed.
     ///
     /// # Errors
-    /// When the folder can't be created or written to.
+    /// When the folder can't be created.
     pub fn create(&self) -> io::Result<()> {
-        create_beside(&self.path("lock"))
+        create_beside(&self.path("lock"))?;
+        // A run that was killed, or that found the disk full, may have left none, or an empty one.
+        let ignore = self.path(IGNORE);
+        if !std::fs::metadata(&ignore).is_ok_and(|data| data.len() > 0) {
+            ignore_all(&ignore);
+        }
+        Ok(())
     }
 
     /// Takes the lock of this stack, or says who holds it.
@@ -163,7 +169,16 @@ fn create_beside(path: &Path) -> io::Result<()> {
         return Ok(());
     }
     std::fs::create_dir_all(folder)?;
-    std::fs::write(folder.join(".gitignore"), "*\n")
+    ignore_all(&folder.join(IGNORE));
+    Ok(())
+}
+
+/// The file that keeps the folder out of commits.
+const IGNORE: &str = ".gitignore";
+
+/// Nothing depends on this file: where it can't be written, the next run tries again.
+fn ignore_all(path: &Path) {
+    let _ = std::fs::write(path, "*\n");
 }
 
 fn stat(path: &Path) -> Option<FileStat> {
@@ -198,4 +213,25 @@ fn replace_with(path: &Path, write: impl FnOnce(&mut BufWriter<&mut File>) -> io
     drop(writer);
     file.persist(path).map_err(|error| error.error)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_folder_is_kept_out_of_commits_whatever_an_earlier_run_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::beside(folder.path());
+        let ignore = store.path(IGNORE);
+        store.create().unwrap();
+        for left in [None, Some("")] {
+            std::fs::remove_file(&ignore).unwrap();
+            if let Some(text) = left {
+                std::fs::write(&ignore, text).unwrap();
+            }
+            store.create().unwrap();
+            assert_eq!(std::fs::read_to_string(&ignore).unwrap(), "*\n");
+        }
+    }
 }

@@ -30,6 +30,8 @@ pub struct Proven {
     /// Each with whether it was met in this run.
     known: HashMap<Proof, AtomicBool>,
     fresh: Mutex<HashSet<Proof>>,
+    /// What is on disk could not be used, and is to be written anew.
+    broken: AtomicBool,
 }
 
 impl Proven {
@@ -47,7 +49,8 @@ impl Proven {
         };
         let warning = warning.map(|why| format!("{} is ignored: {why}. It is only a cache.", path.display()));
         let known = known.into_iter().map(|proof| (proof, AtomicBool::new(false))).collect();
-        (Self { path, known, fresh: Mutex::default() }, warning)
+        let broken = AtomicBool::new(warning.is_some());
+        (Self { path, known, fresh: Mutex::default(), broken }, warning)
     }
 
     /// Whether these facts are known to be right.
@@ -72,7 +75,7 @@ impl Proven {
     /// When the file can't be written; the old one stays.
     pub fn save(&self, most: usize) -> io::Result<()> {
         let mut fresh = self.lock();
-        if fresh.is_empty() {
+        if fresh.is_empty() && !self.broken.load(Ordering::Relaxed) {
             return Ok(());
         }
         let crowded = self.known.len() + fresh.len() > most.saturating_mul(2);
@@ -81,7 +84,9 @@ impl Proven {
         let mut all: Vec<Proof> = kept.chain(fresh.drain()).collect();
         all.sort_unstable();
         all.dedup();
-        super::replace(&self.path, &encode(&all))
+        super::replace(&self.path, &encode(&all))?;
+        self.broken.store(false, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Where it is.
@@ -160,5 +165,8 @@ mod tests {
             let (set, warning) = Proven::open(&path);
             assert!(warning.is_some() && !set.contains(&proof(1)) && !set.contains(&proof(2)));
         }
+        // It is written anew although there is nothing new, or every further run would warn of it.
+        Proven::open(&path).0.save(10).unwrap();
+        assert_eq!(Proven::open(&path).1, None);
     }
 }

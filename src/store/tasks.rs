@@ -344,14 +344,19 @@ impl State {
     }
 
     fn append(&mut self, path: &Path, payload: &[u8]) -> io::Result<()> {
-        if self.broken || self.is_gone(path) {
-            // Nothing may follow what can't be read. What counts is written anew, by itself.
+        if self.broken || self.is_gone(path) || self.write(path, payload).is_err() {
+            // Nothing may follow what can't be read, such as a frame of which a full disk has taken only a part: a withdrawal
+            // there would be in vain. What counts is written anew, by itself.
+            self.broken = true;
+            self.file = None;
             super::replace(path, &self.whole(|_, _| true))?;
             self.broken = false;
-            self.file = None;
             self.read_as = stat(path);
-            return Ok(());
         }
+        Ok(())
+    }
+
+    fn write(&mut self, path: &Path, payload: &[u8]) -> io::Result<()> {
         let file = match &mut self.file {
             Some(file) => file,
             None => {
@@ -443,6 +448,21 @@ mod tests {
             assert!(warning.is_some() && log.of("s").get("b").is_none(), "byte {at}");
             assert!(log.of("s").get("a").is_none_or(|found| *found == record(1)), "byte {at}");
         }
+    }
+
+    #[test]
+    fn a_frame_that_a_full_disk_took_a_part_of_hides_no_withdrawal() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tasks");
+        let log = open(&path);
+        log.of("s").put("a", record(1)).unwrap();
+        log.of("s").put("b", record(2)).unwrap();
+        log.lock().file.as_mut().unwrap().write_all(&[9, 0, 0, 0, 1]).unwrap();
+        // A file that can't be written to stands for a disk that is still full.
+        log.lock().file = Some(File::open(&path).unwrap());
+        log.of("s").withdraw("a").unwrap();
+        let again = open(&path);
+        assert_eq!((again.of("s").get("a"), again.of("s").get("b").as_deref()), (None, Some(&record(2))));
     }
 
     #[test]

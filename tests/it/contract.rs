@@ -125,6 +125,36 @@ fn what_cannot_be_known_of_a_build_is_said_in_plan_and_why() {
 }
 
 #[test]
+fn the_status_without_an_engine_does_not_say_that_nothing_is_built() {
+    let mut project = Project::empty("blind");
+    project.write("app/Dockerfile", "FROM busybox:stable\n");
+    project.write("stack.toml", "[stack]\nname = \"@name@\"\n[image.app]\ncontext = \"app\"\nload = \"none\"\n");
+    project.set_env("DOCKER_HOST", "unix:///nowhere/docker.sock");
+    let run = project.stack(&["status"]).expect_code(3);
+    assert!(run.stdout.contains("the socket does not exist") && run.stdout.contains("unknown"), "{}", run.stdout);
+    let status: Value = serde_json::from_str(&project.stack(&["status", "--format", "json"]).stdout).expect("JSON");
+    assert!(status["engine"].as_str().is_some_and(|why| why.contains("does not exist")), "{status}");
+}
+
+#[test]
+fn names_at_the_default_registry_are_the_same_with_and_without_it() {
+    let project = Project::empty("hub");
+    project.write("app/Dockerfile", "FROM busybox:stable\nCOPY . /app\n");
+    let names = ["docker.io/@name@/app", "index.docker.io/@name@/web", "library/@name@-lib"];
+    let tables = names.iter().enumerate().map(|(number, name)| {
+        format!("[image.i{number}]\ncontext = \"app\"\nload = \"none\"\nrepository = \"{name}\"\n")
+    });
+    project.write("stack.toml", &format!("[stack]\nname = \"@name@\"\n{}", tables.collect::<String>()));
+    project.stack(&["apply"]).expect_code(0);
+    let plan = project.plan();
+    assert!(plan.values().all(|(action, _)| action == "skip"), "{plan:?}");
+    let status: Value = serde_json::from_str(&project.stack(&["status", "--format", "json"]).stdout).expect("JSON");
+    assert!(status["images"].as_array().unwrap().iter().all(|image| image["id"].is_string()), "{status}");
+    let gone = project.stack(&["destroy", "--images", "--yes"]).expect_code(0);
+    assert_eq!(gone.stdout.matches("3 tags of").count(), 3, "{}", gone.stdout);
+}
+
+#[test]
 fn a_ci_system_sees_what_failed_and_why() {
     let mut project = Project::empty("ci");
     project.write(
@@ -134,12 +164,18 @@ fn a_ci_system_sees_what_failed_and_why() {
          [task.bad]\nrun = \"echo 100% of $TOKEN >&2; exit 3\"\nenv = { TOKEN = \"${var.token}\" }\nneeds = [\"task.good\"]\n\
          [task.after]\nrun = \"true\"\nneeds = [\"task.bad\"]\n",
     );
+    project.write(".stack/state.json", "noise");
     project.set_env("TOKEN", "hunter2-secret");
     project.set_env("GITHUB_ACTIONS", "true");
     project.set_env("GITHUB_STEP_SUMMARY", "summary.md");
     let run = project.stack(&["apply", "--junit", "junit.xml"]).expect_code(1);
     let error = run.stdout.lines().find(|line| line.starts_with("::error")).expect("an annotation");
     assert_eq!(error, "::error title=task%3Abad::`sh` ended with exit code 3%0A100%25 of ***");
+    let warning = run.stdout.lines().find(|line| line.starts_with("::warning")).expect("another");
+    assert!(
+        warning.starts_with("::warning title=stack::") && warning.contains("is ignored: it is damaged"),
+        "{warning}"
+    );
     let read = |name: &str| std::fs::read_to_string(project.path().join(name)).expect("a report");
     let (summary, junit) = (read("summary.md"), read("junit.xml"));
     assert!(summary.contains("| `task:good` | done |") && summary.contains("| `task:after` | blocked |"), "{summary}");

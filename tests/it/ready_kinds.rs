@@ -217,6 +217,21 @@ fn every_kind_of_check_says_what_it_still_waits_for() {
     }
 }
 
+#[test]
+fn a_check_that_nobody_answers_says_what_is_wrong_behind_the_service() {
+    let bed = Bed::get();
+    let check = "[ready.http]\nhttp = { service = \"web\", port = 80, path = \"/health\" }\ntimeout = \"8s\"\n";
+    let project = with_checks(&bed, "behind", "true", check);
+    let serves = "echo all is well > /tmp/health; exec busybox httpd -f -p 8080 -h /tmp";
+    project.edit("web/templates/all.yaml", serves, "echo no such key; exit 4");
+    let run = project.stack(&["apply", "--format", "json"]).expect_code(1);
+    let ended =
+        run.events().into_iter().find(|event| event["event"] == "step-finished" && event["step"] == "ready:http");
+    let diagnosis = ended.unwrap()["diagnosis"].as_str().unwrap_or_default().to_owned();
+    assert!(diagnosis.contains("exit code 4") && diagnosis.contains("no such key"), "{diagnosis}");
+    assert!(!diagnosis.contains(", pod web-"), "the pod is named once: {diagnosis}");
+}
+
 /// A server that says that all is well, once.
 fn well() -> std::net::SocketAddr {
     use std::io::{Read, Write};

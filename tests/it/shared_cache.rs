@@ -4,6 +4,7 @@
 //! network of their own, so that they meet nobody.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -195,6 +196,22 @@ fn a_name_that_was_given_to_another_image(runners: &Runners) {
     assert_eq!(image(&again), (format!("{built}, from 127.0.0.1:5000/todo"), false), "the one who built it shared it");
 }
 
+/// Docker's own program for logins asks somebody who is not there.
+fn a_credential_helper_that_hangs(runners: &Runners) {
+    let mut project = checkout(runners, "a", "needs a login");
+    project.write("config/config.json", "{\"credHelpers\":{\"127.0.0.1:5000\":\"hangs\"}}");
+    project.write("bin/docker-credential-hangs", "#!/bin/sh\nexec tail -f /dev/null\n");
+    let helper = project.path().join("bin/docker-credential-hangs");
+    fs::set_permissions(&helper, fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", helper.parent().unwrap().display(), std::env::var("PATH").unwrap());
+    project.set_env("PATH", path);
+    project.set_env("DOCKER_CONFIG", project.path().join("config").display().to_string());
+    project.write("app/Dockerfile", "FROM scratch\nCOPY . /app\n");
+    let (notes, warnings) = apply(&project, &[]);
+    assert_eq!((notes.len(), warnings.len()), (2, 1), "{notes:?} {warnings:?}");
+    assert!(warnings[0].contains("the credential helper did not answer for 3 s"), "{warnings:?}");
+}
+
 #[test]
 fn a_fresh_runner_fetches_what_another_one_built() {
     Bed::get();
@@ -235,6 +252,7 @@ fn a_fresh_runner_fetches_what_another_one_built() {
 
     what_a_base_takes_unseen(&runners);
     a_name_that_was_given_to_another_image(&runners);
+    a_credential_helper_that_hangs(&runners);
 
     for (port, what) in [(5001, "takes nothing"), (5002, "is full"), (5003, "says nothing"), (5009, "is gone")] {
         let project = checkout(&runners, "a", what);

@@ -314,6 +314,25 @@ fn a_large_run_does_not_list_what_it_skips() {
 }
 
 #[test]
+fn a_record_that_can_not_be_written_costs_another_run_and_nothing_else() {
+    let project = Project::empty("unwritten");
+    project.write(
+        "stack.toml",
+        "[stack]\nname = \"@name@\"\n[task.one]\nrun = \"true\"\n[task.two]\nrun = \"true\"\nneeds = [\"task.one\"]\n",
+    );
+    let tasks = project.path().join(".stack/tasks");
+    std::fs::create_dir_all(&tasks).unwrap();
+    for _ in 0..2 {
+        let run = project.stack(&["apply", "--format", "json"]).expect_code(0);
+        assert_eq!(with_outcome(&run.outcomes(), "done").len(), 2, "{}", run.stdout);
+        assert!(run.stdout.contains("its record in .stack/ can't be written"), "{}", run.stdout);
+    }
+    std::fs::remove_dir(&tasks).unwrap();
+    project.stack(&["apply"]).expect_code(0);
+    assert!(project.plan().values().all(|(action, _)| action == "skip"));
+}
+
+#[test]
 fn outputs_that_were_promised_have_to_be_there() {
     let project = project();
     project.edit("stack.toml", "gen/**", "generated/**");

@@ -54,6 +54,24 @@ said!(
 );
 
 said!(
+    registries_that_are_none,
+    "registry = \"localhost:5000/team:v1\"\n\n[cache]\nregistry = \"https://registry.example/todo\"\n"
+);
+
+#[test]
+fn text_in_another_encoding() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("stack.toml");
+    let said = |bytes: &[u8]| {
+        std::fs::write(&path, bytes).unwrap();
+        render(&load(&path, &LoadOptions::new(&|_| None)).unwrap_err())
+            .replace(&path.display().to_string(), "stack.toml")
+    };
+    insta::assert_snapshot!(said(b"[stack]\nname = \"caf\xe9\"\n"));
+    assert!(said(b"\xff\xfe[\0s\0").contains("it looks like UTF-16"));
+}
+
+said!(
     references_to_nothing,
     "[vars]\nreplicas = 1\n\n[image.backend]\ncontext = \"a\"\n\n[chart.todo]\npath = \"c\"\n[chart.todo.set]\n\
      tag = \"${image.bakend.tag}\"\nfield = \"${image.backend.tga}\"\nvar = \"${var.replica}\"\nenv = \"${env.UNSET}\"\n\

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -56,6 +56,8 @@ pub struct DigestCache {
     /// Which of the known records were of use today for the first time, one bit each.
     used: Vec<AtomicU64>,
     fresh: Mutex<HashMap<(u64, u64), Record>>,
+    /// What is on disk could not be used, and is to be written anew.
+    broken: AtomicBool,
 }
 
 /// Where the last record was found. Files of one folder were mostly made one after the other, and their records are
@@ -100,7 +102,8 @@ impl DigestCache {
                 (Known::default(), Some(format!("cannot read the cache of file digests {}: {error}", path.display())))
             }
         };
-        (Self::with(Some(path), known), warning)
+        let broken = AtomicBool::new(warning.is_some());
+        (Self { broken, ..Self::with(Some(path), known) }, warning)
     }
 
     fn with(path: Option<PathBuf>, known: Known) -> Self {
@@ -113,6 +116,7 @@ impl DigestCache {
             known,
             used,
             fresh: Mutex::default(),
+            broken: AtomicBool::default(),
         }
     }
 
@@ -183,7 +187,8 @@ impl DigestCache {
         let Some(path) = &self.path else { return Ok(()) };
         let fresh = self.lock();
         let used: Vec<u64> = self.used.iter().map(|bits| bits.load(Ordering::Relaxed)).collect();
-        if fresh.is_empty() && used.iter().all(|bits| *bits == 0) {
+        let is_same = fresh.is_empty() && used.iter().all(|bits| *bits == 0);
+        if is_same && !self.broken.load(Ordering::Relaxed) {
             return Ok(());
         }
         let mut newest: Vec<&Record> = fresh.values().collect();
@@ -194,6 +199,7 @@ impl DigestCache {
         let mut file = tempfile::Builder::new().prefix(".tmp-").tempfile_in(folder)?;
         encode(records().count(), records(), file.as_file_mut())?;
         file.persist(path)?;
+        self.broken.store(false, Ordering::Relaxed);
         // What was just written is known to the next run; saving again without news writes nothing.
         self.used.iter().for_each(|bits| bits.store(0, Ordering::Relaxed));
         Ok(())
@@ -459,6 +465,9 @@ mod tests {
             let (cache, warning) = DigestCache::open(&store);
             assert!(cache.known.records().is_empty() && warning.is_some());
         }
+        // It is written anew although there is nothing new, or every further run would warn of it.
+        DigestCache::open(&store).0.save().unwrap();
+        assert_eq!(DigestCache::open(&store).1, None);
     }
 
     #[test]

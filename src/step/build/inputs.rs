@@ -332,11 +332,8 @@ async fn add_bases(
 /// every machine whether it has been fetched there or not; for one that comes from no registry its ID.
 fn base_digest(reference: &str, image: ImageInfo) -> String {
     let name = reference.split_once('@').map_or_else(|| split_tag(reference).0, |(name, _)| name);
-    let short = ["docker.io/library/", "docker.io/"].iter().find_map(|hub| name.strip_prefix(hub)).unwrap_or(name);
-    let known = image.repo_digests.into_iter().filter_map(|known| {
-        known.split_once('@').filter(|(name, _)| *name == short).map(|(_, digest)| digest.to_owned())
-    });
-    known.min().unwrap_or(image.id)
+    let digest = image.digests_in(name).min().map(str::to_owned);
+    digest.unwrap_or(image.id)
 }
 
 /// The first input that differs, as people call it. A base image that the build itself has fetched is no change.

@@ -75,7 +75,7 @@ pub(super) async fn inspect(world: &World, name: &str, cancel: &Cancel) -> Resul
         (Some(key), _) => {
             let was_there = world.last_key(&step).as_ref() == Some(&key);
             match found {
-                Some(image) if tags(repository, &key, &image.id).iter().all(|tag| image.tags.contains(tag)) => {
+                Some(image) if tags(repository, &key, &image.id).iter().all(|tag| image.has_name(tag)) => {
                     let seen = format!("{} is built from these inputs", id_tag(repository, &image.id));
                     let output = Output::Image { repository: repository.clone(), id: image.id };
                     (Effect::Intact(seen), Known::Yes(output))

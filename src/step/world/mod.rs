@@ -331,16 +331,18 @@ impl World {
     /// Keeps what was learned for the next run. Losing it costs time, nothing else.
     ///
     /// # Errors
-    /// When the folder can't be written to.
+    /// When a file can't be written; the others have been.
     pub fn keep(&self) -> std::io::Result<()> {
-        if self.learned.swap(false, Ordering::Relaxed) {
-            let state = self.state().clone();
-            self.store.write_state(&state)?;
-        }
-        self.manifests.save()?;
-        self.tasks().tidy(|task| self.stack.tasks.contains_key(task))?;
-        self.proven.save(self.stack.tasks.len())?;
-        self.digests.save()
+        let state = match self.learned.swap(false, Ordering::Relaxed) {
+            true => {
+                let state = self.state().clone();
+                self.store.write_state(&state)
+            }
+            false => Ok(()),
+        };
+        let tasks = self.tasks().tidy(|task| self.stack.tasks.contains_key(task));
+        let proven = self.proven.save(self.stack.tasks.len());
+        [state, self.manifests.save(), tasks, proven, self.digests.save()].into_iter().collect()
     }
 
     /// What was looked at before its turn.

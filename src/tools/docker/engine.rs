@@ -56,9 +56,9 @@ pub struct About {
 pub struct ImageInfo {
     /// The image ID, `sha256:…`.
     pub id: String,
-    /// Its names, `repository:tag`.
+    /// Its names, `repository:tag`, as [`familiar`] has them.
     pub tags: Vec<String>,
-    /// The digests under which registries know it, `repository@sha256:…`.
+    /// The digests under which registries know it, `repository@sha256:…`, as [`familiar`] has them.
     pub repo_digests: Vec<String>,
     /// Its size on disk in bytes, layers shared with other images included.
     pub size: u64,
@@ -76,12 +76,25 @@ pub struct ImageInfo {
     pub on_build: Vec<String>,
 }
 
+impl ImageInfo {
+    /// Whether this is one of its names, `repository:tag`.
+    pub fn has_name(&self, name: &str) -> bool {
+        self.tags.iter().any(|tag| tag == familiar(name))
+    }
+
+    /// The digests under which the registry of this repository knows it, `sha256:…`.
+    pub fn digests_in<'i>(&'i self, repository: &'i str) -> impl Iterator<Item = &'i str> {
+        let known = self.repo_digests.iter().filter_map(|known| known.split_once('@'));
+        known.filter(move |(name, _)| *name == familiar(repository)).map(|(_, digest)| digest)
+    }
+}
+
 /// A line of the engine's list of images.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageLine {
     /// The image ID.
     pub id: String,
-    /// Its names, `repository:tag`.
+    /// Its names, `repository:tag`, as [`familiar`] has them.
     pub tags: Vec<String>,
     /// Its size on disk in bytes.
     pub size: u64,
@@ -155,7 +168,8 @@ impl Engine {
     pub async fn images(&self, filter: &ImageFilter) -> Result<Vec<ImageLine>, DockerError> {
         let mut filters = HashMap::new();
         if !filter.references.is_empty() {
-            filters.insert("reference".to_owned(), filter.references.clone());
+            let references = filter.references.iter().map(|name| familiar(name).to_owned());
+            filters.insert("reference".to_owned(), references.collect());
         }
         if !filter.labels.is_empty() {
             filters.insert("label".to_owned(), filter.labels.clone());
@@ -182,17 +196,14 @@ impl Engine {
     /// container is, unless forced.
     pub async fn remove(&self, reference: &str, force: bool) -> Result<(), DockerError> {
         let options = RemoveImageOptions { force, ..Default::default() };
-        match self.docker().remove_image(reference, Some(options), None).await {
-            Ok(_) | Err(BollardError::DockerResponseServerError { status_code: 404, .. }) => Ok(()),
-            // Of two who take the last names of one image at the same time, the engine tells one that it does not know
-            // that image: when both had taken theirs, the other was first to remove it.
-            Err(BollardError::DockerResponseServerError { status_code: 500, .. })
-                if self.image(reference).await?.is_none() =>
-            {
-                Ok(())
-            }
-            Err(error) => Err(self.error(&format!("remove the image `{reference}`"), error)),
-        }
+        let error = match self.docker().remove_image(reference, Some(options), None).await {
+            Ok(_) | Err(BollardError::DockerResponseServerError { status_code: 404, .. }) => return Ok(()),
+            Err(error) => self.error(&format!("remove the image `{reference}`"), error),
+        };
+        // Names of one image that are taken away at the same moment may each be its last: one of them finds it gone.
+        let is_gone =
+            matches!(&error, DockerError::Refused { message, .. } if message.contains("unrecognized image ID"));
+        if is_gone && self.image(reference).await?.is_none() { Ok(()) } else { Err(error) }
     }
 
     pub(super) fn docker(&self) -> &Docker {
@@ -265,6 +276,12 @@ pub fn split_tag(name: &str) -> (&str, &str) {
     }
 }
 
+/// A name as the engine tells it: without the registry that is meant where none is named.
+pub fn familiar(name: &str) -> &str {
+    let path = ["docker.io/", "index.docker.io/"].iter().find_map(|hub| name.strip_prefix(hub)).unwrap_or(name);
+    path.strip_prefix("library/").filter(|rest| !rest.contains('/')).unwrap_or(path)
+}
+
 /// Whether a repository names its registry: `localhost/todo`, `ghcr.io/acme/todo`, `host:5000/todo`.
 pub fn has_host(repository: &str) -> bool {
     let first = repository.split_once('/').map(|(first, _)| first);
@@ -281,6 +298,21 @@ mod tests {
         assert_eq!(split_tag("todo:v1"), ("todo", "v1"));
         assert_eq!(split_tag("localhost:5000/todo"), ("localhost:5000/todo", "latest"));
         assert_eq!(split_tag("localhost:5000/todo:v1"), ("localhost:5000/todo", "v1"));
+    }
+
+    #[test]
+    fn names_at_the_default_registry_are_told_without_it() {
+        for (written, told) in [
+            ("todo:v1", "todo:v1"),
+            ("docker.io/library/todo", "todo"),
+            ("docker.io/todo", "todo"),
+            ("library/todo", "todo"),
+            ("index.docker.io/acme/todo@sha256:0", "acme/todo@sha256:0"),
+            ("docker.io/library/a/todo", "library/a/todo"),
+            ("ghcr.io/library/todo", "ghcr.io/library/todo"),
+        ] {
+            assert_eq!(familiar(written), told);
+        }
     }
 
     #[tokio::test]

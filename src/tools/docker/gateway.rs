@@ -10,7 +10,7 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::{Request, Status};
 use tonic_prost::ProstCodec;
 
-use super::engine::Engine;
+use super::engine::{Engine, familiar};
 use super::error::DockerError;
 
 const METHOD: &str = "/moby.buildkit.v1.frontend.LLBBridge/ResolveImageConfig";
@@ -69,6 +69,7 @@ impl Engine {
 
 /// The name with its registry and repository written out, which is how BuildKit wants it.
 fn canonical(reference: &str) -> String {
+    let reference = familiar(reference);
     match reference.split_once('/') {
         Some((host, _)) if host.contains(['.', ':']) || host == "localhost" => reference.to_owned(),
         Some(_) => format!("docker.io/{reference}"),
@@ -84,6 +85,7 @@ mod tests {
     fn names_are_written_out() {
         assert_eq!(canonical("todo:v1"), "docker.io/library/todo:v1");
         assert_eq!(canonical("me/todo:v1"), "docker.io/me/todo:v1");
+        assert_eq!(canonical("docker.io/todo:v1"), "docker.io/library/todo:v1");
         assert_eq!(canonical("localhost:5000/todo:v1"), "localhost:5000/todo:v1");
     }
 }

@@ -22,7 +22,7 @@ mod session;
 
 pub use build::{Build, BuildSecret, Built};
 pub use endpoint::Endpoint;
-pub use engine::{About, Engine, ImageFilter, ImageInfo, ImageLine, has_host, split_tag};
+pub use engine::{About, Engine, ImageFilter, ImageInfo, ImageLine, familiar, has_host, split_tag};
 pub use error::{BuildFailure, DockerError, LoadFailure, LoadFault};
 pub use load::{Held, LoadProgress, LoadWay, Loaded, Wanted};
 pub use progress::BuildEvent;

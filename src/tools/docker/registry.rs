@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::credentials::Credentials;
 use super::endpoint::config_folder;
-use super::engine::{Engine, ImageInfo, split_tag};
+use super::engine::{Engine, ImageInfo, familiar, has_host, split_tag};
 use super::error::DockerError;
 
 /// How patient a transfer is.
@@ -26,6 +26,9 @@ pub struct Patience {
 /// The most that an answer without a body may take: nobody should wait longer to learn that a registry is gone.
 const ANSWER: Duration = Duration::from_secs(5);
 
+/// The most that a login for it may take: it comes from a program that may ask another service, or somebody.
+const HELPER: Duration = Duration::from_secs(30);
+
 impl Engine {
     /// Fetches an image from its registry; nothing when the registry does not have it.
     ///
@@ -39,13 +42,12 @@ impl Engine {
             tag: Some(tag.to_owned()),
             ..Default::default()
         };
-        let login = login(repository).await;
+        let login = within(&doing, patience.stall, login(repository)).await?;
         let told = self.docker().create_image(Some(options), None, login);
         let told = told.map(|told| told.map(|told| told.status));
-        match self.transfer(&doing, told, patience).await {
+        match transfer(&doing, told, patience, |error| self.error(&doing, error)).await {
             Ok(()) => self.image(reference).await,
-            Err(DockerError::Refused { status: Some(404), .. }) => Ok(None),
-            Err(DockerError::Refused { message, .. }) if is_unknown(&message) => Ok(None),
+            Err(error) if error.is_not_there() => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -59,10 +61,10 @@ impl Engine {
         let (repository, tag) = split_tag(reference);
         let options = PushImageOptions { tag: Some(tag.to_owned()), ..Default::default() };
         // Without any the engine refuses the request.
-        let login = login(repository).await.unwrap_or_default();
+        let login = within(&doing, patience.stall, login(repository)).await?.unwrap_or_default();
         let told = self.docker().push_image(repository, Some(options), Some(login));
         let told = told.map(|told| told.map(|told| told.status));
-        self.transfer(&doing, told, patience).await
+        transfer(&doing, told, patience, |error| self.error(&doing, error)).await
     }
 
     /// The digest that a registry has for a name now, `sha256:…`: the one that an engine which pulls it notes down.
@@ -71,7 +73,7 @@ impl Engine {
     /// When the registry can't be reached, does not have it, or takes too long.
     pub async fn resolve(&self, reference: &str) -> Result<String, DockerError> {
         let doing = format!("look up `{reference}`");
-        let login = login(reference).await;
+        let login = within(&doing, HELPER, login(reference)).await?;
         let asked = timeout(ANSWER, self.docker().inspect_registry_image(reference, login)).await;
         let found = asked.map_err(|_| stalled(&doing, ANSWER))?.map_err(|error| self.error(&doing, error))?;
         found.descriptor.digest.ok_or_else(|| DockerError::Refused {
@@ -80,37 +82,61 @@ impl Engine {
             message: "the registry named no digest".to_owned(),
         })
     }
+}
 
-    /// Follows a transfer to its end, as long as it gets on.
-    async fn transfer(
-        &self,
-        doing: &str,
-        told: impl Stream<Item = Result<Option<String>, BollardError>>,
-        patience: Patience,
-    ) -> Result<(), DockerError> {
-        let end = Instant::now() + patience.whole;
-        let mut told = std::pin::pin!(told);
-        // The first word comes when the registry has answered.
-        let mut wait = patience.stall.min(ANSWER);
-        loop {
-            let next = timeout_at(end.min(Instant::now() + wait), told.next()).await;
-            match next.map_err(|_| stalled(doing, wait))? {
-                None => return Ok(()),
-                Some(Err(error)) => return Err(self.error(doing, error)),
-                // The engine tries a registry that fails many times, with longer and longer pauses.
-                Some(Ok(Some(status))) if status.starts_with("Retrying in") => {
-                    let message = "the registry fails".to_owned();
-                    return Err(DockerError::Refused { doing: doing.to_owned(), status: None, message });
-                }
-                Some(Ok(_)) => wait = patience.stall,
+/// Follows a transfer to its end, as long as it gets on.
+async fn transfer(
+    doing: &str,
+    told: impl Stream<Item = Result<Option<String>, BollardError>>,
+    patience: Patience,
+    failed: impl Fn(BollardError) -> DockerError,
+) -> Result<(), DockerError> {
+    let end = Instant::now() + patience.whole;
+    let mut told = std::pin::pin!(told);
+    // The first word comes when the registry has answered.
+    let mut wait = patience.stall.min(ANSWER);
+    loop {
+        let next = timeout_at(end.min(Instant::now() + wait), told.next()).await;
+        let late = |_| if Instant::now() < end { stalled(doing, wait) } else { too_slow(doing, patience.whole) };
+        match next.map_err(late)? {
+            None => return Ok(()),
+            Some(Err(error)) => return Err(failed(error)),
+            // The engine tries a registry that fails many times, with longer and longer pauses.
+            Some(Ok(Some(status))) if status.starts_with("Retrying in") => {
+                let message = "the registry fails".to_owned();
+                return Err(DockerError::Refused { doing: doing.to_owned(), status: None, message });
             }
+            Some(Ok(_)) => wait = patience.stall,
         }
     }
 }
 
 fn stalled(doing: &str, wait: Duration) -> DockerError {
-    let message = format!("the registry did nothing for {} s", wait.as_secs_f64());
+    refused(doing, format!("the registry did nothing for {} s", wait.as_secs_f64()))
+}
+
+fn too_slow(doing: &str, whole: Duration) -> DockerError {
+    refused(doing, format!("it was not done after {} s", whole.as_secs_f64()))
+}
+
+fn refused(doing: &str, message: String) -> DockerError {
     DockerError::Refused { doing: doing.to_owned(), status: None, message }
+}
+
+/// The login for a registry, unless it takes too long.
+async fn within<T>(doing: &str, wait: Duration, login: impl Future<Output = T>) -> Result<T, DockerError> {
+    let late = |_| refused(doing, format!("the credential helper did not answer for {} s", wait.as_secs_f64()));
+    timeout(wait, login).await.map_err(late)
+}
+
+impl DockerError {
+    /// Whether a registry said that it does not have the image.
+    pub fn is_not_there(&self) -> bool {
+        match self {
+            Self::Refused { status, message, .. } => *status == Some(404) || is_unknown(message),
+            _ => false,
+        }
+    }
 }
 
 /// What registries say of an image that they do not have.
@@ -122,7 +148,8 @@ fn is_unknown(message: &str) -> bool {
 
 /// The login that `docker login` keeps for the registry of a name.
 async fn login(repository: &str) -> Option<DockerCredentials> {
-    let host = repository.split('/').next().filter(|host| host.contains(['.', ':']) || *host == "localhost");
+    let name = familiar(repository);
+    let host = name.split('/').next().filter(|_| has_host(name));
     let folder = config_folder(|name| std::env::var(name).ok());
     let login = Credentials::read(folder.as_deref()).of_registry(host.unwrap_or("registry-1.docker.io")).await?;
     let secret = Some(login.secret.expose_secret().to_owned());
@@ -130,4 +157,26 @@ async fn login(repository: &str) -> Option<DockerCredentials> {
         true => DockerCredentials { identitytoken: secret, ..Default::default() },
         false => DockerCredentials { username: Some(login.username), password: secret, ..Default::default() },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::stream;
+    use tokio::time::interval;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_goes_on_for_too_long_is_not_said_to_stand_still() {
+        let patience = Patience { stall: Duration::from_secs(3), whole: Duration::from_secs(30) };
+        let failed = |error: BollardError| refused("pull", error.to_string());
+        let steady = stream::unfold(interval(Duration::from_secs(2)), |mut clock| async {
+            clock.tick().await;
+            Some((Ok(Some("Downloading".to_owned())), clock))
+        });
+        let said = transfer("pull", steady, patience, failed).await.unwrap_err().to_string();
+        assert!(said.ends_with("it was not done after 30 s"), "{said}");
+        let said = transfer("pull", stream::pending(), patience, failed).await.unwrap_err().to_string();
+        assert!(said.ends_with("the registry did nothing for 3 s"), "{said}");
+    }
 }

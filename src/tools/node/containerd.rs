@@ -12,7 +12,7 @@ use crate::process::ProcessError;
 use crate::tools::docker::target::{
     Archive, Blob, Cut, Held, Known, Target, Wanted, WholeInstead, fault_of, said, shared,
 };
-use crate::tools::docker::{DockerError, LoadFault, has_host, split_tag};
+use crate::tools::docker::{DockerError, LoadFault, familiar, has_host, split_tag};
 
 /// Prints for each image that the filters match its name, digest and state, its manifest, and its configuration, a line
 /// each. Runs in the shell of the node.
@@ -141,6 +141,7 @@ fn entry(head: &str, manifest: &str, config: &str) -> Option<Entry> {
 
 /// The name by which containerd knows what Docker calls so.
 pub(super) fn full_name(reference: &str) -> String {
+    let reference = familiar(reference);
     match reference {
         _ if has_host(reference) => reference.to_owned(),
         _ if reference.contains('/') => format!("docker.io/{reference}"),
@@ -216,6 +217,7 @@ mod tests {
         for (short, full) in [
             ("todo:v1", "docker.io/library/todo:v1"),
             ("acme/todo:v1", "docker.io/acme/todo:v1"),
+            ("index.docker.io/todo:v1", "docker.io/library/todo:v1"),
             ("localhost/todo:v1", "localhost/todo:v1"),
             ("localhost:5000/todo:v1", "localhost:5000/todo:v1"),
             ("ghcr.io/acme/todo:v1", "ghcr.io/acme/todo:v1"),

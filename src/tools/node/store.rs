@@ -4,7 +4,9 @@ use super::containerd::{Containerd, of_repository};
 use super::podman::Podman;
 use super::tunnel::Tunnel;
 use crate::tools::docker::target::Target as _;
-use crate::tools::docker::{DockerError, Engine, Held, ImageFilter, LoadProgress, LoadWay, Loaded, Wanted, split_tag};
+use crate::tools::docker::{
+    DockerError, Engine, Held, ImageFilter, LoadProgress, LoadWay, Loaded, Wanted, familiar, split_tag,
+};
 
 /// The image store of a node.
 #[derive(Debug, Clone)]
@@ -68,7 +70,7 @@ impl Store {
                 let filter = ImageFilter { references: vec![repository.to_owned()], ..ImageFilter::default() };
                 let images = engine.images(&filter).await?.into_iter();
                 let names = images.flat_map(|image| {
-                    let of_it = image.tags.clone().into_iter().filter(|tag| split_tag(tag).0 == repository);
+                    let of_it = image.tags.clone().into_iter().filter(|tag| split_tag(tag).0 == familiar(repository));
                     of_it
                         .map(move |tag| stored(tag, image.id.clone(), Some(image.size), image.created))
                         .collect::<Vec<_>>()

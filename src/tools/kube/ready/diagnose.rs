@@ -201,7 +201,7 @@ pub(crate) async fn diagnose(cluster: &Cluster, world: &World, assessments: Vec<
         let suggestion = words::suggestion(&assessment.object, trouble, pod.as_deref());
         let finding = Finding {
             object: assessment.object.clone(),
-            place: words::place(trouble),
+            place: words::place(&assessment.object, trouble),
             cause: trouble.cause,
             events: events(world, &assessment.object, pod.as_deref(), &trouble.message),
             what,

@@ -8,14 +8,15 @@ use crate::tools::kube::object::{Object, ObjectRef};
 
 /// One line for a trouble that may still pass.
 pub(super) fn short(object: &ObjectRef, trouble: &Trouble) -> String {
-    let place = place(trouble);
+    let place = place(object, trouble);
     let place = if place.is_empty() { String::new() } else { format!(" ({place})") };
     format!("{object}{place}: {}", what(trouble, None))
 }
 
-/// `pod web-1, container web`.
-pub(super) fn place(trouble: &Trouble) -> String {
-    let pod = trouble.pod.as_ref().map(|pod| format!("pod {pod}"));
+/// `pod web-1, container web`, of what the object is not itself.
+pub(super) fn place(object: &ObjectRef, trouble: &Trouble) -> String {
+    let pod = trouble.pod.as_ref().filter(|pod| object.kind != "Pod" || object.name != **pod);
+    let pod = pod.map(|pod| format!("pod {pod}"));
     let word = if trouble.init { "init container" } else { "container" };
     let container = trouble.container.as_ref().map(|container| format!("{word} {container}"));
     [pod, container].into_iter().flatten().collect::<Vec<_>>().join(", ")
