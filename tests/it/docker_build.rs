@@ -162,7 +162,7 @@ async fn a_file_that_went_before_it_was_sent_is_named() {
             Some((above, _)) => fs::remove_dir_all(folder.path().join(above)).unwrap(),
         }
         let error = engine.build(&build, |_| {}).await.unwrap_err();
-        assert!(matches!(&error, DockerError::Changed { path } if path == gone), "{error:?}");
+        assert!(matches!(&error, DockerError::Gone { path } if path == gone), "{error:?}");
     }
 }
 

@@ -210,8 +210,8 @@ pub(super) async fn execute(
                 inputs = Some(read(world, name, engine, Reach::Whole, Bases::Now, cancel).await?);
                 continue;
             }
-            // What failed was built of nobody knows what.
-            Err(DockerError::Changed { path }) => {
+            // It failed for want of a file that is no input any more.
+            Err(DockerError::Gone { path }) => {
                 warn_of_change(speaker, &path);
                 inputs = Some(read(world, name, engine, reach, Bases::Now, cancel).await?);
                 continue;

@@ -248,7 +248,7 @@ impl Engine {
                 Ok(Built { image, sent: told.sent.load(Ordering::Relaxed), changed })
             }
             Err(_) if let Some(path) = told.outgrown.get() => Err(DockerError::Outgrown { path: path.clone() }),
-            Err(_) if let Some(path) = told.changed.get() => Err(DockerError::Changed { path: path.clone() }),
+            Err(_) if let Some(path) = told.gone.get() => Err(DockerError::Gone { path: path.clone() }),
             Err(_) if let Some((path, reason)) = told.unreadable.get() => {
                 Err(DockerError::Unreadable { path: path.clone(), reason: reason.clone() })
             }

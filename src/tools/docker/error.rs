@@ -74,9 +74,9 @@ pub enum DockerError {
         /// What it takes.
         path: String,
     },
-    /// A file of the context changed or went while a build took it, and the build failed.
-    #[error("{path} changed while the image was being built")]
-    Changed {
+    /// A file of the context was gone when the build took it.
+    #[error("{path} went while the image was being built")]
+    Gone {
         /// The file, below the context.
         path: String,
     },
@@ -244,7 +244,7 @@ impl DockerError {
             },
             Self::Node { source, .. } => source.class(),
             Self::Unexpected { .. } => Class::Environment,
-            Self::Secret { .. } | Self::Changed { .. } => Class::Input,
+            Self::Secret { .. } | Self::Gone { .. } => Class::Input,
             Self::Unreadable { .. } => Class::Environment,
         }
     }
@@ -305,7 +305,7 @@ impl DockerError {
             | Self::Unexpected { .. }
             | Self::Build(_)
             | Self::Outgrown { .. }
-            | Self::Changed { .. }
+            | Self::Gone { .. }
             | Self::Unreadable { .. } => {
                 return None;
             }

@@ -52,8 +52,10 @@ pub(super) struct Told {
     pub(super) sent: AtomicU64,
     /// What the engine wanted of the context beyond what it was narrowed to.
     pub(super) outgrown: OnceLock<String>,
-    /// A context file that was not sent as it had been read for the key, or is gone.
+    /// A context file that was not sent as it had been read for the key.
     pub(super) changed: OnceLock<String>,
+    /// A context file that is not there any more.
+    pub(super) gone: OnceLock<String>,
     /// A context file that is there and can't be read, and why.
     pub(super) unreadable: OnceLock<(PathBuf, String)>,
 }
@@ -61,12 +63,12 @@ pub(super) struct Told {
 impl Told {
     /// A file could not be sent. The engine drops the build without a word of why: only here it is known.
     fn lost(&self, entry: &FileEntry<'_>, path: &Path, error: &io::Error) -> Status {
-        let is_changed = matches!(
+        let is_gone = matches!(
             error.kind(),
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory
         );
-        if is_changed {
-            let _ = self.changed.set(entry.path());
+        if is_gone {
+            let _ = self.gone.set(entry.path());
         } else {
             let _ = self.unreadable.set((path.to_owned(), error.to_string()));
         }
