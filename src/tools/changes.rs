@@ -89,7 +89,7 @@ impl Changes {
     }
 
     /// Waits until something has changed, and then until nothing has for as long as `quiet`, or it has not been quiet for
-    /// [`PATIENCE`] times as long: somebody may write a log there all the time. May be dropped and asked again.
+    /// ten times as long: somebody may write a log there all the time. May be dropped and asked again.
     pub async fn settled(&mut self, quiet: Duration) {
         if self.happened.recv().await.is_none() {
             // The watcher lives as long as this does, so its end can't have gone.

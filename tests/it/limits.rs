@@ -1,10 +1,12 @@
 //! What the system allows, and what `stack` makes of it.
 
 use std::fs::{self, File};
+use std::os::unix::fs::OpenOptionsExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::support::{Project, program, succeed};
+use rustix::fs::OFlags;
 
 #[test]
 fn as_many_steps_run_at_the_same_time_as_were_asked_for() {
@@ -29,6 +31,16 @@ fn as_many_steps_run_at_the_same_time_as_were_asked_for() {
         }
         std::thread::sleep(Duration::from_millis(5));
     }
-    drop(File::options().write(true).open(project.path().join("gate")).unwrap());
-    assert_eq!(child.wait().unwrap().code(), Some(0));
+    // One that says that it runs may not have opened the pipe yet: it is opened for all of them, again and again.
+    let mut gate = File::options();
+    gate.write(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
+    let code = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status.code();
+        }
+        // Without a reader it can't be opened.
+        drop(gate.open(project.path().join("gate")));
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    assert_eq!(code, Some(0));
 }
