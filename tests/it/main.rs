@@ -55,6 +55,8 @@ mod node_support;
 #[cfg(test)]
 mod nodes;
 #[cfg(test)]
+mod random_edits;
+#[cfg(test)]
 mod readiness;
 #[cfg(test)]
 mod ready_kinds;
