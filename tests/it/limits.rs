@@ -5,7 +5,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::{Project, program, succeed};
+use crate::support::{Project, program, succeed, wait_until};
 use rustix::fs::OFlags;
 
 #[test]
@@ -34,13 +34,12 @@ fn as_many_steps_run_at_the_same_time_as_were_asked_for() {
     // One that says that it runs may not have opened the pipe yet: it is opened for all of them, again and again.
     let mut gate = File::options();
     gate.write(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
-    let code = loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            break status.code();
-        }
+    let mut ended = None;
+    wait_until("the run ends", || {
         // Without a reader it can't be opened.
         drop(gate.open(project.path().join("gate")));
-        std::thread::sleep(Duration::from_millis(5));
-    };
-    assert_eq!(code, Some(0));
+        ended = child.try_wait().unwrap();
+        ended.is_some()
+    });
+    assert_eq!(ended.unwrap().code(), Some(0));
 }

@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::api_faults::{Fault, Proxy};
-use crate::support::{Bed, Project, has_open, program};
+use crate::support::{Bed, Project, has_open, program, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -17,15 +17,6 @@ use serde_json::Value;
 const SLOW: &str = "[stack]\nname = \"@name@\"\n[limits]\ngrace = \"300ms\"\n\
     [task.slow]\nrun = \"echo $$ > pid; echo ready; exec sleep 1000\"\n\
     [task.after]\nrun = \"touch after\"\nneeds = [\"task.slow\"]\n";
-
-/// Waits for a condition that is about to hold.
-fn wait_until(what: &str, holds: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !holds() {
-        assert!(start.elapsed() < Duration::from_secs(30), "{what}");
-        std::thread::yield_now();
-    }
-}
 
 fn is_alive(pid: &str) -> bool {
     let stat = fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
@@ -456,19 +447,24 @@ fn an_interrupted_build_stops_in_the_engine() {
     wait_until("the engine stops building", || !is_running(&seconds));
 }
 
-#[test]
-fn a_look_that_is_stopped_leaves_nothing() {
-    let bed = Bed::get();
-    let project = Project::empty("stopping");
+/// Writes a stack with one chart, of which its templates are missing; with these further keys.
+fn write_chart(project: &Project, bed: &Bed, keys: &str) {
     project.write(
         "stack.toml",
         &format!(
             "[stack]\nname = \"@name@\"\n[cluster]\ndriver = \"minikube\"\nprofile = \"{}\"\nstart = false\n\
-             namespace = \"@name@\"\n[chart.app]\npath = \"chart\"\npost-render = [\"./slow\"]\n",
+             namespace = \"@name@\"\n[chart.app]\npath = \"chart\"\n{keys}\n",
             bed.profile
         ),
     );
     project.write("chart/Chart.yaml", "apiVersion: v2\nname: app\nversion: 0.1.0\n");
+}
+
+#[test]
+fn a_look_that_is_stopped_leaves_nothing() {
+    let bed = Bed::get();
+    let project = Project::empty("stopping");
+    write_chart(&project, &bed, "post-render = [\"./slow\"]");
     project.write("chart/templates/all.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: app}\n");
     project.write("slow", &format!("#!/bin/sh\necho $$ > '{}/pid'\nexec sleep 1000\n", project.path().display()));
     fs::set_permissions(project.path().join("slow"), fs::Permissions::from_mode(0o755)).unwrap();
@@ -488,15 +484,7 @@ fn an_interrupted_release_is_finished_or_recovered() {
     let bed = Bed::get();
     let mut project = Project::on_the_bed("stopping");
     project.set_env("STACK_PROFILE", &bed.profile);
-    project.write(
-        "stack.toml",
-        &format!(
-            "[stack]\nname = \"@name@\"\n[cluster]\ndriver = \"minikube\"\nprofile = \"{}\"\nstart = false\n\
-             namespace = \"@name@\"\n[chart.app]\npath = \"chart\"\nwait = false\n",
-            bed.profile
-        ),
-    );
-    project.write("chart/Chart.yaml", "apiVersion: v2\nname: app\nversion: 0.1.0\n");
+    write_chart(&project, &bed, "wait = false");
     project.write("chart/values.yaml", "x: 1\n");
     // A hook keeps Helm at it.
     project.write(
