@@ -181,24 +181,30 @@ async fn an_orderly_child_ends_at_term_within_its_grace() {
     assert!(error.output().unwrap().status.unwrap().success());
 }
 
+/// Runs `line`, which prints two process ids, and cancels it then; returns these.
+async fn cancelled(line: &str, level: CancelLevel) -> Vec<u32> {
+    let source = CancelSource::new();
+    let mut pids = Vec::new();
+    let error = shell(line, &source.cancel(), |line| {
+        pids.push(line.parse().unwrap());
+        if pids.len() == 2 {
+            source.raise(level);
+        }
+    })
+    .await
+    .unwrap_err();
+    assert!(matches!(error, ProcessError::Cancelled { .. }), "{error}");
+    pids
+}
+
 /// The leader and its child ignore TERM.
 const STUBBORN: &str = "trap '' TERM; sleep 1000 & echo $!; echo $$; while :; do sleep 1000; done";
 
 #[tokio::test]
 async fn a_child_that_ignores_term_and_forks_is_gone_after_the_grace() {
     for level in [CancelLevel::Terminate, CancelLevel::Kill] {
-        let source = CancelSource::new();
-        let mut pids = Vec::new();
         let start = Instant::now();
-        let error = shell(STUBBORN, &source.cancel(), |line| {
-            pids.push(line.parse::<u32>().unwrap());
-            if pids.len() == 2 {
-                source.raise(level);
-            }
-        })
-        .await
-        .unwrap_err();
-        assert!(matches!(error, ProcessError::Cancelled { .. }), "{error}");
+        let pids = cancelled(STUBBORN, level).await;
         let grace_was_given = start.elapsed() >= Duration::from_millis(300);
         assert_eq!(grace_was_given, level == CancelLevel::Terminate);
         assert!(pids.iter().all(|&pid| !is_alive(pid)), "at {level:?}");
@@ -305,17 +311,7 @@ async fn what_has_left_the_group_is_ended_with_it() {
         "setsid sh -c 'trap \"\" TERM; echo $$; echo $$; while :; do sleep 0.01; done' & wait",
     ] {
         for level in [CancelLevel::Terminate, CancelLevel::Kill] {
-            let source = CancelSource::new();
-            let mut pids = Vec::new();
-            let error = shell(line, &source.cancel(), |line| {
-                pids.push(line.parse::<u32>().unwrap());
-                if pids.len() == 2 {
-                    source.raise(level);
-                }
-            })
-            .await
-            .unwrap_err();
-            assert!(matches!(error, ProcessError::Cancelled { .. }), "{error}");
+            let pids = cancelled(line, level).await;
             assert!(pids.iter().all(|&pid| !is_alive(pid)), "{line} at {level:?}");
         }
     }

@@ -132,10 +132,7 @@ async fn within<T>(doing: &str, wait: Duration, login: impl Future<Output = T>) 
 impl DockerError {
     /// Whether a registry said that it does not have the image.
     pub fn is_not_there(&self) -> bool {
-        match self {
-            Self::Refused { status, message, .. } => *status == Some(404) || is_unknown(message),
-            _ => false,
-        }
+        matches!(self, Self::Refused { status, message, .. } if *status == Some(404) || is_unknown(message))
     }
 }
 
