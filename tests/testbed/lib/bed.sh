@@ -63,6 +63,17 @@ tools_linked() {
     # Not under its own name: a test that does without it must not find it.
     ln -sfn "$PODMAN/podman" "$STATE/bin/node-podman"
     ln -sfn "$REGISTRY/docker-registry" "$STATE/bin/docker-registry"
+    # Tests start engines of their own.
+    ln -sfn "$CONTAINERD/containerd" "$STATE/bin/containerd"
+    ln -sfn "$CONTAINERD/ctr" "$STATE/bin/ctr"
+    write "$STATE/bin/dockerd" 755 <<SH
+#!/bin/sh
+PATH='$STATE/engine':"\$PATH" exec '$MOBY/dockerd' "\$@"
+SH
+    write "$STATE/bin/dockerd20" 755 <<SH
+#!/bin/sh
+PATH='$DOCKER20/bin':"\$PATH" LD_LIBRARY_PATH='$DOCKER20/lib' exec '$DOCKER20/bin/dockerd' "\$@"
+SH
     [[ ! -x $DOCKER_CLI/docker ]] || ln -sfn "$DOCKER_CLI/docker" "$STATE/bin/docker"
 }
 

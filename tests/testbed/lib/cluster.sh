@@ -44,6 +44,7 @@ cluster_up() {
             host_docker unpause "$node" >/dev/null 2>&1 || logged cluster host_docker start "$node"
         done
     fi
+    unpaused
     kubeconfig_written
     wait_until 60 cluster_ready || die "the nodes of cluster $PROFILE are not ready (kubectl --kubeconfig $KUBECONFIG_FILE get nodes)"
 }
@@ -52,14 +53,65 @@ cluster_ready() {
     [[ $(bed_kubectl get nodes -o 'jsonpath={range .items[*]}{.status.conditions[?(@.type=="Ready")].status} {end}') == "True True " ]]
 }
 
-# kubeconfig_written : kind's context kind-PROFILE, and another one with the profile's name, which is the current one
+# kubeconfig_written : the bed's own, with kind's context and with the one that has the profile's name
 kubeconfig_written() {
-    local kubectl=("$KUBERNETES/kubectl" --kubeconfig "$KUBECONFIG_FILE")
     logged cluster bed_kind export kubeconfig --name "$PROFILE" --kubeconfig "$KUBECONFIG_FILE"
-    logged cluster "${kubectl[@]}" config set-context "$PROFILE" "--cluster=kind-$PROFILE" "--user=kind-$PROFILE"
-    logged cluster "${kubectl[@]}" config use-context "$PROFILE"
+    profile_context "$KUBECONFIG_FILE"
+}
+
+# profile_context FILE : a cluster, a user and a context that all have the profile's name, and makes that the current one.
+# The server is the address that kind has published.
+profile_context() {
+    local kubectl=("$KUBERNETES/kubectl" --kubeconfig "$1") given work
+    work=$(mktemp -d)
+    given=$(bed_kind get kubeconfig --name "$PROFILE")
+    mkdir -p "$(dirname "$1")"
+    given() { "$KUBERNETES/kubectl" --kubeconfig <(echo "$given") config view --raw -o "jsonpath=$1"; }
+    given '{.clusters[0].cluster.certificate-authority-data}' | base64 -d >"$work/ca"
+    given '{.users[0].user.client-certificate-data}' | base64 -d >"$work/crt"
+    given '{.users[0].user.client-key-data}' | base64 -d >"$work/key"
+    "${kubectl[@]}" config set-cluster "$PROFILE" "--server=$(given '{.clusters[0].cluster.server}')" \
+        --embed-certs --certificate-authority="$work/ca" >/dev/null
+    "${kubectl[@]}" config set-credentials "$PROFILE" --embed-certs --client-certificate="$work/crt" \
+        --client-key="$work/key" >/dev/null
+    "${kubectl[@]}" config set-context "$PROFILE" "--cluster=$PROFILE" "--user=$PROFILE" >/dev/null
+    "${kubectl[@]}" config use-context "$PROFILE" >/dev/null
+    rm -rf -- "$work"
+}
+
+# profile_context_removed FILE : as `minikube stop` does it: the current context goes with it
+profile_context_removed() {
+    local kubectl=("$KUBERNETES/kubectl" --kubeconfig "$1")
+    [[ -e $1 ]] || return 0
+    [[ $("${kubectl[@]}" config current-context 2>/dev/null) != "$PROFILE" ]] || "${kubectl[@]}" config unset current-context >/dev/null
+    "${kubectl[@]}" config delete-context "$PROFILE" >/dev/null 2>&1 || true
+    "${kubectl[@]}" config delete-cluster "$PROFILE" >/dev/null 2>&1 || true
+    "${kubectl[@]}" config delete-user "$PROFILE" >/dev/null 2>&1 || true
 }
 
 cluster_deleted() {
     logged cluster bed_kind delete cluster --name "$PROFILE" --kubeconfig "$KUBECONFIG_FILE"
+}
+
+# system_tasks STATE : what runs for kube-system on the node that this is run on, if it is in that state
+SYSTEM_TASKS='for id in $(crictl pods --quiet --namespace kube-system); do
+    crictl ps --quiet --pod "$id"; done | while read -r id; do
+        ctr -n k8s.io task ls | awk -v id="$id" -v state=STATE "\$1 == id && \$3 == state {print \$1}"; done'
+
+# paused : the nodes' kubelets are stopped and the containers of kube-system are frozen, as `minikube pause` does it
+paused() {
+    local name
+    for name in "${NODES[@]}"; do
+        host_docker exec "$name" sh -c "systemctl stop kubelet
+            for id in \$(${SYSTEM_TASKS/STATE/RUNNING}); do ctr -n k8s.io task pause \$id; done"
+    done
+}
+
+unpaused() {
+    local name
+    for name in "${NODES[@]}"; do
+        host_docker exec "$name" sh -c "for id in \$(ctr -n k8s.io task ls | awk '\$3 == \"PAUSED\" {print \$1}'); do
+                ctr -n k8s.io task resume \$id; done
+            systemctl start kubelet"
+    done
 }

@@ -179,6 +179,7 @@ make_node_image() {
     install -m 755 "$CONTAINERD"/{containerd,containerd-shim-runc-v2,ctr} "$CRICTL/crictl" "$root/usr/local/bin/"
     install -m 755 "$RUNC/runc" "$root/usr/local/lib/runc/runc"
     install -m 755 "$NODE_DIR/runc" "$root/usr/local/sbin/runc"
+    install -m 755 "$NODE_DIR/sudo" "$root/usr/local/bin/sudo"
     install -m 755 "$CNI"/* "$root/opt/cni/bin/"
     install -m 755 "$KUBERNETES"/{kubeadm,kubelet,kubectl} "$root/usr/bin/"
     echo "v$KUBERNETES_VERSION" >"$root/kind/version"

@@ -57,7 +57,7 @@ make_docker20() {
     mkdir "$1/bin" "$1/lib"
     mv "$1"/deb/usr/sbin/dockerd "$1"/deb/usr/sbin/docker-proxy "$1"/deb/usr/bin/{containerd,containerd-shim-runc-v2} "$1/bin/"
     mv "$1/deb/usr/sbin/runc" "$1/bin/runc.real"
-    find "$1/deb" -name 'libdevmapper*' -exec mv {} "$1/lib/" \;
+    mv "$1"/deb/lib/x86_64-linux-gnu/libdevmapper* "$1/lib/"
     install -m 755 "$TESTBED_DIR/node/runc" "$1/bin/runc"
     rm -rf -- "$1/deb"
 }
