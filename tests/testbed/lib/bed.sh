@@ -24,6 +24,8 @@ bed_written() {
         echo "BED_CACHE=$CACHE"
         echo "BED_HELM3=$HELM3/helm"
         echo "BED_HELM4=$HELM4/helm"
+        echo "BED_DOCKER20=$DOCKER20"
+        echo "BED_PODMAN=$PODMAN"
     } | write "$STATE/bed.env"
 }
 
