@@ -8,7 +8,7 @@ HELM4_VERSION=4.3.1
 HELM3=$CACHE/helm-$HELM3_VERSION
 HELM4=$CACHE/helm-$HELM4_VERSION
 BUSYBOX=$CACHE/busybox-1.35.0
-PODMAN=$CACHE/podman-4.3.1
+PODMAN=$CACHE/podman-4.3.1-r2
 REGISTRY=$CACHE/docker-registry-2.8.2
 DOCKER20=$CACHE/docker-20.10.24
 
@@ -64,13 +64,14 @@ make_docker20() {
 # What CRI-O nodes have. Its settings are in the packages and not in /etc of this machine; PODMAN_ROOT is its storage.
 make_podman() {
     local package
-    for package in podman conmon libgpgme11 libsubid4 golang-github-containers-common golang-github-containers-image; do
+    for package in podman conmon libgpgme11 libsubid4 libassuan0 libglib2.0-0 libdevmapper1.02.1 golang-github-containers-common \
+        golang-github-containers-image; do
         unpack_package "$package" "$1/deb"
     done
     cat >"$1/podman" <<'WRAPPER'
 #!/bin/sh
 deb=$(dirname "$(readlink -f "$0")")/deb
-export LD_LIBRARY_PATH="$deb/usr/lib/x86_64-linux-gnu"
+export LD_LIBRARY_PATH="$deb/usr/lib/x86_64-linux-gnu:$deb/lib/x86_64-linux-gnu"
 export CONTAINERS_REGISTRIES_CONF="$deb/etc/containers/registries.conf" CONTAINERS_CONF="$deb/usr/share/containers/containers.conf"
 [ "$1" != load ] || set -- "$@" --signature-policy "$deb/etc/containers/policy.json"
 exec "$deb/usr/bin/podman" --root "$PODMAN_ROOT/storage" --runroot "$PODMAN_ROOT/run" --storage-driver vfs \
