@@ -29,7 +29,7 @@ part "${KIND##*/}" 10 make_kind
 # kubernetes_module NAME MODULE@VERSION... : as go_module, with Kubernetes. Its own go.mod replaces the modules k8s.io/X by
 # folders, which only counts in its own repository: they are replaced by the released ones.
 kubernetes_module() {
-    local name=$1 mod
+    local name=$1 mod module
     local -a edits=(-require "k8s.io/kubernetes@v$KUBERNETES_VERSION")
     shift
     go_module "$name"
