@@ -1,6 +1,6 @@
 //! What there is of a stack now: cluster, images, releases and what runs of them. Looks only.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -198,10 +198,6 @@ async fn images(
     connected: bool,
     running: &BTreeSet<&str>,
 ) -> Result<Vec<ImageStatus>, StepError> {
-    let mut on_nodes: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    if connected && !world.stack().images.is_empty() {
-        on_nodes = step::images_on_nodes(world).await.unwrap_or_default();
-    }
     let mut images = Vec::new();
     for (name, spec) in &world.stack().images {
         let repository = spec.repository.value.clone();
@@ -221,7 +217,13 @@ async fn images(
                 created_at: image.created,
             }
         });
-        let nodes = build.as_ref().and_then(|image| on_nodes.get(&image.id)).cloned().unwrap_or_default();
+        let nodes = match (engine, &build) {
+            (Some(engine), Some(image)) if connected => {
+                let reference = format!("{repository}:{}", image.version);
+                step::nodes_with(world, engine, &reference).await.unwrap_or_default()
+            }
+            _ => Vec::new(),
+        };
         images.push(ImageStatus {
             name: name.to_string(),
             repository,

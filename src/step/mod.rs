@@ -26,6 +26,7 @@ mod prune;
 mod ready;
 mod registry;
 mod remove;
+mod running;
 mod sources;
 mod speaker;
 pub mod stored;
@@ -47,7 +48,7 @@ pub use prune::{Leftover, leftovers, leftovers_early, remove_leftover};
 pub use remove::{Removal, preview, remove};
 pub use sources::{Seen, Sources};
 pub use speaker::Speaker;
-pub use view::{images_of, images_on_nodes, release_objects, release_view};
+pub use view::{images_of, nodes_with, release_objects, release_view};
 pub use world::{Environment, Options, World};
 
 use crate::error::Class;

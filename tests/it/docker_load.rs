@@ -269,7 +269,7 @@ async fn a_daemon_that_is_killed_in_the_middle_or_has_no_space_left_is_a_failed_
                 error
             }
             Runtime::Containerd => {
-                let store = Store::Containerd(Containerd::new(own.shell()));
+                let store = Store::Containerd(Containerd::new(own.shell(), []));
                 let error = store.load(&host, &wanted, LoadWay::Layers, |_| {}).await.unwrap_err();
                 assert_eq!(store.held(&wanted).await.unwrap(), None);
                 error
