@@ -79,8 +79,7 @@ pub enum EventKind {
         #[serde(skip_serializing_if = "Option::is_none")]
         total: Option<u64>,
     },
-    /// A step waits for something that takes longer than a moment, also before it has started. The same message may come
-    /// again and again.
+    /// A step waits for something that takes longer than a moment, also before it has started.
     StepWaiting {
         /// The step.
         step: StepId,

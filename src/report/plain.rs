@@ -1,12 +1,9 @@
 //! The log for pipes, files and CI: one line for each thing that happened, in the order in which it happened.
 
-use std::collections::HashMap;
-
 use jiff::Timestamp;
 
 use super::{Console, FOLD_ABOVE, Palette, bytes, seconds};
 use crate::event::{Event, EventKind, Outcome, Transfer};
-use crate::graph::StepId;
 
 /// How wide the column of step ids is; longer ids push their line.
 pub(super) const STEP_WIDTH: usize = 16;
@@ -16,15 +13,13 @@ pub(super) struct Plain {
     started: Option<Timestamp>,
     verbose: bool,
     steps: usize,
-    /// What each step said last that it waits for: it is said once.
-    awaited: HashMap<StepId, String>,
     /// Lines that are still to be written.
     waiting: String,
 }
 
 impl Plain {
     pub(super) fn new(console: Console, verbose: bool) -> Self {
-        Self { console, started: None, verbose, steps: 0, awaited: HashMap::new(), waiting: String::new() }
+        Self { console, started: None, verbose, steps: 0, waiting: String::new() }
     }
 
     pub(super) fn show(&mut self, event: &Event) {
@@ -33,11 +28,7 @@ impl Plain {
             EventKind::RunStarted { steps, .. } => self.steps = *steps,
             EventKind::StepFinished { outcome, .. }
                 if self.steps > FOLD_ABOVE && !self.verbose && outcome.is_folded() => {}
-            EventKind::StepWaiting { step, message } if self.awaited.get(step) == Some(message) => {}
             kind => {
-                if let EventKind::StepWaiting { step, message } = kind {
-                    self.awaited.insert(step.clone(), message.clone());
-                }
                 let Some(line) = line(kind, self.verbose) else { return };
                 let elapsed = (event.time - started).total(jiff::Unit::Second).unwrap_or(0.0);
                 let dim = Palette::DIM;

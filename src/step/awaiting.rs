@@ -16,9 +16,14 @@ const AGAIN: Duration = Duration::from_millis(500);
 
 /// Tells, until it is dropped, what a step waits for before it has started.
 pub async fn name_waits(world: &World, kind: StepKind, speaker: &Speaker) -> Infallible {
+    let mut named = String::new();
     sleep(LONG).await;
     loop {
-        speaker.waiting(&world.awaited().unwrap_or_else(|| looking(kind).to_owned()));
+        let awaited = world.awaited().unwrap_or_else(|| looking(kind).to_owned());
+        if awaited != named {
+            speaker.waiting(&awaited);
+            named = awaited;
+        }
         sleep(AGAIN).await;
     }
 }

@@ -245,13 +245,17 @@ impl<'w> Starter<'w> {
     /// lacks nothing.
     async fn idle(&self) -> Result<Option<ClusterState>, StepError> {
         let begun = Instant::now();
+        let mut named = None;
         while let Some(activity) = self.driver.activity() {
             let program = self.driver.kind.program();
             let what = format!("waiting for another `{program} {}` of {}", activity.command(), title(self.spec));
             if begun.elapsed() > BUSY_WITHIN {
                 return Err(StepError::new(Class::Environment, format!("{what} took too long")));
             }
-            self.speaker.waiting(&what);
+            if named != Some(activity) {
+                self.speaker.waiting(&what);
+                named = Some(activity);
+            }
             self.pause().await?;
         }
         self.world.forget_cluster().await;
@@ -264,6 +268,7 @@ impl<'w> Starter<'w> {
     /// The cluster, as soon as it answers.
     async fn answered(&self, within: Duration) -> Result<&'w Arc<Cluster>, StepError> {
         let begun = Instant::now();
+        let mut is_named = false;
         loop {
             let asked = match timeout(ASK_WITHIN, self.world.ask_cluster()).await {
                 Ok(asked) => asked,
@@ -275,7 +280,9 @@ impl<'w> Starter<'w> {
                 Err(error) if begun.elapsed() > within => return Err(error),
                 Err(error) => tracing::debug!(%error, "the cluster was started and does not answer yet"),
             }
-            self.speaker.waiting(&format!("waiting for {}", awaited(self.world)));
+            if !std::mem::replace(&mut is_named, true) {
+                self.speaker.waiting(&format!("waiting for {}", awaited(self.world)));
+            }
             self.pause().await?;
         }
     }

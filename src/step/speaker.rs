@@ -53,7 +53,7 @@ impl Speaker {
         });
     }
 
-    /// What the step waits for. It is shown when it is another thing than before.
+    /// What the step waits for.
     pub fn waiting(&self, message: &str) {
         self.events.send(EventKind::StepWaiting { step: self.step.clone(), message: self.clean(message) });
     }
