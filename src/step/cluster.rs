@@ -130,7 +130,7 @@ pub(super) async fn inspect(world: &World) -> Result<Inspection, StepError> {
             }
             let effect = match &state {
                 Some(state) => Effect::wrong(what_apply_does(spec, state)),
-                None => Effect::Intact(format!("{} answers ({version})", title(spec))),
+                None => Effect::Intact(format!("{} answers ({version}){}", title(spec), unready(world).await)),
             };
             (effect, Known::Yes(output))
         }
@@ -153,6 +153,13 @@ pub(super) async fn inspect(world: &World) -> Result<Inspection, StepError> {
     };
     let decision = by_effect(&manifest, None, &effect);
     Ok(Inspection { decision, manifest, output, work: super::Work::Cluster(Work { state }) })
+}
+
+/// The nodes that take no pods, with what Kubernetes says of them: charts that wait for them would wait in vain.
+async fn unready(world: &World) -> String {
+    let Ok(nodes) = world.node_list().await else { return String::new() };
+    let unready = nodes.iter().filter(|node| !node.ready);
+    unready.map(|node| format!("; node {} is not ready: {}", node.name, node.message)).collect()
 }
 
 fn what_apply_does(spec: &Spec, state: &ClusterState) -> String {

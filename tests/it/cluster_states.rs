@@ -64,7 +64,8 @@ impl Machine {
         let dir = folder.path().to_owned();
         let bin = dir.join("bin");
         fs::create_dir(&bin).unwrap();
-        let kind = "#!/bin/sh\necho \"kind $*\" >>\"$DIR/log\"\n[ \"$1 $2\" != \"get nodes\" ] || echo todo-control-plane\n";
+        let kind =
+            "#!/bin/sh\necho \"kind $*\" >>\"$DIR/log\"\n[ \"$1 $2\" != \"get nodes\" ] || echo todo-control-plane\n";
         for (name, text) in [("minikube", MINIKUBE), ("docker", DOCKER), ("kind", kind)] {
             fs::write(bin.join(name), text).unwrap();
             fs::set_permissions(bin.join(name), fs::Permissions::from_mode(0o755)).unwrap();
@@ -111,7 +112,8 @@ impl Machine {
         let node = |(name, ready): &(&str, bool)| {
             json!({"metadata": {"name": name, "uid": name}, "status": {
                 "addresses": [{"type": "InternalIP", "address": "192.168.49.2"}],
-                "conditions": [{"type": "Ready", "status": if *ready { "True" } else { "Unknown" }}],
+                "conditions": [{"type": "Ready", "status": if *ready { "True" } else { "Unknown" },
+                    "message": if *ready { "" } else { "Kubelet stopped posting node status." }}],
                 "nodeInfo": {"architecture": "amd64", "containerRuntimeVersion": "containerd://2.4.2", "kubeletVersion": "v1.36.3"}}})
         };
         let items: Vec<_> = nodes.iter().map(node).collect();
@@ -137,7 +139,8 @@ impl Machine {
     /// The steps of the command that minikube ran last.
     fn last_command(&self, steps: &[&str]) {
         let event = |step: &&str| {
-            json!({"specversion": "1.0", "type": "io.k8s.sigs.minikube.step", "data": {"name": step}}).to_string() + "\n"
+            json!({"specversion": "1.0", "type": "io.k8s.sigs.minikube.step", "data": {"name": step}}).to_string()
+                + "\n"
         };
         self.put(".minikube/profiles/todo/events.json", &steps.iter().map(event).collect::<String>());
     }
@@ -222,12 +225,19 @@ fn speak(mut stream: TcpStream, dir: &Path) -> Option<()> {
         request.clear();
         let path = text.split_whitespace().nth(1)?;
         let (status, body) = match path.split('?').next()? {
-            "/api/v1/namespaces/kube-system" => ("200 OK", json!({"metadata": {"name": "kube-system", "uid": "u-1"}}).to_string()),
+            "/api/v1/namespaces/kube-system" => {
+                ("200 OK", json!({"metadata": {"name": "kube-system", "uid": "u-1"}}).to_string())
+            }
             "/version" => ("200 OK", json!({"gitVersion": "v1.36.3"}).to_string()),
             "/api/v1/nodes" => ("200 OK", fs::read_to_string(dir.join("nodes")).ok()?),
-            _ => ("404 Not Found", json!({"kind": "Status", "code": 404, "message": path, "reason": "NotFound", "status": "Failure"}).to_string()),
+            _ => (
+                "404 Not Found",
+                json!({"kind": "Status", "code": 404, "message": path, "reason": "NotFound", "status": "Failure"})
+                    .to_string(),
+            ),
         };
-        let head = format!("HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len());
+        let head =
+            format!("HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len());
         stream.write_all(head.as_bytes()).ok()?;
         stream.write_all(body.as_bytes()).ok()?;
     }
@@ -354,6 +364,20 @@ fn a_cluster_that_answers_costs_no_question_to_its_tool() {
 }
 
 #[test]
+fn a_node_that_is_not_ready_is_named() {
+    let machine = Machine::new("minikube");
+    machine.answers();
+    machine.profile(&[("todo", "running"), ("todo-m02", "running")]);
+    machine.nodes(&[("todo", true), ("todo-m02", false)]);
+    let run = machine.soon(&["plan", "cluster"]).expect_code(0);
+    assert!(
+        run.stdout.contains("answers (v1.36.3); node todo-m02 is not ready: Kubelet stopped posting"),
+        "{}",
+        run.stdout
+    );
+}
+
+#[test]
 fn an_apply_names_within_a_second_what_it_waits_for() {
     let machine = Machine::new("minikube");
     // The tool has no answer either: the API server is waited for, and not for ever.
@@ -373,7 +397,9 @@ fn an_apply_names_within_a_second_what_it_waits_for() {
 fn the_current_context_stays_what_it_was() {
     let machine = Machine::new("minikube");
     machine.profile(&[("todo", "exited")]);
-    let after = machine.read("kubeconfig-after").replace("  name: todo\n", "  name: todo\n- context:\n    cluster: c\n    user: u\n  name: prod\n");
+    let after = machine
+        .read("kubeconfig-after")
+        .replace("  name: todo\n", "  name: todo\n- context:\n    cluster: c\n    user: u\n  name: prod\n");
     machine.put("kubeconfig-after", &after);
     machine.put("kubeconfig", &kubeconfig("127.0.0.1:1", "prod", &["prod"]));
     machine.soon(&["apply", "cluster"]).expect_code(0);
@@ -389,9 +415,15 @@ fn a_failed_start_shows_its_reason_and_not_the_box_below_it() {
     let run = machine.project.stack(&["apply", "cluster", "--format", "json"]).expect_code(1);
     let end = run.events().into_iter().find(|event| event["event"] == "step-finished").unwrap();
     let reason = end["reason"].as_str().unwrap();
-    assert!(reason.ends_with("GUEST_START: failed to start node: no route to host\nminikube suggests: check the network"), "{reason}");
+    assert!(
+        reason.ends_with("GUEST_START: failed to start node: no route to host\nminikube suggests: check the network"),
+        "{reason}"
+    );
 
-    machine.put("start-fails", "X Exiting due to DRV_AS_ROOT: The \"docker\" driver should not be used with root privileges.\n");
+    machine.put(
+        "start-fails",
+        "X Exiting due to DRV_AS_ROOT: The \"docker\" driver should not be used with root privileges.\n",
+    );
     let run = machine.project.stack(&["apply", "cluster", "--format", "json"]).expect_code(1);
     let end = run.events().into_iter().find(|event| event["event"] == "step-finished").unwrap();
     let help = "set start-args = [\"--force\"], or MINIKUBE_FORCE=true: minikube's docker driver refuses root";
@@ -402,7 +434,10 @@ fn a_failed_start_shows_its_reason_and_not_the_box_below_it() {
 fn containers_of_kind_say_how_the_cluster_is() {
     let machine = Machine::new("kind");
     machine.containers(&[("todo-control-plane", "paused"), ("todo-worker", "paused")]);
-    machine.applies_by("kind cluster todo is paused: apply unpauses it", &["docker unpause todo-control-plane todo-worker"]);
+    machine.applies_by(
+        "kind cluster todo is paused: apply unpauses it",
+        &["docker unpause todo-control-plane todo-worker"],
+    );
     let machine = Machine::new("kind");
     machine.containers(&[("todo-control-plane", "exited")]);
     machine.applies_by("kind cluster todo is stopped: apply starts it", &["docker start todo-control-plane"]);
@@ -416,7 +451,11 @@ fn containers_of_kind_say_how_the_cluster_is() {
 #[test]
 fn an_api_server_that_never_answers_is_given_up() {
     let machine = Machine::new("minikube");
-    machine.project.edit("stack.toml", "driver = \"minikube\"\nprofile = \"todo\"", "driver = \"context\"\ncontext = \"todo\"");
+    machine.project.edit(
+        "stack.toml",
+        "driver = \"minikube\"\nprofile = \"todo\"",
+        "driver = \"context\"\ncontext = \"todo\"",
+    );
     let begun = Instant::now();
     let run = machine.project.stack(&["plan", "cluster"]).expect_code(3);
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());

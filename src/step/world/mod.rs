@@ -15,6 +15,7 @@ use secrecy::ExposeSecret;
 use tokio::sync::{OnceCell, Semaphore};
 
 use self::awaiting::Awaiting;
+use super::StepError;
 use super::builds::{self, Builds};
 use super::early::Early;
 use super::early_facts::EarlyFacts;
@@ -22,7 +23,6 @@ use super::facts::Files;
 use super::nodes::Nodes;
 use super::output::{Known, Output};
 use super::registry::Hosting;
-use super::StepError;
 use crate::config::{StackFile, Task};
 use crate::graph::{Graph, ImageFacts, StepId, StepIndex, StepKind};
 use crate::key::context::DigestCache;

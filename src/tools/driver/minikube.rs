@@ -229,8 +229,10 @@ pub(super) fn reason(stderr: &str) -> Option<String> {
     let lines: Vec<&str> = stderr.lines().map(str::trim_end).collect();
     let is_exit = |line: &&str| line.contains("Exiting due to ");
     let at = lines.iter().rposition(|line| is_exit(&line))?;
-    let is_note = |line: &str| line.starts_with(['*', '\u{1f4a1}', '\u{2755}', '!', '\u{256d}', '\u{2502}', '\u{2570}', '|']);
-    let mut words = vec![lines[at].trim_start_matches(|sign: char| !sign.is_ascii_alphanumeric() || sign == 'X').to_owned()];
+    let is_note =
+        |line: &str| line.starts_with(['*', '\u{1f4a1}', '\u{2755}', '!', '\u{256d}', '\u{2502}', '\u{2570}', '|']);
+    let mut words =
+        vec![lines[at].trim_start_matches(|sign: char| !sign.is_ascii_alphanumeric() || sign == 'X').to_owned()];
     let rest = &lines[at + 1..];
     words.extend(rest.iter().take_while(|line| !line.is_empty() && !is_note(line)).map(|line| line.trim().to_owned()));
     if let Some(place) = rest.iter().position(|line| line.contains("Suggestion: ")) {
@@ -267,13 +269,14 @@ mod tests {
     use crate::process::Command;
 
     /// As the real one prints it for one node that is paused; the exit code is 2.
-    const PAUSED: &str =
-        r#"{"Name":"todo","Host":"Running","Kubelet":"Stopped","APIServer":"Paused","Kubeconfig":"Configured","Worker":false}"#;
+    const PAUSED: &str = r#"{"Name":"todo","Host":"Running","Kubelet":"Stopped","APIServer":"Paused","Kubeconfig":"Configured","Worker":false}"#;
 
     #[test]
     fn the_status_of_a_profile_is_its_state() {
         let node = |name: &str, host: &str, api: &str| {
-            format!(r#"{{"Name":"{name}","Host":"{host}","Kubelet":"x","APIServer":"{api}","Kubeconfig":"x","Worker":false}}"#)
+            format!(
+                r#"{{"Name":"{name}","Host":"{host}","Kubelet":"x","APIServer":"{api}","Kubeconfig":"x","Worker":false}}"#
+            )
         };
         let several = |nodes: &[String]| format!("[{}]", nodes.join(","));
         for (text, state) in [
@@ -295,7 +298,11 @@ mod tests {
                 format!("! Executing \"docker container inspect\" took an unusually long time: 2.1s\n{PAUSED}"),
                 Some(ClusterState::Paused),
             ),
-            (r#"{"specversion":"1.0","type":"io.k8s.sigs.minikube.info","data":{"message":"Profile not found"}}"#.into(), None),
+            (
+                r#"{"specversion":"1.0","type":"io.k8s.sigs.minikube.info","data":{"message":"Profile not found"}}"#
+                    .into(),
+                None,
+            ),
             ("[]".to_owned(), None),
             (String::new(), None),
         ] {

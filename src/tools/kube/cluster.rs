@@ -232,9 +232,14 @@ impl Cluster {
         }
         // What is not in the cache may have been installed since.
         let resources = self.resources(api_version).await?;
-        let Some(found) = resources.as_ref().and_then(|resources| Kind::discovered(api_version, kind, resources)) else {
+        let Some(found) = resources.as_ref().and_then(|resources| Kind::discovered(api_version, kind, resources))
+        else {
             let served_as = self.served_as(api_version, kind).await;
-            return Err(KubeError::UnknownKind { api_version: api_version.to_owned(), kind: kind.to_owned(), served_as });
+            return Err(KubeError::UnknownKind {
+                api_version: api_version.to_owned(),
+                kind: kind.to_owned(),
+                served_as,
+            });
         };
         let mut discovered = self.inner.discovered.lock().unwrap_or_else(PoisonError::into_inner);
         discovered.extend(resources.map(|resources| (api_version.to_owned(), Arc::new(resources))));
@@ -261,7 +266,8 @@ impl Cluster {
     /// the group that it moved to.
     pub(super) async fn served_as(&self, api_version: &str, kind: &str) -> Option<String> {
         for group in successors(api_version, kind) {
-            let known: Value = self.get_path(&format!("/apis/{group}"), "ask for the versions of a group").await.ok()?;
+            let known: Value =
+                self.get_path(&format!("/apis/{group}"), "ask for the versions of a group").await.ok()?;
             for served in versions(&known) {
                 if served != api_version
                     && let Ok(Some(resources)) = self.resources(&served).await

@@ -30,8 +30,11 @@ pub struct CurrentContext {
 impl CurrentContext {
     /// Reads it. `kubeconfig` is the value of `$KUBECONFIG`, else it is `~/.kube/config`.
     pub fn read(kubeconfig: Option<&OsStr>) -> Self {
-        let files: Vec<_> =
-            kubeconfig_files(kubeconfig).into_iter().map(|file| (current_of(&file), file)).map(|(c, f)| (f, c)).collect();
+        let files: Vec<_> = kubeconfig_files(kubeconfig)
+            .into_iter()
+            .map(|file| (current_of(&file), file))
+            .map(|(c, f)| (f, c))
+            .collect();
         let name = files.iter().find_map(|(_, current)| current.clone());
         Self { name, files }
     }
@@ -86,7 +89,13 @@ fn with_current(text: &str, name: &str) -> Option<String> {
     let line = format!("{KEY} {}", quoted(name));
     let mut lines: Vec<&str> = text.split_inclusive('\n').collect();
     if let Some(old) = lines.iter_mut().find(|old| old.starts_with(KEY)) {
-        let end = if old.ends_with("\r\n") { "\r\n" } else if old.ends_with('\n') { "\n" } else { "" };
+        let end = if old.ends_with("\r\n") {
+            "\r\n"
+        } else if old.ends_with('\n') {
+            "\n"
+        } else {
+            ""
+        };
         let line = format!("{line}{end}");
         *old = &line;
         return Some(lines.concat());
@@ -178,7 +187,9 @@ mod tests {
     #[test]
     fn a_current_context_that_was_not_set_or_is_gone_is_left_to_the_tool() {
         let after = config("todo", &["prod", "todo"]);
-        for before in [None, Some(config("", &["prod"])), Some(config("\"\"", &["prod"])), Some(config("gone", &["gone"]))] {
+        for before in
+            [None, Some(config("", &["prod"])), Some(config("\"\"", &["prod"])), Some(config("gone", &["gone"]))]
+        {
             assert_eq!(restored(before.as_deref(), &after), (after.clone(), false), "{before:?}");
         }
         let same = config("prod", &["prod", "todo"]);

@@ -72,12 +72,9 @@ mod tests {
 
     #[test]
     fn endpoints_are_counted_once_over_all_families() {
-        let slice = |endpoints: Value| {
-            Object::new(json!({"metadata": {"labels": {SERVICE: "web"}}, "endpoints": endpoints}))
-        };
-        let pod = |name: &str, address: &str, ready: Value| {
-            json!({"addresses": [address], "conditions": {"ready": ready}, "targetRef": {"kind": "Pod", "name": name}})
-        };
+        let slice =
+            |endpoints: Value| Object::new(json!({"metadata": {"labels": {SERVICE: "web"}}, "endpoints": endpoints}));
+        let pod = |name: &str, address: &str, ready: Value| json!({"addresses": [address], "conditions": {"ready": ready}, "targetRef": {"kind": "Pod", "name": name}});
         let four = slice(json!([pod("a", "10.0.0.1", true.into()), pod("b", "10.0.0.2", false.into())]));
         let six = slice(json!([pod("a", "fd00::1", true.into()), {"addresses": ["fd00::9"]}]));
         assert_eq!(service_of(&four), "web");

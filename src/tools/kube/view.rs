@@ -12,7 +12,8 @@ use super::error::KubeError;
 use super::nodes::Node;
 use super::object::{Object, ObjectRef};
 use super::ready::{
-    Assessment, Rules, World, all_pods, endpoints, pod_containers, pod_state, pod_trouble, running_together, selector_text,
+    Assessment, Rules, World, all_pods, endpoints, pod_containers, pod_state, pod_trouble, running_together,
+    selector_text,
 };
 use super::ready::{Diagnosis, Progress, diagnose, observe_world};
 use crate::model::deployment::{Deployment, DeploymentState, Replicas, Workload};
