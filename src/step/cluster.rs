@@ -220,14 +220,14 @@ impl<'w> Starter<'w> {
         match &state {
             Some(ClusterState::Paused) => self.driver.unpause(self.cancel, &mut lines).await.map_err(of_driver)?,
             Some(ClusterState::NodesDown(nodes)) => {
-                let started = self.driver.start_nodes(nodes, &self.new(), self.cancel, &mut lines).await;
+                let started = self.driver.start_nodes(nodes, &self.new_cluster(), self.cancel, &mut lines).await;
                 started.map_err(of_driver)?;
             }
             Some(ClusterState::Running) => {
                 self.driver.write_context(self.cancel, &mut lines).await.map_err(of_driver)?;
                 match self.answered(KNOWN_WITHIN).await {
                     Err(error) if error.class == Class::Environment && !self.cancel.is_raised() => {
-                        self.driver.start(&self.new(), self.cancel, &mut lines).await.map_err(of_driver)?;
+                        self.driver.start(&self.new_cluster(), self.cancel, &mut lines).await.map_err(of_driver)?;
                     }
                     answered => return answered,
                 }
@@ -240,7 +240,7 @@ impl<'w> Starter<'w> {
                 | ClusterState::NodesMissing(_)
                 | ClusterState::NoApiServer,
             )
-            | None => self.driver.start(&self.new(), self.cancel, &mut lines).await.map_err(of_driver)?,
+            | None => self.driver.start(&self.new_cluster(), self.cancel, &mut lines).await.map_err(of_driver)?,
         }
         if self.world.connect_cluster().await.is_err() {
             self.driver.write_context(self.cancel, &mut lines).await.map_err(of_driver)?;
@@ -301,7 +301,7 @@ impl<'w> Starter<'w> {
         }
     }
 
-    fn new(&self) -> NewCluster {
+    fn new_cluster(&self) -> NewCluster {
         let spec = self.spec;
         NewCluster {
             node_driver: spec.node_driver.clone(),

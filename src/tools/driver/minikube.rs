@@ -227,8 +227,7 @@ fn json_in<T: DeserializeOwned>(text: &str) -> Result<T, serde_json::Error> {
 /// suggestion. Without them the last lines of minikube are a box that asks for a bug report.
 pub(super) fn reason(stderr: &str) -> Option<String> {
     let lines: Vec<&str> = stderr.lines().map(str::trim_end).collect();
-    let is_exit = |line: &&str| line.contains("Exiting due to ");
-    let at = lines.iter().rposition(|line| is_exit(&line))?;
+    let at = lines.iter().rposition(|line| line.contains("Exiting due to "))?;
     let is_note =
         |line: &str| line.starts_with(['*', '\u{1f4a1}', '\u{2755}', '!', '\u{256d}', '\u{2502}', '\u{2570}', '|']);
     let mut words =
