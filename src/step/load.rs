@@ -223,7 +223,7 @@ impl Bringing<'_> {
             arrived,
             sent: progress.sent,
             expected: progress.expected,
-            total: self.wanted.image.size,
+            total: progress.total,
             layers_skipped: progress.layers_skipped,
             layers: progress.layers,
             rate: progress.sent as f64 / begun.elapsed().as_secs_f64().max(0.001),
@@ -251,8 +251,8 @@ impl Bringing<'_> {
             }
             Err(error) => return Err(named(error)),
         };
-        let Loaded { sent, layers_skipped, layers, .. } = loaded;
-        let end = LoadProgress { sent, expected: sent, layers_skipped, layers };
+        let Loaded { sent, layers_skipped, layers, total, .. } = loaded;
+        let end = LoadProgress { sent, expected: sent, layers_skipped, layers, total };
         self.speaker.transfer(transfer(true, end, loaded.why_whole.clone()));
         Ok(Some(loaded))
     }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::OnceCell;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -15,10 +16,13 @@ use crate::process::Cancel;
 use crate::tools::docker::{DockerError, Endpoint, Engine};
 use crate::tools::driver::NodeDocker;
 use crate::tools::kube::Node;
-use crate::tools::node::{Containerd, NodeShell, Podman, Store, Tunnel};
+use crate::tools::node::{Containerd, Machine, NodeShell, Podman, Store, Tunnel};
 
 /// How long a node's engine may take to answer for the first time.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long an address that was not told by minikube may take: a machine behind another network swallows what is sent.
+const GUESS_WITHIN: Duration = Duration::from_secs(1);
 
 /// The image stores of all nodes.
 #[derive(Debug)]
@@ -78,7 +82,7 @@ impl Nodes {
         let (nodes, uid) = tokio::try_join!(world.node_list(), world.uid())?;
         let slot = slot(spec);
         let known = remembered(world, &slot).filter(|known| known.uid == uid).unwrap_or_default();
-        let seeker = Seeker { world, spec, known, alone: nodes.len() == 1 };
+        let seeker = Seeker { world, spec, known, alone: nodes.len() == 1, engines: OnceCell::new() };
         let found = futures::future::join_all(nodes.iter().map(|node| seeker.reach(node))).await;
 
         let mut docker = BTreeMap::new();
@@ -148,38 +152,108 @@ struct Seeker<'w> {
     known: Remembered,
     /// Whether the cluster has one node.
     alone: bool,
+    /// The engines among whose containers nodes are looked for.
+    engines: OnceCell<Vec<Engine>>,
 }
 
 impl Seeker<'_> {
     /// Finds a node's store, and the address of its engine where it has one.
     async fn reach(&self, node: &Node) -> Result<(Store, Option<NodeDocker>), StepError> {
         let runtime = Runtime::of(node)?;
-        let shell = match self.spec.driver.value {
-            Driver::Minikube => NodeShell::minikube(&self.spec.name, &node.name),
-            Driver::Kind | Driver::K3d => NodeShell::container(&node.name),
-            Driver::Context => return self.own_engine(node).await.map(|store| (store, None)),
-        };
+        if runtime == Runtime::Docker && self.spec.driver.value == Driver::Minikube {
+            return self.docker(node).await;
+        }
+        // Docker Desktop's node runs in the very engine that builds.
+        if runtime == Runtime::Docker
+            && self.spec.driver.value == Driver::Context
+            && let Ok(engine) = self.world.engine().await
+            && engine.about().await.map_err(of_docker)?.name == node.name
+        {
+            return Ok((Store::Docker(engine.clone(), None), None));
+        }
+        let shell = self.shell(node).await?;
         match runtime {
-            Runtime::Docker => self.docker(node, shell).await,
+            Runtime::Docker => self.docker_within(node, shell).await.map(|store| (store, None)),
             Runtime::Containerd => Ok((Store::Containerd(Containerd::new(shell)), None)),
             Runtime::CriO => Ok((Store::Podman(Podman::new(shell)), None)),
         }
     }
 
-    /// Of an existing cluster nothing is known but that its node may run in this machine's engine, as Docker Desktop's does.
-    async fn own_engine(&self, node: &Node) -> Result<Store, StepError> {
-        let engine = self.world.engine().await?;
-        if engine.about().await.map_err(of_docker)?.name == node.name {
-            return Ok(Store::Docker(engine.clone(), None));
+    /// The way to run commands on a node: in the container that it is, by `ssh` on the machine that it is, or as the last
+    /// resort through the cluster's own tool.
+    async fn shell(&self, node: &Node) -> Result<NodeShell, StepError> {
+        if let Some(shell) = self.container(node).await {
+            return Ok(shell);
         }
-        Err(StepError::new(Class::Input, "there is no way to the nodes of a cluster that is only known by its context")
-            .with_diagnosis(
-                "try `load = \"registry\"` with a registry that the nodes pull from, or `load = \"none\"` with images that they can pull",
-            ))
+        match self.spec.driver.value {
+            Driver::Minikube => {
+                let machine = self.minikube_home().and_then(|home| Machine::of_minikube(&home, &node.name));
+                Ok(match machine {
+                    Some(machine) => NodeShell::machine(&machine, &node.name),
+                    None => NodeShell::minikube(&self.spec.name, &node.name),
+                })
+            }
+            Driver::Kind | Driver::K3d => {
+                let reason = format!("it is no running container of {}", self.engine_names().await);
+                Err(StepError::new(Class::Environment, reason)
+                    .with_diagnosis("try to set DOCKER_HOST to the engine that runs the cluster's nodes"))
+            }
+            Driver::Context => {
+                Err(StepError::new(Class::Input, "there is no way to the nodes of a cluster that is only known by its context")
+                    .with_diagnosis(
+                        "try `load = \"registry\"` with a registry that the nodes pull from, or `load = \"none\"` with images that they can pull",
+                    ))
+            }
+        }
+    }
+
+    /// The container that a node is: one that runs, has the node's name, and has the node's address. kind, k3d, and
+    /// minikube's docker and podman drivers name containers after nodes.
+    async fn container(&self, node: &Node) -> Option<NodeShell> {
+        for engine in self.engines().await {
+            let found = engine.running_container(&node.name).await;
+            let found = found.inspect_err(|error| tracing::debug!(%error, "no container is looked for"));
+            if let Ok(Some(container)) = found
+                && node.internal_ip.as_ref().is_none_or(|address| container.addresses.contains(address))
+            {
+                return Some(NodeShell::container(engine.clone(), container.id, &node.name));
+            }
+        }
+        None
+    }
+
+    /// The engine that builds; the one behind `eval "$(minikube docker-env)"`, which makes a node's own engine the one that
+    /// builds; and Podman's, where it has a socket.
+    async fn engines(&self) -> &[Engine] {
+        let find = || async {
+            let mut engines: Vec<Engine> = self.world.engine().await.ok().cloned().into_iter().collect();
+            let get = |name: &str| self.world.environment().get(name).filter(|value| !value.is_empty());
+            let mut others = Vec::new();
+            if get("MINIKUBE_ACTIVE_DOCKERD").is_some() {
+                others.push(get("MINIKUBE_EXISTING_DOCKER_HOST").unwrap_or_else(|| "unix:///var/run/docker.sock".into()));
+            }
+            others.extend(get("CONTAINER_HOST"));
+            others.extend(get("XDG_RUNTIME_DIR").map(|folder| format!("unix://{folder}/podman/podman.sock")));
+            others.push("unix:///run/podman/podman.sock".to_owned());
+            for address in others {
+                let Ok(endpoint) = Endpoint::parse(&address, None) else { continue };
+                if matches!(&endpoint, Endpoint::Unix(path) if !path.exists()) {
+                    continue;
+                }
+                engines.extend(within(Engine::connect(endpoint)).await.ok());
+            }
+            engines
+        };
+        self.engines.get_or_init(find).await
+    }
+
+    async fn engine_names(&self) -> String {
+        let names: Vec<_> = self.engines().await.iter().map(|engine| engine.endpoint().to_string()).collect();
+        if names.is_empty() { "an engine that answers".to_owned() } else { names.join(" or ") }
     }
 
     /// On its address if it can be reached there, which is fast; else through a command on the node.
-    async fn docker(&self, node: &Node, shell: NodeShell) -> Result<(Store, Option<NodeDocker>), StepError> {
+    async fn docker(&self, node: &Node) -> Result<(Store, Option<NodeDocker>), StepError> {
         if let Some(address) = self.known.docker.get(&node.name) {
             let engine = match self.world.early().engine(address).await {
                 Some(engine) => Some(engine),
@@ -189,20 +263,38 @@ impl Seeker<'_> {
                 return Ok((Store::Docker(engine, None), Some(address.clone())));
             }
         }
-        let address = if self.alone { self.told().await } else { self.guessed(node) };
-        if let Some(address) = address
+        // The node's own address comes first: `minikube docker-env` takes its time, and restarts the node's engine when it
+        // can't connect to it.
+        if let Some(address) = self.guessed(node)
+            && let Ok(Ok(engine)) = timeout(GUESS_WITHIN, connect(&address)).await
+        {
+            return Ok((Store::Docker(engine, None), Some(address)));
+        }
+        if self.alone
+            && let Some(address) = self.told().await
             && let Ok(engine) = connect(&address).await
         {
             return Ok((Store::Docker(engine, None), Some(address)));
         }
+        let shell = self.shell(node).await?;
+        self.docker_within(node, shell).await.map(|store| (store, None))
+    }
+
+    /// The engine on a node that has no address here.
+    async fn docker_within(&self, node: &Node, shell: NodeShell) -> Result<Store, StepError> {
         let tunnel = Tunnel::open(shell).map_err(of_docker)?;
         match within(Engine::connect(tunnel.endpoint())).await {
-            Ok(engine) => Ok((Store::Docker(engine, Some(tunnel)), None)),
+            Ok(engine) => Ok(Store::Docker(engine, Some(tunnel))),
             Err(error) => {
                 tracing::debug!(node = node.name, %error, "no way to the node's engine");
                 let reason = "its Docker Engine answers neither on an address nor through a command on the node";
-                Err(StepError::new(Class::Environment, reason)
-                    .with_diagnosis(format!("try `minikube status --profile {}`", self.spec.name)))
+                let error = StepError::new(Class::Environment, reason);
+                Err(match self.spec.driver.value {
+                    Driver::Minikube => {
+                        error.with_diagnosis(format!("try `minikube status --profile {}`", self.spec.name))
+                    }
+                    Driver::Kind | Driver::K3d | Driver::Context => error,
+                })
             }
         }
     }
@@ -214,16 +306,20 @@ impl Seeker<'_> {
         told.inspect_err(|error| tracing::debug!(%error, "no address of the node's engine")).ok()
     }
 
-    /// Where the engine of one of several nodes listens: all have the certificates of minikube's own authority.
+    /// Where the engine of a node listens: all have certificates of minikube's own authority.
     fn guessed(&self, node: &Node) -> Option<NodeDocker> {
+        let certificates = self.minikube_home()?.join("certs");
+        let host = node.internal_ip.as_ref().map(|address| format!("tcp://{address}:2376"))?;
+        is_there(&certificates).then_some(NodeDocker { host, cert_path: Some(certificates) })
+    }
+
+    /// The folder in which minikube keeps profiles, machines and certificates.
+    fn minikube_home(&self) -> Option<PathBuf> {
         let home = match self.world.environment().get("MINIKUBE_HOME").filter(|home| !home.is_empty()) {
             Some(home) => PathBuf::from(home),
             None => PathBuf::from(self.world.environment().get("HOME")?),
         };
-        let home = if home.ends_with(".minikube") { home } else { home.join(".minikube") };
-        let certificates = home.join("certs");
-        let host = node.internal_ip.as_ref().map(|address| format!("tcp://{address}:2376"))?;
-        is_there(&certificates).then_some(NodeDocker { host, cert_path: Some(certificates) })
+        Some(if home.ends_with(".minikube") { home } else { home.join(".minikube") })
     }
 }
 

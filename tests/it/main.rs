@@ -53,6 +53,8 @@ mod local_cluster;
 #[cfg(test)]
 mod new_cluster;
 #[cfg(test)]
+mod node_shell;
+#[cfg(test)]
 mod node_support;
 #[cfg(test)]
 mod nodes;

@@ -1,8 +1,7 @@
 //! Builds an image with the BuildKit that is part of the engine.
 //!
-//! Two connections are opened: `/grpc`, on which we ask for the build and follow it, and `/session`, on which the engine
-//! asks us for files and secrets. Both live in the future of the build: dropping it closes them, and the engine stops
-//! building.
+//! Two connections are opened: one on which we ask for the build and follow it, and the session, on which the engine asks us
+//! for files and secrets. Both live in the future of the build: dropping it closes them, and the engine stops building.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -19,11 +18,9 @@ use futures::StreamExt;
 use prost::Message;
 use secrecy::{ExposeSecret, SecretSlice};
 use tokio::time::timeout;
-use tonic::transport::{Channel, Endpoint as GrpcEndpoint};
 use tonic::{Code, Status, Streaming};
 
 use super::credentials::Credentials;
-use super::dial;
 use super::endpoint::config_folder;
 use super::engine::{Engine, ImageInfo};
 use super::error::{BuildFailure, DockerError, is_disk_full, is_network};
@@ -188,7 +185,7 @@ impl Engine {
             ("X-Docker-Expose-Session-Sharedkey", build.shared_key()),
         ];
         headers.extend(METHODS.map(|method| ("X-Docker-Expose-Session-Grpc-Method", method.to_owned())));
-        let session_connection = dial::upgrade(self.dialer(), "/session", &headers).await?;
+        let session_connection = self.session(&headers).await?;
         let mut control = ControlClient::new(self.buildkit().await?).max_decoding_message_size(LARGEST_MESSAGE);
 
         let told = Arc::new(Told::default());
@@ -254,26 +251,6 @@ impl Engine {
             }
             Err(status) => Err(self.build_error(&status, &progress, &redactor, &build.dockerfile)),
         }
-    }
-
-    /// A connection to BuildKit's services in the engine.
-    pub(super) async fn buildkit(&self) -> Result<Channel, DockerError> {
-        let connection = dial::upgrade(self.dialer(), "/grpc", &[]).await?;
-        let broken = |error: tonic::transport::Error| DockerError::Broken {
-            endpoint: self.endpoint().clone(),
-            doing: "asking for a build".to_owned(),
-            reason: error.to_string(),
-        };
-        let mut connection = Some(connection);
-        // The address is never looked up: the one connection we have is handed over.
-        let channel = GrpcEndpoint::from_static("http://docker")
-            .connect_with_connector(tower::service_fn(move |_| {
-                let connection = connection.take().ok_or_else(|| std::io::Error::other("the connection is closed"));
-                async move { connection }
-            }))
-            .await
-            .map_err(broken)?;
-        Ok(channel)
     }
 
     async fn built_image(&self, answer: &SolveResponse, build: &Build) -> Result<ImageInfo, DockerError> {

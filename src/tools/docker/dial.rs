@@ -1,5 +1,7 @@
-//! Connections to an engine: a pool of them for bollard, and single ones for the two endpoints that turn an HTTP request
-//! into a raw connection, which bollard keeps to itself.
+//! Connections to an engine: a pool of them for bollard, single ones that speak HTTP/2 from the first byte, and single ones
+//! that turn an HTTP request into a raw connection, which bollard keeps to itself.
+//!
+//! Requests name the version of the API that the engine offers, as its first answer says.
 //!
 //! bollard's own clients open a connection for each request. Over TLS with client certificates that costs both sides more
 //! than most requests do.
@@ -7,7 +9,7 @@
 use std::fs;
 use std::path::Path;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use bollard::errors::Error as BollardError;
@@ -72,6 +74,34 @@ pub(super) struct Dialer {
     endpoint: Arc<Endpoint>,
     /// Shared, so that a later connection resumes the session of an earlier one.
     tls: Option<Arc<rustls::ClientConfig>>,
+    /// The newest version of the API that the engine offers, from the header of its first answer.
+    offered: Arc<OnceLock<ApiVersion>>,
+}
+
+/// A version of the engine's API, such as 1.53.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct ApiVersion {
+    pub(super) major: usize,
+    pub(super) minor: usize,
+}
+
+impl ApiVersion {
+    /// Reads `1.53`.
+    fn parse(text: &str) -> Option<Self> {
+        let (major, minor) = text.trim().split_once('.')?;
+        Some(Self { major: major.parse().ok()?, minor: minor.parse().ok()? })
+    }
+
+    /// The one to speak with an engine that offers this: no newer than the requests were written for.
+    fn spoken(self) -> Self {
+        let newest = Self { major: API_DEFAULT_VERSION.major_version, minor: API_DEFAULT_VERSION.minor_version };
+        self.min(newest)
+    }
+
+    /// A path of the API in this version.
+    fn path(self, path: &str) -> String {
+        format!("/v{}.{}{path}", self.major, self.minor)
+    }
 }
 
 impl Dialer {
@@ -81,11 +111,30 @@ impl Dialer {
             Endpoint::Tls { certificates, .. } => Some(Arc::new(tls_config(certificates)?)),
             Endpoint::Unix(_) | Endpoint::Tcp { .. } => None,
         };
-        Ok(Self { endpoint: Arc::new(endpoint), tls })
+        Ok(Self { endpoint: Arc::new(endpoint), tls, offered: Arc::default() })
+    }
+
+    /// The newest version of the API that the engine offers; `None` before its first answer.
+    pub(super) fn offered(&self) -> Option<ApiVersion> {
+        self.offered.get().copied()
+    }
+
+    /// A path of the API in the version that is spoken.
+    fn versioned(&self, path: &str) -> String {
+        self.offered().map_or_else(|| path.to_owned(), |offered| offered.spoken().path(path))
     }
 
     pub(super) fn endpoint(&self) -> &Endpoint {
         &self.endpoint
+    }
+
+    /// A connection that speaks HTTP/2 from its first byte. Over TLS the engine has to agree to that.
+    pub(super) async fn connect_http2(&self) -> Result<Stream, DockerError> {
+        let Some(config) = &self.tls else { return self.connect().await };
+        let mut config = rustls::ClientConfig::clone(config);
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        let dialer = Self { tls: Some(Arc::new(config)), ..self.clone() };
+        dialer.connect().await
     }
 
     async fn connect(&self) -> Result<Stream, DockerError> {
@@ -110,7 +159,11 @@ impl Dialer {
                             reason: error.to_string(),
                         })?;
                         let connecting = TlsConnector::from(Arc::clone(config)).connect(name, stream);
-                        Box::new(connecting.await.map_err(unreachable)?)
+                        let connected = connecting.await.map_err(unreachable)?;
+                        if !config.alpn_protocols.is_empty() && connected.get_ref().1.alpn_protocol().is_none() {
+                            return Err(unreachable(std::io::Error::other("the engine does not speak HTTP/2")));
+                        }
+                        Box::new(connected)
                     }
                 }
             }
@@ -120,9 +173,23 @@ impl Dialer {
     /// A client over connections that are used again. An answer to one request may take up to `seconds`.
     pub(super) fn client(&self, seconds: u64) -> Result<Docker, BollardError> {
         let client = Client::builder(TokioExecutor::new()).build(self.clone());
-        let transport = move |request: BollardRequest| {
-            let client = client.clone();
-            async move { client.request(request).await.map_err(BollardError::from) }
+        let dialer = self.clone();
+        let transport = move |mut request: BollardRequest| {
+            let (client, dialer) = (client.clone(), dialer.clone());
+            async move {
+                if let Some(path) = request.uri().path_and_query().map(|path| dialer.versioned(path.as_str())) {
+                    let mut parts = request.uri().clone().into_parts();
+                    parts.path_and_query = Some(path.parse().map_err(http::Error::from)?);
+                    *request.uri_mut() = Uri::from_parts(parts).map_err(http::Error::from)?;
+                }
+                let response = client.request(request).await?;
+                if let Some(offered) = response.headers().get("api-version").and_then(|value| value.to_str().ok())
+                    && let Some(offered) = ApiVersion::parse(offered)
+                {
+                    dialer.offered.get_or_init(|| offered);
+                }
+                Ok(response)
+            }
         };
         let address = format!("http://{}", self.endpoint.host_header());
         Docker::connect_with_custom_transport(transport, Some(address), seconds, API_DEFAULT_VERSION)
@@ -147,6 +214,7 @@ impl tower::Service<Uri> for Dialer {
 /// Opens a connection that speaks HTTP/2 after an upgrade of a POST request to `path`.
 pub(super) async fn upgrade(dialer: &Dialer, path: &str, headers: &[(&str, String)]) -> Result<Upgraded, DockerError> {
     let endpoint = dialer.endpoint();
+    let path = dialer.versioned(path);
     let doing = || format!("opening {path}");
     let broken = |reason: String| DockerError::Broken { endpoint: endpoint.clone(), doing: doing(), reason };
     let stream = dialer.connect().await?;
@@ -156,7 +224,7 @@ pub(super) async fn upgrade(dialer: &Dialer, path: &str, headers: &[(&str, Strin
     tokio::spawn(connection.with_upgrades());
 
     let mut request =
-        Request::post(path).header(HOST, endpoint.host_header()).header(CONNECTION, "Upgrade").header(UPGRADE, "h2c");
+        Request::post(&path).header(HOST, endpoint.host_header()).header(CONNECTION, "Upgrade").header(UPGRADE, "h2c");
     for (name, value) in headers {
         request = request.header(*name, value);
     }

@@ -10,12 +10,16 @@ use bollard::query_parameters::{ListImagesOptions, RemoveImageOptions, TagImageO
 use jiff::Timestamp;
 use tokio::sync::OnceCell;
 
-use super::dial::Dialer;
+use super::buildkit::BuildkitWay;
+use super::dial::{ApiVersion, Dialer};
 use super::endpoint::Endpoint;
 use super::error::DockerError;
 
 /// Loading an image of several gigabytes onto a slow disk may take this long until the engine answers (seconds).
 const ANSWER_WITHIN: u64 = 3600;
+
+/// From this version of the API on an image that is numbered by its manifest has a descriptor.
+const FIRST_WITH_DESCRIPTOR: ApiVersion = ApiVersion { major: 1, minor: 48 };
 
 /// A Docker Engine that answered. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -28,6 +32,7 @@ struct Inner {
     docker: Docker,
     dialer: Dialer,
     about: OnceCell<About>,
+    buildkit_way: OnceCell<BuildkitWay>,
 }
 
 /// What an engine says of itself.
@@ -52,10 +57,13 @@ pub struct About {
 }
 
 /// An image on an engine.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ImageInfo {
-    /// The image ID, `sha256:…`.
+    /// The image ID, `sha256:…`: the digest of its configuration in the classic store, of its manifest or index in
+    /// containerd's.
     pub id: String,
+    /// Whether the engine says that the ID is the digest of a manifest or an index. Engines before 28 say nothing.
+    pub has_descriptor: bool,
     /// Its names, `repository:tag`, as [`familiar`] has them.
     pub tags: Vec<String>,
     /// The digests under which registries know it, `repository@sha256:…`, as [`familiar`] has them.
@@ -68,6 +76,8 @@ pub struct ImageInfo {
     pub layers: Vec<String>,
     /// The architecture, in Go's words.
     pub architecture: String,
+    /// The variant of the architecture, such as `v7`; mostly empty.
+    pub variant: String,
     /// The operating system.
     pub os: String,
     /// Its labels.
@@ -114,13 +124,13 @@ pub struct ImageFilter {
 }
 
 impl Engine {
-    /// Connects to an engine, which has to answer. There is no version of the API to agree on: requests that name none are
-    /// understood by every engine as its own.
+    /// Connects to an engine, which has to answer. Its answer says which version of the API it offers; all later requests
+    /// name that version.
     pub async fn connect(endpoint: Endpoint) -> Result<Self, DockerError> {
         let dialer = Dialer::new(endpoint)?;
         let docker = dialer.client(ANSWER_WITHIN).map_err(|error| not_reached(dialer.endpoint(), &error))?;
         docker.ping().await.map_err(|error| not_reached(dialer.endpoint(), &error))?;
-        Ok(Self { inner: Arc::new(Inner { docker, dialer, about: OnceCell::new() }) })
+        Ok(Self { inner: Arc::new(Inner { docker, dialer, about: OnceCell::new(), buildkit_way: OnceCell::new() }) })
     }
 
     /// Connects to the engine that the `docker` command would use.
@@ -153,6 +163,11 @@ impl Engine {
                 })
             })
             .await
+    }
+
+    /// Whether the engine has containerd's store, if it was asked before.
+    pub(super) fn known_store(&self) -> Option<bool> {
+        self.inner.about.get().map(|about| about.containerd_store)
     }
 
     /// The image of this name or ID; `None` when the engine has none.
@@ -206,8 +221,23 @@ impl Engine {
         if is_gone && self.image(reference).await?.is_none() { Ok(()) } else { Err(error) }
     }
 
+    /// Whether the ID of an image of this engine is the digest of a manifest or an index, as in containerd's store.
+    pub(super) async fn is_numbered_by_manifest(&self, image: &ImageInfo) -> Result<bool, DockerError> {
+        let tells = self.dialer().offered().is_some_and(|offered| offered >= FIRST_WITH_DESCRIPTOR);
+        Ok(image.has_descriptor || (!tells && self.about().await?.containerd_store))
+    }
+
+    /// What BuildKit's part of the engine refused.
+    pub(super) fn refused(&self, doing: &str, status: &tonic::Status) -> DockerError {
+        DockerError::Refused { doing: doing.to_owned(), status: None, message: status.message().to_owned() }
+    }
+
     pub(super) fn docker(&self) -> &Docker {
         &self.inner.docker
+    }
+
+    pub(super) fn buildkit_way_cell(&self) -> &OnceCell<BuildkitWay> {
+        &self.inner.buildkit_way
     }
 
     pub(super) fn dialer(&self) -> &Dialer {
@@ -246,12 +276,14 @@ fn image_info(image: ImageInspect) -> ImageInfo {
     let config = image.config.unwrap_or_default();
     ImageInfo {
         id: image.id.unwrap_or_default(),
+        has_descriptor: image.descriptor.is_some(),
         tags: image.repo_tags.unwrap_or_default(),
         repo_digests: image.repo_digests.unwrap_or_default(),
         size: image.size.and_then(|size| u64::try_from(size).ok()).unwrap_or_default(),
         created: image.created.and_then(|time| Timestamp::from_nanosecond(time.unix_timestamp_nanos()).ok()),
         layers: image.root_fs.and_then(|root| root.layers).unwrap_or_default(),
         architecture: image.architecture.unwrap_or_default(),
+        variant: image.variant.unwrap_or_default(),
         os: image.os.unwrap_or_default(),
         labels: config.labels.unwrap_or_default(),
         on_build: config.on_build.unwrap_or_default(),

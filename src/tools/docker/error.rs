@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use super::endpoint::Endpoint;
+use super::exec::ExecError;
 use crate::error::Class;
 use crate::process::ProcessError;
 
@@ -101,6 +102,16 @@ pub enum DockerError {
         /// How the command ended.
         source: Box<ProcessError>,
     },
+    /// The engine that runs a node could not run a command there.
+    #[error("{place} could not {doing}: {source}")]
+    NodeEngine {
+        /// The node.
+        place: String,
+        /// What it was asked.
+        doing: String,
+        /// What the engine said.
+        source: Box<DockerError>,
+    },
     /// A node said something that makes no sense to us.
     #[error("{place} said something unexpected: {reason}")]
     Unexpected {
@@ -155,17 +166,21 @@ impl BuildFailure {
 }
 
 /// What went wrong when a command on a node took an image in.
-pub(in crate::tools) fn fault_of(said: &str, error: &ProcessError) -> LoadFault {
+pub(in crate::tools) fn fault_of(error: &ExecError) -> LoadFault {
+    let said = match error {
+        ExecError::Ended(ended) => said(ended),
+        ExecError::Engine(refused) => refused.to_string(),
+    };
     let said = said.trim_start_matches(": ").to_owned();
     match error {
         _ if is_disk_full(&said) => LoadFault::DiskFull(said),
-        ProcessError::Exit { .. } => LoadFault::Refused(said),
-        _ => LoadFault::NodeGone(said),
+        ExecError::Ended(ProcessError::Exit { .. }) => LoadFault::Refused(said),
+        ExecError::Ended(_) | ExecError::Engine(_) => LoadFault::NodeGone(said),
     }
 }
 
 /// The last words of a command.
-pub(in crate::tools) fn said(error: &ProcessError) -> String {
+fn said(error: &ProcessError) -> String {
     let output = match error {
         ProcessError::Exit { output, .. } | ProcessError::Signal { output, .. } => output,
         other => return format!(": {other}"),
@@ -227,6 +242,15 @@ pub enum LoadFault {
 }
 
 impl DockerError {
+    /// A command on a node that gave no answer.
+    pub(in crate::tools) fn of_node(place: String, doing: &str, error: ExecError) -> Self {
+        let doing = doing.to_owned();
+        match error {
+            ExecError::Ended(source) => Self::Node { place, doing, source: Box::new(source) },
+            ExecError::Engine(source) => Self::NodeEngine { place, doing, source: Box::new(source) },
+        }
+    }
+
     /// What the caller can do about it.
     pub fn class(&self) -> Class {
         match self {
@@ -243,6 +267,7 @@ impl DockerError {
                 LoadFault::Platform { .. } => Class::Input,
             },
             Self::Node { source, .. } => source.class(),
+            Self::NodeEngine { source, .. } => source.class(),
             Self::Unexpected { .. } => Class::Environment,
             Self::Secret { .. } | Self::Gone { .. } => Class::Input,
             Self::Unreadable { .. } => Class::Environment,
@@ -298,6 +323,7 @@ impl DockerError {
                 ProcessError::NotFound { program } => format!("install {program}: it is how the node is reached"),
                 _ => return None,
             },
+            Self::NodeEngine { source, .. } => return source.help(),
             Self::Secret { .. } => "create the file, or mark the secret `optional = true`".into(),
             Self::Broken { .. }
             | Self::Refused { .. }

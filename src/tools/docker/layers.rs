@@ -1,4 +1,4 @@
-//! Gets only the topmost layers of an image out of an engine.
+//! Gets only the topmost layers of an image out of an engine with the classic store.
 //!
 //! `docker save` always writes the whole image. A push sends single layers, the topmost first: it goes into a registry of
 //! our own, which is dropped as soon as what is wanted has arrived. When anything about this does not work, the whole
@@ -11,9 +11,11 @@ use bollard::query_parameters::PushImageOptions;
 use futures::{StreamExt, stream};
 use tokio::net::TcpStream;
 
+use super::archive::{Blob, Part, Parts, Source};
 use super::endpoint::Endpoint;
-use super::engine::{Engine, ImageFilter, ImageInfo};
+use super::engine::{Engine, ImageFilter, ImageInfo, split_tag};
 use super::error::DockerError;
+use super::load::{Known, Wanted};
 use super::receiver::{Received, Receiver, sha256};
 
 /// Images of a node that are asked for at the same time.
@@ -35,36 +37,22 @@ impl From<DockerError> for WholeInstead {
     }
 }
 
-/// The topmost layers of an image, with what tells of the others.
-pub(in crate::tools) struct Cut {
-    /// The image's configuration, byte for byte.
-    pub(in crate::tools) config: Vec<u8>,
-    /// The diff IDs of all layers, lowest first.
-    pub(in crate::tools) layers: Vec<String>,
-    /// The topmost, by diff ID.
-    pub(in crate::tools) missing: HashMap<String, Received>,
-}
-
-impl Cut {
-    /// Bytes of what is here.
-    pub(super) fn size(&self) -> u64 {
-        self.config.len() as u64 + self.missing.values().map(|layer| layer.size).sum::<u64>()
-    }
-}
-
 /// How many of these layers, counted from the lowest, the images with those layers share with it.
 pub(in crate::tools) fn shared(image: &[String], layers: &[String]) -> usize {
     image.iter().zip(layers).take_while(|(one, other)| one == other).count()
 }
 
 impl Engine {
-    /// Gets all but the lowest `known` layers of an image out of this engine.
-    pub(super) async fn cut(&self, reference: &str, image: &ImageInfo, known: usize) -> Result<Cut, WholeInstead> {
+    /// Gets all but the lowest layers, which are known, of an image out of an engine with the classic store.
+    pub(super) async fn parts(
+        &self,
+        reference: &str,
+        image: &ImageInfo,
+        known: Known,
+    ) -> Result<Parts, WholeInstead> {
+        let Known { count: known, blobs } = known;
         if !matches!(self.endpoint(), Endpoint::Unix(_)) {
             return Err(WholeInstead("the host's engine is not on this machine".into()));
-        }
-        if self.about().await?.containerd_store {
-            return Err(WholeInstead("the host's engine keeps its images in containerd's store".into()));
         }
         if known == 0 && !image.layers.is_empty() {
             return Err(WholeInstead("the node has none of its layers".into()));
@@ -77,8 +65,17 @@ impl Engine {
         if sha256(&config) != image.id {
             return Err(WholeInstead("its configuration is not what its ID says".into()));
         }
-        let missing = if wanted.is_empty() { HashMap::new() } else { self.push_out(&image.id, wanted).await? };
-        Ok(Cut { config, layers: image.layers.clone(), missing })
+        let mut missing = if wanted.is_empty() { HashMap::new() } else { self.push_out(&image.id, wanted).await? };
+        let mut blobs = blobs.into_iter();
+        let layers = image.layers.iter().map(|diff_id| {
+            let (blob, source) = match missing.remove(diff_id) {
+                Some(Received { digest, size, file, .. }) => (Some(Blob { digest, size }), Some(Source::File(file))),
+                None => (blobs.next(), None),
+            };
+            Part { diff_id: diff_id.clone(), blob, source }
+        });
+        let layers = layers.collect();
+        Ok(Parts { manifest: None, config: config.into(), layers })
     }
 
     /// How many of these layers, counted from the lowest, some image on this engine has.
@@ -93,6 +90,16 @@ impl Engine {
             .collect::<Vec<_>>()
             .await;
         prefixes.into_iter().try_fold(0, |most, count| Ok(most.max(count?)))
+    }
+
+    /// How many layers of an image, counted from the lowest, this engine has: looked for among the images of the same
+    /// repository first, which is quick, and then among all.
+    pub(super) async fn shared_with_any(&self, wanted: &Wanted) -> Result<usize, DockerError> {
+        let layers = &wanted.image.layers;
+        let same = vec![split_tag(&wanted.reference).0.to_owned()];
+        let count = self.shared_layers(layers, &ImageFilter { references: same, ..ImageFilter::default() }).await?;
+        // All but the topmost layer: nothing is to be found that saves much more.
+        if count + 1 >= layers.len() { Ok(count) } else { self.shared_layers(layers, &ImageFilter::default()).await }
     }
 
     /// The share of an image's bytes that is in its topmost layers.

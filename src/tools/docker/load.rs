@@ -11,10 +11,11 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use tokio::sync::OnceCell;
 
-use super::archive::{Archive, Blob};
+use super::archive::{Archive, Blob, Part, Parts, Source};
 use super::engine::{Engine, ImageFilter, ImageInfo, split_tag};
 use super::error::{DockerError, LoadFailure, LoadFault, is_disk_full};
-use super::layers::{Cut, MOST_SENT, WholeInstead};
+use super::image_manifest::ImageManifest;
+use super::layers::{MOST_SENT, WholeInstead};
 use super::receiver::sha256;
 
 /// How far a load has come.
@@ -28,6 +29,8 @@ pub struct LoadProgress {
     pub layers_skipped: usize,
     /// Layers of the image.
     pub layers: usize,
+    /// Bytes of the whole image, counted as `sent` is.
+    pub total: u64,
 }
 
 /// How an image is brought to a node.
@@ -52,7 +55,7 @@ pub struct Loaded {
     pub layers: usize,
     /// Bytes that were sent.
     pub sent: u64,
-    /// The size of the image on the host in bytes.
+    /// Bytes of the whole image, counted as `sent` is: packed where packed layers were sent.
     pub total: u64,
 }
 
@@ -65,6 +68,8 @@ pub struct Wanted {
     pub image: ImageInfo,
     /// The engine that has it.
     host: Engine,
+    /// See [`manifest`](Self::manifest).
+    manifest: OnceCell<Option<ImageManifest>>,
     /// See [`config`](Self::config).
     config: OnceCell<String>,
 }
@@ -76,26 +81,46 @@ pub struct Held {
     pub id: String,
     /// The digest of its configuration; absent where the ID says enough.
     pub config: Option<String>,
-    /// The diff IDs of its layers, lowest first.
-    pub layers: Vec<String>,
 }
 
 impl Wanted {
-    /// Whether what a node has is this image: the same ID, or, where stores number differently, the same configuration
-    /// and the same layers.
+    /// Whether what a node has is this image: the same ID, or, where stores number differently, the same configuration. A
+    /// configuration names the layers by their content.
     ///
     /// # Errors
     /// When the engine that has it can't be asked for the configuration.
     pub async fn is(&self, held: &Held) -> Result<bool, DockerError> {
-        Ok(held.layers == self.image.layers
-            && (held.id == self.image.id || held.config.as_deref() == Some(self.config().await?)))
+        Ok(held.id == self.image.id || held.config.as_deref() == Some(self.config().await?))
+    }
+
+    /// Its manifest for the platform of its engine; `None` where the engine has the classic store, or does not give it.
+    pub(in crate::tools) async fn manifest(&self) -> Result<Option<&ImageManifest>, DockerError> {
+        let read = || async {
+            if self.host.is_numbered_by_manifest(&self.image).await? {
+                self.host.image_manifest(&self.image).await
+            } else {
+                Ok(None)
+            }
+        };
+        self.manifest.get_or_try_init(read).await.map(Option::as_ref)
     }
 
     /// The digest of its configuration: its ID, but in containerd's store, which numbers by manifests. Asked once, and only
-    /// if somebody needs it: an engine takes its time to tell which store it has.
-    pub(in crate::tools) async fn config(&self) -> Result<&str, DockerError> {
-        let digest = self.config.get_or_try_init(|| self.host.config_digest(&self.reference, &self.image.id)).await;
-        digest.map(String::as_str)
+    /// when it is needed.
+    ///
+    /// # Errors
+    /// When the engine that has it can't be asked.
+    pub async fn config(&self) -> Result<&str, DockerError> {
+        let ask = || async {
+            if let Some(manifest) = self.manifest().await? {
+                return Ok(manifest.config_digest.clone());
+            }
+            if self.host.is_numbered_by_manifest(&self.image).await? {
+                return Ok(sha256(&self.host.raw_config(&self.reference).await?));
+            }
+            Ok(self.image.id.clone())
+        };
+        self.config.get_or_try_init(ask).await.map(String::as_str)
     }
 
     /// Refuses the image for a node of another platform, such as `linux/arm64`.
@@ -129,11 +154,18 @@ pub(in crate::tools) trait Target: Sync {
     /// Gives the image its name if it is there under another one; whether it was.
     fn adopt(&self, wanted: &Wanted) -> impl Future<Output = Result<bool, DockerError>> + Send;
 
-    /// How many layers of an image are there, looking among images of the same repository or among all.
+    /// For each layer of a manifest, whether the store lacks it.
+    fn lacks(
+        &self,
+        manifest: &ImageManifest,
+        wanted: &Wanted,
+    ) -> impl Future<Output = Result<Vec<bool>, WholeInstead>> + Send;
+
+    /// How many layers of an image without a manifest are there, looking among images of the same repository or among all.
     fn known(&self, wanted: &Wanted, all: bool) -> impl Future<Output = Result<Known, WholeInstead>> + Send;
 
-    /// The archive of some layers, in the form that [`receive`](Self::receive) takes.
-    fn pack(&self, cut: Cut, known: &Known, wanted: &Wanted) -> Archive;
+    /// The archive of an image, in the form that [`receive`](Self::receive) takes.
+    fn pack(&self, parts: Parts, wanted: &Wanted) -> Archive;
 
     /// Takes an archive in.
     fn receive(
@@ -154,15 +186,19 @@ impl Engine {
             reference: reference.to_owned(),
             endpoint: self.endpoint().clone(),
         })?;
-        Ok(Wanted { reference: reference.to_owned(), image, host: self.clone(), config: OnceCell::new() })
+        let (manifest, config) = (OnceCell::new(), OnceCell::new());
+        Ok(Wanted { reference: reference.to_owned(), image, host: self.clone(), manifest, config })
     }
 
-    /// The digest of an image's configuration: its ID, but in containerd's store, which numbers by manifests.
-    async fn config_digest(&self, reference: &str, id: &str) -> Result<String, DockerError> {
-        if self.about().await?.containerd_store {
-            return Ok(sha256(&self.raw_config(reference).await?));
+    /// The digest of the configuration of an image that is not the one its name leads to elsewhere.
+    async fn config_digest(&self, image: &ImageInfo, reference: &str) -> Result<String, DockerError> {
+        if !self.is_numbered_by_manifest(image).await? {
+            return Ok(image.id.clone());
         }
-        Ok(id.to_owned())
+        match self.image_manifest(image).await? {
+            Some(manifest) => Ok(manifest.config_digest),
+            None => Ok(sha256(&self.raw_config(reference).await?)),
+        }
     }
 
     /// Brings an image to a store under its name, and reads it back there. One that is there under another name only
@@ -175,7 +211,6 @@ impl Engine {
         mut on_progress: impl FnMut(LoadProgress) + Send,
     ) -> Result<Loaded, DockerError> {
         let layers = wanted.image.layers.len();
-        let total = wanted.image.size;
         if to.adopt(wanted).await? {
             prove(wanted, to, 0).await?;
             return Ok(Loaded {
@@ -184,44 +219,84 @@ impl Engine {
                 layers_skipped: layers,
                 layers,
                 sent: 0,
-                total,
+                total: wanted.image.size,
             });
         }
         let mut why_whole = None;
+        let mut tries = vec![LoadWay::Archive];
         if way == LoadWay::Layers {
-            match self.missing(wanted, to).await {
-                Ok((archive, layers_skipped)) => {
+            tries.insert(0, LoadWay::Layers);
+        }
+        for way in tries {
+            match self.archive(wanted, to, way).await {
+                Ok(Prepared { archive, skipped, total }) => {
                     let expected = archive.size;
-                    let tell = |sent| on_progress(LoadProgress { sent, expected, layers_skipped, layers });
+                    let tell =
+                        |sent| on_progress(LoadProgress { sent, expected, layers_skipped: skipped, layers, total });
                     match send(wanted, to, archive.stream(), tell).await {
                         Ok(sent) => {
-                            let way = LoadWay::Layers;
-                            return Ok(Loaded { way, why_whole: None, layers_skipped, layers, sent, total });
+                            return Ok(Loaded { way, why_whole, layers_skipped: skipped, layers, sent, total });
                         }
+                        // Nothing was left out: sending it once more would fail in the same way.
+                        Err(error) if skipped == 0 => return Err(error),
                         Err(error) => why_whole = Some(error.to_string()),
                     }
                 }
-                Err(why) => why_whole = Some(why.0),
+                Err(why) if way == LoadWay::Layers => why_whole = Some(why.0),
+                Err(_) => {}
             }
         }
         let archive = self.docker().export_image(&wanted.reference).map(|piece| piece.map_err(std::io::Error::other));
-        let tell = |sent| on_progress(LoadProgress { sent, expected: total, layers_skipped: 0, layers });
+        let total = wanted.image.size;
+        let tell = |sent| on_progress(LoadProgress { sent, expected: total, layers_skipped: 0, layers, total });
         let sent = send(wanted, to, archive, tell).await?;
-        Ok(Loaded { way: LoadWay::Archive, why_whole, layers_skipped: 0, layers, sent, total })
+        // How large an exported archive is shows when it ends.
+        Ok(Loaded { way: LoadWay::Archive, why_whole, layers_skipped: 0, layers, sent, total: sent })
     }
 
-    /// The archive of what a store lacks, and how many layers it has.
-    async fn missing(&self, wanted: &Wanted, to: &impl Target) -> Result<(Archive, usize), WholeInstead> {
+    /// The archive of what a store lacks of an image, or of all of it.
+    async fn archive(&self, wanted: &Wanted, to: &impl Target, way: LoadWay) -> Result<Prepared, WholeInstead> {
+        if let Some(manifest) = wanted.manifest().await? {
+            let lacks = match way {
+                LoadWay::Layers => to.lacks(manifest, wanted).await?,
+                LoadWay::Archive => vec![true; manifest.layers.len()],
+            };
+            let content = self.content().await?;
+            let layers = manifest.layers.iter().zip(lacks).map(|(layer, is_missing)| Part {
+                diff_id: layer.diff_id.clone(),
+                blob: Some(layer.blob.clone()),
+                source: is_missing.then(|| Source::Store(content.clone())),
+            });
+            let parts = Parts {
+                manifest: Some((manifest.bytes.clone(), manifest.media_type.clone())),
+                config: manifest.config.clone(),
+                layers: layers.collect(),
+            };
+            let skipped = parts.skipped();
+            return Ok(Prepared { archive: to.pack(parts, wanted), skipped, total: manifest.size() });
+        }
+        if way == LoadWay::Archive {
+            return Err(WholeInstead("the host's engine exports it".to_owned()));
+        }
         let layers = &wanted.image.layers;
         // An older image of the same repository is the one to have most in common with, and quickly asked for.
         let mut known = to.known(wanted, false).await?;
         if self.share_of_top(&wanted.reference, layers.len() - known.count).await? > MOST_SENT {
             known = to.known(wanted, true).await?;
         }
-        let cut = self.cut(&wanted.reference, &wanted.image, known.count).await?;
-        let skipped = layers.len() - cut.missing.len();
-        Ok((to.pack(cut, &known, wanted), skipped))
+        let parts = self.parts(&wanted.reference, &wanted.image, known).await?;
+        let skipped = parts.skipped();
+        Ok(Prepared { archive: to.pack(parts, wanted), skipped, total: wanted.image.size })
     }
+}
+
+/// An archive that is about to be sent.
+struct Prepared {
+    archive: Archive,
+    /// Layers that are left out.
+    skipped: usize,
+    /// Bytes of the whole image.
+    total: u64,
 }
 
 /// Sends an archive, which must bring the image along; gives the number of bytes.
@@ -299,23 +374,37 @@ impl Target for Engine {
         let Some(image) = self.image(&wanted.reference).await? else { return Ok(None) };
         let config = match image.id == wanted.image.id {
             true => None,
-            false => Some(self.config_digest(&wanted.reference, &image.id).await?),
+            false => Some(self.config_digest(&image, &wanted.reference).await?),
         };
-        Ok(Some(Held { id: image.id, config, layers: image.layers }))
+        Ok(Some(Held { id: image.id, config }))
     }
 
     async fn adopt(&self, wanted: &Wanted) -> Result<bool, DockerError> {
-        let id = &wanted.image.id;
-        let found = self.image(id).await?.is_some();
-        if found {
-            self.tag(id, &wanted.reference).await?;
+        // A store that numbers like the host's knows the image by its ID, the classic one by its configuration.
+        let config = wanted.config().await?;
+        let ids = [wanted.image.id.as_str(), config];
+        for id in ids.iter().take(if ids[0] == ids[1] { 1 } else { 2 }) {
+            if self.image(id).await?.is_some() {
+                self.tag(id, &wanted.reference).await?;
+                return Ok(true);
+            }
         }
-        Ok(found)
+        Ok(false)
+    }
+
+    async fn lacks(&self, manifest: &ImageManifest, wanted: &Wanted) -> Result<Vec<bool>, WholeInstead> {
+        if self.about().await?.containerd_store {
+            let content = self.content().await?;
+            let asked = manifest.layers.iter().map(async |layer| content.has(&layer.blob.digest).await.map(|has| !has));
+            return Ok(futures::future::try_join_all(asked).await?);
+        }
+        let count = self.shared_with_any(wanted).await?;
+        Ok((0..manifest.layers.len()).map(|index| index >= count).collect())
     }
 
     async fn known(&self, wanted: &Wanted, all: bool) -> Result<Known, WholeInstead> {
         if self.about().await?.containerd_store {
-            return Err(WholeInstead("the node's engine keeps its images in containerd's store".into()));
+            return Err(WholeInstead("the node's engine keeps its images in containerd's store, and the host's does not".into()));
         }
         let repository = split_tag(&wanted.reference).0.to_owned();
         let among =
@@ -324,8 +413,12 @@ impl Target for Engine {
         Ok(Known { count, blobs: Vec::new() })
     }
 
-    fn pack(&self, cut: Cut, _: &Known, wanted: &Wanted) -> Archive {
-        Archive::docker(cut, wanted.reference.clone())
+    fn pack(&self, parts: Parts, wanted: &Wanted) -> Archive {
+        // An engine with containerd's store takes an OCI layout, the classic one what `docker save` writes.
+        match (self.known_store(), parts.manifest.is_some()) {
+            (Some(true), true) => Archive::oci(parts, &wanted.reference),
+            (Some(true) | Some(false) | None, _) => Archive::docker(parts, wanted.reference.clone()),
+        }
     }
 
     async fn receive(

@@ -16,13 +16,13 @@ use bollard_buildkit_proto::moby::filesync::v1::{
     GetTokenAuthorityResponse, VerifyTokenAuthorityRequest, VerifyTokenAuthorityResponse,
 };
 use futures::{Stream, stream};
-use hyper::upgrade::Upgraded;
-use hyper_util::rt::TokioExecutor;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::service::TowerToHyperService;
 use secrecy::{ExposeSecret, SecretSlice};
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
+use super::buildkit::SessionConnection;
 use super::credentials::Credentials;
 use super::filesync::BuildFiles;
 
@@ -46,7 +46,23 @@ pub(super) struct Session {
 
 impl Session {
     /// Answers the engine until it closes the connection. Dropping the future closes it from our side.
-    pub(super) async fn serve(self, connection: Upgraded) -> Result<(), hyper::Error> {
+    pub(super) async fn serve(self, connection: SessionConnection) -> Result<(), hyper::Error> {
+        match connection {
+            SessionConnection::Upgraded(connection) => self.serve_on(connection).await,
+            SessionConnection::Messages(messages) => {
+                let (near, carrying) = messages.split();
+                tokio::select! {
+                    served = self.serve_on(TokioIo::new(near)) => served,
+                    () = carrying => Ok(()),
+                }
+            }
+        }
+    }
+
+    async fn serve_on(
+        self,
+        connection: impl hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+    ) -> Result<(), hyper::Error> {
         let routes = Routes::new(HealthServer::new(AlwaysServing))
             .add_service(FileSyncServer::new(self.files))
             .add_service(SecretsServer::new(BuildSecrets(self.secrets)))

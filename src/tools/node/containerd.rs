@@ -3,16 +3,17 @@
 //! Kubernetes sees the namespace `k8s.io`. `ctr images import` is content with an archive that names blobs which
 //! containerd has and leaves them out. It ends well even if a blob is nowhere: only `ctr images check` tells.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 use futures::Stream;
 use serde::Deserialize;
 
 use super::shell::NodeShell;
-use crate::process::ProcessError;
 use crate::tools::docker::target::{
-    Archive, Blob, Cut, Held, Known, Target, Wanted, WholeInstead, fault_of, said, shared,
+    Archive, Blob, Held, ImageManifest, Known, Parts, Target, Wanted, WholeInstead, fault_of, shared,
 };
-use crate::tools::docker::{DockerError, LoadFault, familiar, has_host, split_tag};
+use crate::tools::docker::{DockerError, ExecError, LoadFault, familiar, has_host, split_tag};
 
 /// Prints for each image that the filters match its name, digest and state, its manifest, and its configuration, a line
 /// each. Runs in the shell of the node.
@@ -77,8 +78,8 @@ impl Containerd {
         Self { shell }
     }
 
-    fn failed(&self, doing: &str, source: ProcessError) -> DockerError {
-        DockerError::Node { place: self.place(), doing: doing.to_owned(), source: Box::new(source) }
+    fn failed(&self, doing: &str, error: ExecError) -> DockerError {
+        DockerError::of_node(self.place(), doing, error)
     }
 
     /// The images of these filters; without any, all.
@@ -164,7 +165,7 @@ impl Target for Containerd {
         let name = full_name(&wanted.reference);
         let entries = self.list(&[format!("name=={name}")]).await?;
         let found = entries.into_iter().find(|entry| entry.name == name && entry.complete);
-        Ok(found.map(|entry| Held { id: entry.digest, config: Some(entry.config), layers: entry.layers }))
+        Ok(found.map(|entry| Held { id: entry.digest, config: Some(entry.config) }))
     }
 
     async fn adopt(&self, wanted: &Wanted) -> Result<bool, DockerError> {
@@ -182,6 +183,14 @@ impl Target for Containerd {
         Ok(true)
     }
 
+    async fn lacks(&self, manifest: &ImageManifest, _: &Wanted) -> Result<Vec<bool>, WholeInstead> {
+        let asked = self.shell.ask(&["ctr", "-n", "k8s.io", "content", "ls", "--quiet"]).await;
+        let output = asked.map_err(|error| self.failed("list its content", error))?;
+        let text = output.stdout_text();
+        let there: HashSet<&str> = text.lines().collect();
+        Ok(manifest.layers.iter().map(|layer| !there.contains(layer.blob.digest.as_str())).collect())
+    }
+
     async fn known(&self, wanted: &Wanted, all: bool) -> Result<Known, WholeInstead> {
         let filters = if all { Vec::new() } else { vec![of_repository(split_tag(&wanted.reference).0)] };
         let layers = &wanted.image.layers;
@@ -195,8 +204,8 @@ impl Target for Containerd {
         }))
     }
 
-    fn pack(&self, cut: Cut, known: &Known, wanted: &Wanted) -> Archive {
-        Archive::oci(cut, &known.blobs, full_name(&wanted.reference))
+    fn pack(&self, parts: Parts, wanted: &Wanted) -> Archive {
+        Archive::oci(parts, &full_name(&wanted.reference))
     }
 
     async fn receive(
@@ -204,7 +213,7 @@ impl Target for Containerd {
         archive: impl Stream<Item = Result<Bytes, std::io::Error>> + Send + 'static,
     ) -> Result<(), LoadFault> {
         let words = ["ctr", "-n", "k8s.io", "images", "import", "-"];
-        self.shell.feed(&words, archive).await.map(|_| ()).map_err(|error| fault_of(&said(&error), &error))
+        self.shell.feed(&words, archive).await.map(|_| ()).map_err(|error| fault_of(&error))
     }
 }
 

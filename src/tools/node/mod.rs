@@ -5,12 +5,14 @@
 //! commands are run on them, is said by the rooms above.
 
 mod containerd;
+mod machine;
 mod podman;
 mod shell;
 mod store;
 mod tunnel;
 
 pub use containerd::Containerd;
+pub use machine::Machine;
 pub use podman::Podman;
 pub use shell::NodeShell;
 pub use store::{Store, StoredImage};

@@ -6,9 +6,8 @@ use serde::Deserialize;
 
 use super::containerd::full_name;
 use super::shell::NodeShell;
-use crate::process::ProcessError;
-use crate::tools::docker::target::{Archive, Cut, Held, Known, Target, Wanted, WholeInstead, fault_of, said};
-use crate::tools::docker::{DockerError, LoadFault, split_tag};
+use crate::tools::docker::target::{Archive, Held, ImageManifest, Known, Parts, Target, Wanted, WholeInstead, fault_of};
+use crate::tools::docker::{DockerError, ExecError, LoadFault, split_tag};
 
 /// Prints what is known of an image, and nothing when there is none. Not by the exit code: `minikube ssh` makes every other
 /// one a 1.
@@ -29,14 +28,6 @@ struct Inspected {
     /// The digest of its configuration.
     #[serde(rename = "Id")]
     id: String,
-    #[serde(rename = "RootFS")]
-    root: RootFs,
-}
-
-#[derive(Deserialize)]
-struct RootFs {
-    #[serde(rename = "Layers", default)]
-    layers: Vec<String>,
 }
 
 impl Podman {
@@ -45,8 +36,8 @@ impl Podman {
         Self { shell }
     }
 
-    fn failed(&self, doing: &str, source: ProcessError) -> DockerError {
-        DockerError::Node { place: self.place(), doing: doing.to_owned(), source: Box::new(source) }
+    fn failed(&self, doing: &str, error: ExecError) -> DockerError {
+        DockerError::of_node(self.place(), doing, error)
     }
 
     async fn inspect(&self, reference: &str) -> Result<Option<Inspected>, DockerError> {
@@ -87,7 +78,7 @@ impl Target for Podman {
     async fn held(&self, wanted: &Wanted) -> Result<Option<Held>, DockerError> {
         Ok(self.inspect(&full_name(&wanted.reference)).await?.map(|image| {
             let id = format!("sha256:{}", image.id);
-            Held { config: Some(id.clone()), id, layers: image.root.layers }
+            Held { config: Some(id.clone()), id }
         }))
     }
 
@@ -101,12 +92,17 @@ impl Target for Podman {
         tagged.map(|_| true).map_err(|error| self.failed(&format!("tag an image as `{name}`"), error))
     }
 
+    async fn lacks(&self, manifest: &ImageManifest, _: &Wanted) -> Result<Vec<bool>, WholeInstead> {
+        // podman reads every layer that a manifest names out of the archive.
+        Ok(vec![true; manifest.layers.len()])
+    }
+
     async fn known(&self, _: &Wanted, _: bool) -> Result<Known, WholeInstead> {
         Err(WholeInstead("podman takes only whole images".into()))
     }
 
-    fn pack(&self, cut: Cut, known: &Known, wanted: &Wanted) -> Archive {
-        Archive::oci(cut, &known.blobs, full_name(&wanted.reference))
+    fn pack(&self, parts: Parts, wanted: &Wanted) -> Archive {
+        Archive::oci(parts, &full_name(&wanted.reference))
     }
 
     async fn receive(
@@ -114,7 +110,7 @@ impl Target for Podman {
         archive: impl Stream<Item = Result<Bytes, std::io::Error>> + Send + 'static,
     ) -> Result<(), LoadFault> {
         let fed = self.shell.feed(&["podman", "load"], archive).await;
-        fed.map(|_| ()).map_err(|error| fault_of(&said(&error), &error))
+        fed.map(|_| ()).map_err(|error| fault_of(&error))
     }
 
     /// What comes in under a short name is `localhost/NAME` here; pods ask for the full one.

@@ -45,13 +45,14 @@ impl Tunnel {
         let serving = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                match shell.open(&["docker", "system", "dial-stdio"]) {
-                    Ok(child) => {
-                        connections.spawn(child.join(stream));
+                let shell = shell.clone();
+                connections.spawn(async move {
+                    match shell.open(&["docker", "system", "dial-stdio"]).await {
+                        Ok(conversation) => conversation.join(stream).await,
+                        // The connection closes, which its other end reports.
+                        Err(error) => tracing::debug!(node = shell.node(), %error, "no way to the node"),
                     }
-                    // The connection closes, which is what whoever opened it will tell.
-                    Err(error) => tracing::debug!(node = shell.node(), %error, "no way to the node"),
-                }
+                });
                 while connections.try_join_next().is_some() {}
             }
         });
