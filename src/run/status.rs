@@ -11,6 +11,7 @@ use crate::model::chart::Chart;
 use crate::model::release::ReleaseStatus;
 use crate::step::{self, StepError, World};
 use crate::tools::docker::{Engine, ImageLine, split_tag};
+use crate::tools::driver::ClusterState;
 use crate::tools::kube::{ClusterView, View};
 use crate::tools::redact::Redactor;
 
@@ -39,8 +40,11 @@ pub struct ClusterStatus {
     pub name: String,
     /// What runs it.
     pub driver: &'static str,
-    /// `Running`, or why it can't be asked.
+    /// `Running`, `Stopped`, `Paused`, …, or why it can't be asked.
     pub status: String,
+    /// What makes it answer, when it does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub help: Option<String>,
     /// What it says of itself.
     #[serde(flatten)]
     pub view: Option<ClusterView>,
@@ -149,11 +153,18 @@ async fn look(world: &Arc<World>) -> Result<Status, StepError> {
             Driver::K3d => "k3d",
             Driver::Context => "context",
         };
-        let (status, view) = match view {
-            Ok(view) => ("Running".to_owned(), Some(view)),
-            Err(error) => (error.reason, None),
+        let (status, help, view) = match view {
+            Ok(view) => ("Running".to_owned(), None, Some(view)),
+            Err(error) => {
+                // The tool knows better why it does not answer: a stopped profile has no context, which says nothing.
+                let state = world.cluster_state().await.filter(|state| *state != ClusterState::Running);
+                match state.and_then(|state| step::state_and_help(world, &state)) {
+                    Some((word, help)) => (word, help, None),
+                    None => (error.reason, None, None),
+                }
+            }
         };
-        cluster = Some(ClusterStatus { name: spec.name.clone(), driver, status, view });
+        cluster = Some(ClusterStatus { name: spec.name.clone(), driver, status, help, view });
     }
     let mut releases = Vec::new();
     for (name, spec) in &stack.charts {

@@ -5,6 +5,7 @@
 //! `inspect`, so they can't disagree. The scheduler and the terminal are unknown here.
 
 mod awaited;
+mod awaiting;
 mod build;
 mod builds;
 mod cache;
@@ -38,7 +39,9 @@ mod world;
 
 use std::fmt;
 
+pub use awaiting::{LONG, name_waits};
 pub use chart::ChartChanges;
+pub use cluster::state_and_help;
 pub use early::{connect_early, look_early};
 pub use early_facts::EarlyFacts;
 pub use guard::announce;

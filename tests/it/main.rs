@@ -19,6 +19,8 @@ mod chart_support;
 #[cfg(test)]
 mod charts;
 #[cfg(test)]
+mod cluster_states;
+#[cfg(test)]
 mod contract;
 #[cfg(test)]
 mod crash;
