@@ -11,13 +11,13 @@ fn project(bed: &Bed) -> Project {
         &format!(
             "[stack]\nname = \"@name@\"\n\
              [vars]\ntoken = {{ default = \"a-secret-nobody-may-see\", secret = true }}\n\
-             [cluster]\ndriver = \"minikube\"\nprofile = \"{}\"\nstart = false\nnamespace = \"@name@\"\n\
+             [cluster]\n{}start = false\nnamespace = \"@name@\"\n\
              [image.base]\ncontext = \"base\"\nload = \"none\"\n\
              [image.app]\ncontext = \"app\"\nargs = {{ BASE = \"${{image.base.ref}}\" }}\n\
              [chart.config]\npath = \"chart\"\nset = {{ token = \"${{var.token}}\" }}\n\
              [chart.app]\npath = \"chart\"\nset = {{ tag = \"${{image.app.tag}}\", after = \"${{chart.config.release}}\" }}\n\
              [ready.app]\nservice = \"app\"\nneeds = [\"chart.app\"]\n",
-            bed.profile
+            bed.cluster()
         ),
     );
     project.write("base/Dockerfile", "FROM busybox:stable\nCOPY Dockerfile /@name@\n");

@@ -242,7 +242,7 @@ async fn a_daemon_that_is_killed_in_the_middle_or_has_no_space_left_is_a_failed_
     let bed = Bed::get();
     let tag = "t-docker-killed:one";
     image(&host, "killed", tag, "x").await;
-    let mut own = OwnNode::start(&bed, "killed", Runtime::Docker);
+    let own = OwnNode::start(&bed, "killed", Runtime::Docker);
     let node = Engine::connect(Endpoint::Unix(own.socket())).await.unwrap();
     let error = load(&host, tag, &node, LoadWay::Archive, |progress| {
         if progress.sent > 2_000_000 {

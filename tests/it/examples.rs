@@ -17,7 +17,7 @@ fn tasks(bed: &Bed) -> Project {
             &format!("\n{key} = \"{}\"", project.name),
         );
     }
-    project.set_env("STACK_PROFILE", &bed.profile);
+    project.use_cluster("examples/tasks/stack.toml", bed);
     project.set_env("STACK_FILE", "examples/tasks/stack.toml");
     project
 }

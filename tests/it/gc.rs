@@ -53,13 +53,13 @@ fn ids(project: &Project) -> Vec<String> {
 #[test]
 fn gc_removes_what_neither_the_file_nor_a_pod_nor_a_kept_release_uses() {
     let bed = Bed::get();
-    let containerd = OwnNode::start(&bed, "m03", Runtime::Containerd);
+    let containerd = OwnNode::start(&bed, "x2", Runtime::Containerd);
     let cluster = Cluster::with(&bed, &[&containerd]);
     let mut project = Project::on_the_bed("gc");
     cluster.show(&mut project);
     let toml = format!(
-        "[stack]\nname = \"@name@\"\n[cluster]\ndriver = \"minikube\"\nprofile = \"{}\"\nstart = false\nnamespace = \"@name@\"\n[image.app]\ncontext = \"app\"\n[chart.app]\npath = \"chart\"\n[chart.app.set]\nimage = \"${{image.app.ref}}\"\n",
-        bed.profile
+        "[stack]\nname = \"@name@\"\n[cluster]\n{}start = false\nnamespace = \"@name@\"\n[image.app]\ncontext = \"app\"\n[chart.app]\npath = \"chart\"\n[chart.app.set]\nimage = \"${{image.app.ref}}\"\n",
+        bed.cluster()
     );
     project.write("stack.toml", &toml);
     project.write("app/Dockerfile", "FROM scratch\nCOPY content /\n");
@@ -85,7 +85,8 @@ fn gc_removes_what_neither_the_file_nor_a_pod_nor_a_kept_release_uses() {
     bed.kubectl(&["-n", &project.name, "delete", "secret", "sh.helm.release.v1.app.v1"]);
     let (remove, _) = verdicts(&project, &["--dry-run"]);
     assert!(remove.iter().all(|line| line.contains(one.as_str())), "{remove:?}");
-    for place in ["host", &bed.profile, &containerd.name] {
+    let nodes = bed.nodes();
+    for place in nodes.iter().map(String::as_str).chain(["host", &containerd.name]) {
         assert!(remove.contains(&format!("{place} {one} ")), "{remove:?}");
     }
     // Nobody to ask: nothing goes.
@@ -97,7 +98,10 @@ fn gc_removes_what_neither_the_file_nor_a_pod_nor_a_kept_release_uses() {
     assert!(!ids(&project).contains(one) && ids(&project).contains(two) && ids(&project).contains(three));
     let tag = &one["sha256:".len()..][..12];
     assert!(!containerd.ask("ctr -n k8s.io images ls -q").contains(tag));
-    assert!(bed.node_docker(&["images", "-q", &format!("{}-app:{tag}", project.name)]).stdout.is_empty());
+    for node in &nodes {
+        let left = bed.images_on(node, &format!("{}-app", project.name));
+        assert!(left.len() == 2 && !left.contains(&format!("{}-app:{tag}", project.name)), "{left:?}");
+    }
     assert!(containerd.ask("ctr -n k8s.io images ls -q").contains(&two["sha256:".len()..][..12]));
     project.stack(&["gc"]).expect_code(0).expect_stderr("nothing to remove");
     assert!(project.apply().values().all(|outcome| outcome == "skipped"));

@@ -141,9 +141,9 @@ fn whatever_is_done_by_hand_is_named_and_exactly_repaired() {
     expect(&project, "helm rollback", "chart:two", "release was rolled back by hand", &["chart:two"]);
     assert_right(&bed, &project, "repairs of releases");
 
-    bed.node_docker(&["image", "rm", "--force", &two]);
+    bed.remove_from_nodes(&two);
     expect(&project, "an image gone from the node", "load:top", "image is gone from node", &["load:top"]);
-    bed.node_docker(&["tag", "busybox:stable", &two]);
+    bed.tag_on_nodes("busybox:stable", &two);
     expect(&project, "an image retagged on the node", "load:top", "is another image on node", &["load:top"]);
     // Gone from the host with all its names; the same files give the same image.
     let names = host_docker(&["image", "inspect", "--format", "{{join .RepoTags \" \"}}", &two]);
@@ -349,10 +349,10 @@ fn what_starts_from_an_image_of_the_stack_starts_from_exactly_that() {
 fn a_context_and_a_chart_beside_the_stack_file_settle() {
     let bed = Bed::get();
     let project = Project::on_the_bed("beside");
-    let file = "[stack]\nname = \"@name@\"\n[cluster]\ndriver = \"minikube\"\nprofile = \"@profile@\"\n\
+    let file = "[stack]\nname = \"@name@\"\n[cluster]\n@cluster@\n\
          [image.app]\ncontext = \".\"\nload = \"none\"\n[chart.app]\npath = \".\"\nnamespace = \"@name@\"\n\
          set = { image = \"${image.app.id}\" }\n";
-    project.write("stack.toml", &file.replace("@profile@", &bed.profile));
+    project.write("stack.toml", &file.replace("@cluster@\n", &bed.cluster()));
     project.write("Dockerfile", "FROM scratch\nCOPY . /\n");
     project.write("Chart.yaml", "apiVersion: v2\nname: app\nversion: 0.1.0\n");
     project.write(

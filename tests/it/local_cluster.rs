@@ -1,6 +1,8 @@
-//! A cluster of kind's or k3d's for one project: its nodes are containers of the host's engine, made by the stand-ins in
-//! `tests/testbed/clusters/`, each with a real containerd. The API server is the bed's, seen through a proxy whose list of nodes
-//! is those containers, and reached through one of them: a cluster whose containers are stopped does not answer.
+//! A cluster of kind's or k3d's for one project. kind is the real one.
+//!
+//! k3d is the stand-in in `tests/testbed/clusters/`: its nodes are containers of the host's engine, each with a real
+//! containerd. Its API server is the bed's, seen through a proxy whose list of nodes is those containers, and reached through
+//! one of them: a cluster whose containers are stopped does not answer.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -40,17 +42,15 @@ pub struct LocalCluster {
     pub tool: Tool,
     pub project: Project,
     folder: tempfile::TempDir,
-    _proxy: Proxy,
-    _runtime: tokio::runtime::Runtime,
+    _api: Option<(tokio::runtime::Runtime, Proxy)>,
 }
 
-/// As the API server lists a node.
+/// As the API server lists a node of k3d's.
 fn node(name: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "uid": name}, "status": {
-        "addresses": [{"type": "InternalIP", "address": "127.0.0.9"}],
         "conditions": [{"type": "Ready", "status": "True"}],
         "nodeInfo": {"architecture": "amd64", "operatingSystem": "linux",
-            "containerRuntimeVersion": "containerd://1.6.20", "kubeletVersion": "v1.20.2"}}})
+            "containerRuntimeVersion": "containerd://2.4.2", "kubeletVersion": "v1.36.3"}}})
 }
 
 /// All containers of a cluster, running or not.
@@ -71,7 +71,7 @@ impl LocalCluster {
         project.write(
             "stack.toml",
             &format!(
-                "[stack]\nname = \"@name@\"\n[cluster]\ndriver = \"{driver}\"\nnodes = 2\nkubernetes-version = \"v1.32.0\"\n[image.app]\ncontext = \"app\"\nretries = 0\n"
+                "[stack]\nname = \"@name@\"\n[cluster]\ndriver = \"{driver}\"\nnodes = 2\nkubernetes-version = \"v1.36.3\"\n[image.app]\ncontext = \"app\"\nretries = 0\n"
             ),
         );
         project.write(
@@ -79,20 +79,26 @@ impl LocalCluster {
             "FROM busybox:stable\nARG T=@name@\nRUN head -c 300000 /dev/urandom >/ballast; echo $T\nCOPY content /\n",
         );
         project.write("app/content", "one");
-        let (runtime, proxy) = api_of(tool, project.name.clone());
-
         let folder = tempfile::tempdir().expect("a temporary folder");
         let bin = folder.path().join("bin");
         fs::create_dir(&bin).expect("a folder");
         let path = std::env::var("PATH").expect("PATH");
-        // Nodes whose names match STACK_TEST_REFUSE take nothing of what `stack` itself sends them.
-        let docker = format!(
-            "#!/bin/sh\ncase $* in \"exec --interactive \"$STACK_TEST_REFUSE\" ctr -n k8s.io images import -\") cat >/dev/null; exit 0;; esac\nPATH='{path}' exec docker \"$@\"\n"
-        );
-        fs::write(bin.join("docker"), docker).expect("a file");
-        fs::set_permissions(bin.join("docker"), fs::Permissions::from_mode(0o755)).expect("a mode");
-        let stand_ins = checkout().join("tests/testbed/clusters");
-        project.set_env("PATH", format!("{}:{}:{path}", bin.display(), stand_ins.display()));
+        let api = match tool {
+            Tool::Kind => {
+                let script = bin.join("kind");
+                fs::write(&script, KIND.replace("@path@", &path)).expect("a file");
+                fs::set_permissions(script, fs::Permissions::from_mode(0o755)).expect("a mode");
+                None
+            }
+            Tool::K3d => {
+                let api = api_of(tool, project.name.clone());
+                project.set_env("STAND_IN_API", api.1.address.to_string());
+                let k3d = checkout().join("tests/testbed/clusters/k3d");
+                std::os::unix::fs::symlink(k3d, bin.join("k3d")).expect("a link");
+                Some(api)
+            }
+        };
+        project.set_env("PATH", format!("{}:{path}", bin.display()));
         let kubeconfig = folder.path().join("kubeconfig").display().to_string();
         // Named by the file for the one, by the environment for the other.
         if tool == Tool::Kind {
@@ -101,10 +107,8 @@ impl LocalCluster {
         } else {
             project.set_env("KUBECONFIG", kubeconfig);
         }
-        project.set_env("STAND_IN_API", proxy.address.to_string());
         project.set_env("STAND_IN_LOG", folder.path().join("log").display().to_string());
-        project.set_env("STACK_TEST_REFUSE", "nobody");
-        Self { tool, project, folder, _proxy: proxy, _runtime: runtime }
+        Self { tool, project, folder, _api: api }
     }
 
     /// The commands that the tool has got since this was asked last.
@@ -150,6 +154,15 @@ impl LocalCluster {
         String::from_utf8(output.stdout).expect("UTF-8")
     }
 }
+
+/// Notes what kind is asked for and what it reads, and asks it. With `STAND_IN_IDLE` a load does nothing, and ends well.
+const KIND: &str = r#"#!/bin/sh
+printf '%s\n' "kind $*" >>"$STAND_IN_LOG"
+PATH='@path@'
+case "$1/$STAND_IN_IDLE" in load/?*) exit 0;; esac
+case $* in *--config=-*) tee -a "$STAND_IN_LOG" | kind "$@"; exit;; esac
+exec kind "$@"
+"#;
 
 /// The bed's API server with the containers of a cluster as its nodes.
 fn api_of(tool: Tool, cluster: String) -> (tokio::runtime::Runtime, Proxy) {

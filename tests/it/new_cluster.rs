@@ -13,7 +13,7 @@ const ALL_OF_THE_CLUSTER: [&str; 4] = ["chart:one", "chart:two", "load:base", "l
 #[test]
 fn a_cluster_that_was_deleted_and_made_again_gets_everything_and_nothing_else_is_done() {
     let bed = Bed::get();
-    let project = small::project(&bed, "anew");
+    let project = small::project_with(&bed, "anew", "minikube");
     let minikube = |command: &str| succeed(Command::new("minikube").args(["-p", &bed.profile, command]));
     project.apply();
     expect_nothing(&project, "the first apply");

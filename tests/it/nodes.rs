@@ -1,13 +1,11 @@
 //! Every node of a cluster gets every image, whatever its runtime, and what did not arrive is said of the node that lacks it.
 
-use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
 use serde_json::Value;
 
 use crate::node_support::{Cluster, OwnNode, Runtime};
-use crate::support::{Bed, Project, Run, host_docker};
+use crate::support::{Bed, Project, Run, host_docker, succeed, wrap_ctr};
 
 /// A stack of one image: a layer that stays and one that is as `content` says.
 fn one_image(bed: &Bed, tag: &str, extra: &str) -> Project {
@@ -15,8 +13,8 @@ fn one_image(bed: &Bed, tag: &str, extra: &str) -> Project {
     project.write(
         "stack.toml",
         &format!(
-            "[stack]\nname = \"@name@\"\n[cluster]\ndriver = \"minikube\"\nprofile = \"{}\"\nstart = false\n[image.app]\ncontext = \"app\"\nretries = 0\n{extra}",
-            bed.profile
+            "[stack]\nname = \"@name@\"\n[cluster]\n{}start = false\n[image.app]\ncontext = \"app\"\nretries = 0\n{extra}",
+            bed.cluster()
         ),
     );
     project.write(
@@ -36,6 +34,14 @@ fn image(project: &Project) -> (String, String) {
     let newest = text.lines().find(|line| !line.contains(":k-")).expect("an image");
     let (name, id) = newest.split_once(' ').expect("two words");
     (name.to_owned(), id.to_owned())
+}
+
+/// The digest of an image's configuration.
+fn configuration(name: &str) -> String {
+    let saved = succeed(Command::new("sh").args(["-c", "docker save \"$0\" | tar -xO manifest.json", name])).stdout;
+    let manifest: Value = serde_json::from_slice(&saved).expect("JSON");
+    let path = manifest[0]["Config"].as_str().expect("a path");
+    format!("sha256:{}", path.rsplit('/').next().expect("a name").trim_end_matches(".json"))
 }
 
 /// What was sent to each node: its name, the bytes, and whether layers were left out.
@@ -64,25 +70,26 @@ const APPLY: [&str; 3] = ["apply", "--format", "json"];
 #[test]
 fn all_nodes_get_every_image_and_only_what_they_lack() {
     let bed = Bed::get();
-    let docker = OwnNode::start(&bed, "m02", Runtime::Docker);
-    let containerd = OwnNode::start(&bed, "m03", Runtime::Containerd);
-    let crio = OwnNode::start(&bed, "m04", Runtime::Podman);
+    let docker = OwnNode::start(&bed, "x1", Runtime::Docker);
+    let containerd = OwnNode::start(&bed, "x2", Runtime::Containerd);
+    let crio = OwnNode::start(&bed, "x3", Runtime::Podman);
     let cluster = Cluster::with(&bed, &[&docker, &containerd, &crio]);
     let mut project = one_image(&bed, "nodes", "");
     cluster.show(&mut project);
-    let nodes = [bed.profile.clone(), docker.name.clone(), containerd.name.clone(), crio.name.clone()];
+    let mut nodes = bed.nodes();
+    nodes.extend([docker.name.clone(), containerd.name.clone(), crio.name.clone()]);
+    // A store that is not containerd's knows an image by its configuration.
     let there = |name: &str, id: &str| {
-        let inspect = format!("docker image inspect --format '{{{{.Id}}}}' {name}");
-        let on_bed = bed.node_docker(&["image", "inspect", "--format", "{{.Id}}", name]);
-        assert_eq!(String::from_utf8(on_bed.stdout).unwrap().trim(), id);
-        assert_eq!(docker.ask(&inspect), id);
+        let configuration = configuration(name);
+        assert_eq!(bed.nodes_with(name), bed.nodes());
+        assert_eq!(docker.ask(&format!("docker image inspect --format '{{{{.Id}}}}' {name}")), configuration);
         let state = containerd.ask(&format!("ctr -n k8s.io images check name==docker.io/library/{name}"));
         assert!(state.contains("complete (4/4)") || state.contains("complete (5/5)"), "{state}");
         let content = containerd.ask("ctr -n k8s.io content ls -q");
         assert!(content.contains(id), "{content}");
         let name = format!("docker.io/library/{name}");
         let on_crio = crio.ask(&format!("node-podman image inspect --format 'sha256:{{{{.Id}}}}' {name}"));
-        assert_eq!(on_crio, id);
+        assert_eq!(on_crio, configuration);
     };
 
     let run = project.stack(&APPLY).expect_code(0);
@@ -99,11 +106,11 @@ fn all_nodes_get_every_image_and_only_what_they_lack() {
     assert_ne!(first_id, second_id);
     there(&second, &second_id);
     let arrived = arrivals(&run);
-    assert_eq!(arrived.len(), 4);
+    assert_eq!(arrived.len(), nodes.len());
     // podman takes only whole images.
     let small = |(node, sent, partial): &(String, u64, bool)| (*sent < 20_000 && *partial) != (*node == crio.name);
     assert!(arrived.iter().all(small), "{arrived:?}");
-    assert!(note(&run).contains("to 4 nodes; 6 of 12 layers were there"), "{}", note(&run));
+    assert!(note(&run).contains("to 5 nodes; 8 of 15 layers were there"), "{}", note(&run));
 
     // Nothing to do, and a name that was moved by hand is put right without sending anything.
     assert_eq!(project.apply()["load:app"], "skipped");
@@ -112,7 +119,7 @@ fn all_nodes_get_every_image_and_only_what_they_lack() {
     let plan = project.plan();
     let (action, reason) = &plan["load:app"];
     assert!(action == "run" && reason.contains("another image on node"), "{reason}");
-    docker.ask(&format!("docker tag {second_id} {}-app:other", project.name));
+    docker.ask(&format!("docker tag {} {}-app:other", configuration(&second), project.name));
     crio.ask(&format!("node-podman tag docker.io/library/{first} docker.io/library/{second}"));
     let run = project.stack(&APPLY).expect_code(0);
     there(&second, &second_id);
@@ -130,7 +137,7 @@ fn all_nodes_get_every_image_and_only_what_they_lack() {
 #[test]
 fn a_node_that_is_down_fails_the_load_by_name_and_the_others_have_theirs() {
     let bed = Bed::get();
-    let mut docker = OwnNode::start(&bed, "m02", Runtime::Docker);
+    let docker = OwnNode::start(&bed, "x1", Runtime::Docker);
     let cluster = Cluster::with(&bed, &[&docker]);
     let mut project = one_image(&bed, "down", "");
     cluster.show(&mut project);
@@ -138,52 +145,43 @@ fn a_node_that_is_down_fails_the_load_by_name_and_the_others_have_theirs() {
     // All that is wrong is the machine: that has an exit code of its own.
     let run = project.stack(&APPLY).expect_code(3);
     assert!(
-        note(&run).contains(&docker.name) && !note(&run).contains(&format!("node {}:", bed.profile)),
+        note(&run).contains(&docker.name) && !bed.nodes().iter().any(|node| note(&run).contains(&format!("node {node}:"))),
         "{}",
         note(&run)
     );
-    let (name, id) = image(&project);
-    let on_bed = bed.node_docker(&["image", "inspect", "--format", "{{.Id}}", &name]);
-    assert_eq!(String::from_utf8(on_bed.stdout).unwrap().trim(), id);
-    assert_eq!(arrivals(&run).len(), 1);
+    let (name, _) = image(&project);
+    assert_eq!(bed.nodes_with(&name), bed.nodes());
+    assert_eq!(arrivals(&run).len(), bed.nodes().len());
 
     // Once it is back, it alone is sent to.
     docker.run();
     let run = project.stack(&APPLY).expect_code(0);
     assert_eq!(arrivals(&run).into_iter().map(|(node, ..)| node).collect::<Vec<_>>(), [docker.name.clone()]);
-    assert_eq!(docker.ask(&format!("docker image inspect --format '{{{{.Id}}}}' {name}")), id);
+    assert_eq!(docker.ask(&format!("docker image inspect --format '{{{{.Id}}}}' {name}")), configuration(&name));
 }
 
 #[test]
 fn containerd_that_gets_half_an_image_or_does_nothing_is_found_out() {
     let bed = Bed::get();
-    let containerd = OwnNode::start(&bed, "m03", Runtime::Containerd);
+    let containerd = OwnNode::start(&bed, "x2", Runtime::Containerd);
     let cluster = Cluster::with(&bed, &[&containerd]);
     let mut project = one_image(&bed, "half", "");
     cluster.show(&mut project);
-    let mut fails = |cut: &str, import: &str| {
-        project.set_env("STACK_TEST_CUT", cut);
-        project.set_env("STACK_TEST_IMPORT", import);
+    let is_import = |command: &str| format!("case $* in *import*) {command}; exit;; esac");
+    let fails = |cut: &str, import: &str| {
+        wrap_ctr(&containerd.name, &is_import(&format!("head -c {cut} | {import}")));
         let run = project.stack(&APPLY);
         assert_ne!(run.code, 0, "{cut}: {}", run.stdout);
         assert!(note(&run).contains(&format!("node {}", containerd.name)), "{cut}: {}", note(&run));
         note(&run)
     };
     for cut in ["0", "513", "70000", "1500000", "3000000"] {
-        fails(cut, "");
+        fails(cut, "$ctr \"$@\"");
     }
     // The command is fine, and nothing has happened.
-    let said = fails("100000000", "cat >/dev/null; true ");
+    let said = fails("100000000", "cat >/dev/null");
     assert!(said.contains("without a complaint, but does not have it"), "{said}");
-    // What minikube can do besides is the last resort.
-    project.set_env("STACK_TEST_TOOL", "load");
-    let run = project.stack(&APPLY).expect_code(0);
-    let by_tool = |event: &Value| event["why_whole"].as_str().is_some_and(|why| why.contains("own tool"));
-    assert!(run.events().iter().any(by_tool), "{}", run.stdout);
-    let (name, _) = image(&project);
-    containerd.ask(&format!("ctr -n k8s.io images rm --sync docker.io/library/{name}"));
-    project.set_env("STACK_TEST_TOOL", "");
-    project.set_env("STACK_TEST_CUT", "");
+    wrap_ctr(&containerd.name, "");
     project.stack(&APPLY).expect_code(0);
     let (name, id) = image(&project);
     assert!(containerd.ask("ctr -n k8s.io images check").contains(&format!("docker.io/library/{name}")));
@@ -203,7 +201,10 @@ fn containerd_that_gets_half_an_image_or_does_nothing_is_found_out() {
 #[test]
 fn what_is_built_in_the_node_is_there_without_being_sent() {
     let bed = Bed::get();
-    let project = one_image(&bed, "direct", "load = \"direct\"\n");
+    let docker = OwnNode::start(&bed, "x1", Runtime::Docker);
+    let cluster = Cluster::of(&bed, &[&docker]);
+    let mut project = one_image(&bed, "direct", "load = \"direct\"\n");
+    cluster.show(&mut project);
     for content in ["one", "two"] {
         project.write("app/content", content);
         let run = project.stack(&APPLY).expect_code(0);
@@ -211,15 +212,14 @@ fn what_is_built_in_the_node_is_there_without_being_sent() {
         assert!(arrivals(&run).is_empty());
     }
     let repository = format!("{}-app", project.name);
-    let images = |output: std::process::Output| {
-        let text = String::from_utf8(output.stdout).expect("UTF-8");
-        text.lines().collect::<std::collections::BTreeSet<_>>().len()
-    };
-    assert_eq!(images(bed.node_docker(&["images", "-q", &repository])), 2);
-    assert_eq!(images(host_docker(&["images", "-q", &repository])), 0);
+    let images = |text: &str| text.lines().collect::<std::collections::BTreeSet<_>>().len();
+    let on_node = || images(&docker.ask(&format!("docker images -q {repository}")));
+    assert_eq!(on_node(), 2);
+    let on_host = host_docker(&["images", "-q", &repository]).stdout;
+    assert_eq!(images(&String::from_utf8(on_host).expect("UTF-8")), 0);
     assert!(project.apply().values().all(|outcome| outcome == "skipped"));
     project.stack(&["destroy", "--yes", "--images"]).expect_code(0);
-    assert_eq!(images(bed.node_docker(&["images", "-q", &repository])), 0);
+    assert_eq!(on_node(), 0);
 }
 
 #[test]
@@ -229,62 +229,37 @@ fn an_image_for_another_kind_of_machine_is_refused_for_the_node() {
     // Nothing of it runs, so that it can be built anywhere.
     project.write("app/Dockerfile", "FROM scratch\nCOPY content /\n");
     let run = project.stack(&APPLY).expect_code(1);
-    let expected = format!("node {}", bed.profile);
-    assert!(note(&run).contains(&expected) && note(&run).contains("linux/arm64"), "{}", note(&run));
-    let (name, _) = image(&project);
-    assert!(bed.node_docker(&["images", "-q", &name]).stdout.is_empty());
-}
-
-/// A registry that this machine and the node both call `localhost:5055`, as the local clusters of kind have it.
-struct LocalRegistry {
-    serving: Vec<Child>,
-    _folder: tempfile::TempDir,
-    bed: Bed,
-}
-
-const REGISTRY: &str = "localhost:5055";
-
-impl LocalRegistry {
-    fn start() -> Self {
-        let bed = Bed::get();
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let config = format!(
-            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {:?}}}}}\nhttp: {{addr: \"0.0.0.0:5055\"}}\n",
-            folder.path()
-        );
-        let file = folder.path().join("config.yml");
-        std::fs::write(&file, config).expect("a file");
-        let spawn = |command: &mut Command| {
-            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts")
-        };
-        let registry = spawn(Command::new("docker-registry").arg("serve").arg(&file));
-        let mut way = Command::new("nsenter");
-        way.arg(format!("--net=/run/netns/{}", bed.profile));
-        way.args(["socat", "TCP-LISTEN:5055,bind=127.0.0.1,fork,reuseaddr", "TCP:10.123.0.1:5055"]);
-        let way = spawn(&mut way);
-        let begun = Instant::now();
-        while TcpStream::connect("127.0.0.1:5055").is_err() {
-            assert!(begun.elapsed() < Duration::from_secs(20), "the registry does not answer");
-        }
-        let hosting = format!("--from-literal=localRegistryHosting.v1=host: \"{REGISTRY}\"");
-        bed.kubectl(&["-n", "kube-public", "create", "configmap", "local-registry-hosting", &hosting]);
-        Self { serving: vec![registry, way], _folder: folder, bed }
+    for node in bed.nodes() {
+        assert!(note(&run).contains(&format!("node {node}")) && note(&run).contains("linux/arm64"), "{}", note(&run));
+        assert_eq!(bed.images_on(&node, &format!("{}-app", project.name)), Vec::<String>::new());
     }
 }
 
-impl Drop for LocalRegistry {
+/// The bed's registry, which this machine and the nodes know by the same name, as the one that the cluster names.
+struct ClusterRegistry {
+    name: String,
+    bed: Bed,
+}
+
+impl ClusterRegistry {
+    fn announce() -> Self {
+        let bed = Bed::get();
+        let name = crate::kube_support::env("STACK_TESTBED_REGISTRY");
+        let hosting = format!("--from-literal=localRegistryHosting.v1=host: \"{name}\"");
+        bed.kubectl(&["-n", "kube-public", "create", "configmap", "local-registry-hosting", &hosting]);
+        Self { name, bed }
+    }
+}
+
+impl Drop for ClusterRegistry {
     fn drop(&mut self) {
         self.bed.kubectl(&["-n", "kube-public", "delete", "configmap", "local-registry-hosting"]);
-        for child in &mut self.serving {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
     }
 }
 
 #[test]
 fn an_image_goes_through_the_registry_that_the_cluster_names() {
-    let registry = LocalRegistry::start();
+    let registry = ClusterRegistry::announce();
     let project = one_image(
         &registry.bed,
         "registry",
@@ -301,13 +276,16 @@ fn an_image_goes_through_the_registry_that_the_cluster_names() {
     );
     let run = project.stack(&APPLY).expect_code(0);
     let name = note(&run);
-    assert!(name.contains(&format!("{REGISTRY}/{}-app:", project.name)), "{name}");
+    assert!(name.contains(&format!("{}/{}-app:", registry.name, project.name)), "{name}");
     let image = ["-n", &project.name, "get", "pod", "app", "-o", "jsonpath={.spec.containers[0].image}"];
-    assert!(registry.bed.kubectl(&image).starts_with(&format!("{REGISTRY}/{}-app:", project.name)));
+    assert!(registry.bed.kubectl(&image).starts_with(&format!("{}/{}-app:", registry.name, project.name)));
     assert!(project.apply().values().all(|outcome| outcome == "skipped"));
     project.stack(&["destroy", "--yes", "--images"]).expect_code(0);
-    // What the kubelet has pulled is the kubelet's to drop; this bed does not wait for that.
-    registry.bed.node_docker(&["rmi", "--force", name.split(' ').next().expect("a name")]);
+    // What the kubelet has pulled is the kubelet's to drop; the bed does not wait for that.
+    let pulled = name.split(' ').next().expect("a name");
+    for node in registry.bed.nodes() {
+        registry.bed.on_node(&node, &format!("ctr -n k8s.io images rm {pulled} 2>/dev/null"));
+    }
     let left = host_docker(&["images", "--format", "{{.Repository}}"]);
     assert!(!String::from_utf8(left.stdout).unwrap().contains(&project.name));
 }

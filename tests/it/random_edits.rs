@@ -94,7 +94,7 @@ fn one_edit(bed: &Bed, project: &Project, dice: &mut Dice) -> String {
         }
         15 if is_installed() => {
             let there = field(bed, project, object, "image");
-            bed.node_docker(&["image", "rm", "--force", &there]);
+            bed.remove_from_nodes(&there);
             format!("remove {there} from the node")
         }
         16 if !key_tags(image).is_empty() => {

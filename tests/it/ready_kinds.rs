@@ -88,7 +88,7 @@ kind: Service
 metadata: {name: daemon}
 spec: {selector: {app: daemon}, ports: [{port: 80}]}
 ---
-apiVersion: batch/v1beta1
+apiVersion: batch/v1
 kind: CronJob
 metadata: {name: cron}
 spec:
@@ -275,7 +275,7 @@ fn a_command_is_looked_at_to_the_end_of_its_time_and_what_it_said_is_told() {
     assert!(project.path().join("cleaned").exists(), "it had no grace");
 }
 
-/// The cluster removes such a job by itself; here, where it is too old for that, somebody does it in its place.
+/// The cluster removes such a job by itself.
 #[test]
 fn a_job_that_goes_when_it_is_done_stays_done() {
     let bed = Bed::get();
@@ -291,7 +291,7 @@ fn a_job_that_goes_when_it_is_done_stays_done() {
     let mut apply = apply.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut said = BufReader::new(apply.stdout.take().unwrap()).lines().map(Result::unwrap);
     assert!(said.any(|line| line.contains("Job seed: Progressing -> Ready")));
-    bed.kubectl(&["-n", &project.name, "delete", "job/seed"]);
+    crate::support::wait_until("the cluster removes the job", || !bed.has(&["-n", &project.name, "job/seed"]));
     let said = said.collect::<Vec<_>>();
     assert!(apply.wait().unwrap().success(), "{said:#?}");
     assert_eq!(project.plan()["chart:web"].0, "skip");

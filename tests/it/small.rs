@@ -16,8 +16,7 @@ colour = "red"
 token = { env = "TOKEN", default = "nothing", secret = true }
 
 [cluster]
-driver = "minikube"
-profile = "@profile@"
+@cluster@
 namespace = "@name@"
 
 [image.base]
@@ -75,9 +74,16 @@ pub fn project(bed: &Bed, tag: &str) -> Project {
     project
 }
 
+/// The stack in a folder of its own, for another tool that knows the bed's cluster.
+pub fn project_with(bed: &Bed, tag: &str, driver: &str) -> Project {
+    let project = project(bed, tag);
+    project.edit("stack.toml", &bed.cluster(), &bed.cluster_of(driver));
+    project
+}
+
 /// Writes all its files.
 pub fn write(bed: &Bed, project: &Project) {
-    project.write("stack.toml", &STACK.replace("@profile@", &bed.profile));
+    project.write("stack.toml", &STACK.replace("@cluster@\n", &bed.cluster()));
     project.write(
         "base/Dockerfile",
         "FROM busybox:stable\nARG FLAVOUR\nRUN echo $FLAVOUR > /flavour\nCOPY app /app\nCOPY run.sh /run.sh\n",
@@ -140,7 +146,7 @@ pub fn assert_right(bed: &Bed, project: &Project, after: &str) {
     let top = field(bed, project, "two", "image");
     assert_eq!(listing_in(&top, "/app"), listing_here(&project.path().join("base/app")), "after {after}");
     for image in [image, top] {
-        bed.node_docker(&["image", "inspect", &image]);
+        assert_eq!(bed.nodes_with(&image), bed.nodes(), "after {after}: {image}");
     }
     let names = succeed(Command::new("sh").current_dir(project.path()).args(["-c", "cat names/*"]));
     let list = fs::read(project.path().join("out/names")).expect("the task's output");

@@ -11,8 +11,7 @@ const STACK: &str = r#"[stack]
 name = "@name@"
 
 [cluster]
-driver = "minikube"
-profile = "@profile@"
+@cluster@
 namespace = "@name@"
 
 [image.app]
@@ -42,7 +41,7 @@ needs = ["task.scan"]
 fn a_task_runs_again_when_what_it_stands_on_is_another_one() {
     let bed = Bed::get();
     let project = Project::on_the_bed("stands");
-    project.write("stack.toml", &STACK.replace("@profile@", &bed.profile));
+    project.write("stack.toml", &STACK.replace("@cluster@\n", &bed.cluster()));
     project.write("app/Dockerfile", "FROM busybox:stable\nCOPY name /name\n");
     project.write("app/name", "@name@\n");
     project.write("chart/Chart.yaml", "apiVersion: v2\nname: db\nversion: 0.1.0\n");
@@ -64,7 +63,7 @@ fn a_task_runs_again_when_what_it_stands_on_is_another_one() {
     let names = host_docker(&["image", "ls", "--format", "{{.Repository}}:{{.Tag}}", &format!("{}-app", project.name)]);
     let names = String::from_utf8(names.stdout).expect("UTF-8");
     let deployed = names.lines().find(|name| !name.contains(":k-")).expect("the name by its ID");
-    bed.node_docker(&["image", "rm", "--force", deployed]);
+    bed.remove_from_nodes(deployed);
     expect(&project, "an image gone from the node", "task:scan", "it ran with these inputs", &["load:app"]);
     project.append("app/Dockerfile", "# a remark\n");
     expect(&project, "the same image", "task:scan", "depends on build:app", &["build:app"]);
@@ -79,8 +78,7 @@ const MADE: &str = r#"[stack]
 name = "@name@"
 
 [cluster]
-driver = "minikube"
-profile = "@profile@"
+@cluster@
 namespace = "@name@"
 
 [task.generate]
@@ -114,7 +112,7 @@ needs = ["task.generate"]
 fn what_a_task_makes_is_not_known_before_it_has_run() {
     let bed = Bed::get();
     let project = Project::on_the_bed("made");
-    project.write("stack.toml", &MADE.replace("@profile@", &bed.profile));
+    project.write("stack.toml", &MADE.replace("@cluster@\n", &bed.cluster()));
     project.write("words", "name: one\n");
     project.write("app/Dockerfile", "FROM scratch\nCOPY made /made\nCOPY name /name\n");
     project.write("app/name", "@name@\n");

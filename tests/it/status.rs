@@ -27,10 +27,10 @@ fn project(bed: &Bed) -> Project {
         "stack.toml",
         &format!(
             "[stack]\nname = \"@name@\"\n\
-             [cluster]\ndriver = \"minikube\"\nprofile = \"{}\"\nnamespace = \"@name@\"\n\
+             [cluster]\n{}namespace = \"@name@\"\n\
              [image.web]\ncontext = \"web\"\n\
              [chart.web]\npath = \"chart\"\nset = {{ image = \"${{image.web.ref}}\" }}\n",
-            bed.profile
+            bed.cluster()
         ),
     );
     project.write("web/Dockerfile", "FROM busybox:stable\nCOPY page /\n");
@@ -70,7 +70,7 @@ fn status_shows_what_runs_and_each_change_of_it() {
     project.apply();
     let first = status(&project);
     assert_eq!(first["images"][0]["running"], true);
-    assert_eq!(first["images"][0]["nodes"], serde_json::json!([bed.profile]));
+    assert_eq!(first["images"][0]["nodes"], serde_json::json!(bed.nodes()));
     assert_eq!(first["releases"][0]["deployments"][0]["state"], "Active");
 
     // A newer build that nobody deployed is not what there is.
@@ -120,10 +120,10 @@ fn no_secret_is_shown_of_what_pods_say_nor_of_what_was_edited() {
         "stack.toml",
         &format!(
             "[stack]\nname = \"@name@\"\n[vars]\ntoken = {{ env = \"TOKEN\", secret = true }}\n\
-             [cluster]\ndriver = \"minikube\"\nprofile = \"{}\"\nnamespace = \"@name@\"\n\
+             [cluster]\n{}namespace = \"@name@\"\n\
              [chart.map]\npath = \"map\"\nset = {{ token = \"${{var.token}}\" }}\n\
              [chart.bad]\npath = \"bad\"\ngrace = \"2s\"\nmax-restarts = 1\nset = {{ token = \"${{var.token}}\" }}\n",
-            bed.profile
+            bed.cluster()
         ),
     );
     let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: map}\ndata: {plain: {{ .Values.token | quote }}}\n";

@@ -452,9 +452,9 @@ fn write_chart(project: &Project, bed: &Bed, keys: &str) {
     project.write(
         "stack.toml",
         &format!(
-            "[stack]\nname = \"@name@\"\n[cluster]\ndriver = \"minikube\"\nprofile = \"{}\"\nstart = false\n\
+            "[stack]\nname = \"@name@\"\n[cluster]\n{}start = false\n\
              namespace = \"@name@\"\n[chart.app]\npath = \"chart\"\n{keys}\n",
-            bed.profile
+            bed.cluster()
         ),
     );
     project.write("chart/Chart.yaml", "apiVersion: v2\nname: app\nversion: 0.1.0\n");

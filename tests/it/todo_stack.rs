@@ -14,7 +14,7 @@ fn todo(bed: &Bed, tag: &str) -> Project {
     }
     project.edit("todo-stack.toml", "name = \"todo\"", &format!("name = \"{}\"", project.name));
     project.edit("todo-stack.toml", "namespace = \"todo\"", &format!("namespace = \"{}\"", project.name));
-    project.set_env("STACK_PROFILE", &bed.profile);
+    project.use_cluster("todo-stack.toml", bed);
     project
 }
 
@@ -96,22 +96,11 @@ fn the_todo_stack_comes_up_stays_put_and_goes() {
     assert_eq!(with_outcome(&ran, "done"), ["build:backend", "chart:todo", "load:backend"]);
     assert_eq!(with_outcome(&ran, "failed"), Vec::<&str>::new());
 
-    // The image goes from the node.
-    let names = String::from_utf8(
-        bed.node_docker(&[
-            "image",
-            "ls",
-            "--format",
-            "{{.Repository}}:{{.Tag}}",
-            &format!("{}-frontend", project.name),
-        ])
-        .stdout,
-    )
-    .expect("UTF-8");
-    assert!(!names.trim().is_empty(), "the node has the frontend");
-    for name in names.lines() {
-        bed.node_docker(&["image", "rm", "--force", name]);
-    }
+    // The image goes from the nodes.
+    let nodes = bed.nodes();
+    let names = bed.images_on(&nodes[0], &format!("{}-frontend", project.name));
+    assert!(!names.is_empty(), "the node has the frontend");
+    names.iter().for_each(|name| bed.remove_from_nodes(name));
     let plan = project.plan();
     assert_eq!(plan["load:frontend"].0, "run");
     assert!(plan["load:frontend"].1.contains("gone from node"), "{plan:?}");

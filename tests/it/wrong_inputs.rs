@@ -305,10 +305,10 @@ fn helm_that_is_not_there_is_missing() {
 fn a_dockerfile_that_fails_blocks_what_needs_it_and_nothing_else() {
     let bed = Bed::get();
     let stack = format!(
-        "[stack]\nname = \"@name@\"\n[cluster]\ndriver = \"minikube\"\nprofile = \"{}\"\nstart = false\nnamespace = \"@name@\"\n\
+        "[stack]\nname = \"@name@\"\n[cluster]\n{}start = false\nnamespace = \"@name@\"\n\
          [image.broken]\ncontext = \"broken\"\n[image.good]\ncontext = \"app\"\n\
          [chart.app]\npath = \"chart\"\nset = {{ \"image.tag\" = \"${{image.broken.tag}}\" }}\n",
-        bed.profile
+        bed.cluster()
     );
     let project = Project::on_the_bed("broken");
     project.write("stack.toml", &stack);

@@ -21,8 +21,8 @@ pub fn project(bed: &Bed, tag: &str) -> Project {
 pub fn file(bed: &Bed, more: &str) -> String {
     format!(
         "[stack]\nname = \"@name@\"\n\
-         [cluster]\ndriver = \"minikube\"\nprofile = \"{}\"\nstart = false\nnamespace = \"@name@\"\n{more}",
-        bed.profile
+         [cluster]\n{}start = false\nnamespace = \"@name@\"\n{more}",
+        bed.cluster()
     )
 }
 

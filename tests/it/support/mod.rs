@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -23,14 +23,12 @@ fn bed(name: &str) -> String {
     })
 }
 
-/// The test bed: a Docker Engine, a Kubernetes node with a Docker daemon of its own, and Helm.
+/// The test bed: a Docker Engine, a Kubernetes cluster whose nodes are containers of it, and Helm.
 pub struct Bed {
-    /// The profile under which the stand-in for minikube knows the node, also the kubeconfig context.
+    /// The cluster's name for the tool that made it, also a context of the kubeconfig.
     pub profile: String,
-    /// The address of the node's Docker daemon.
-    pub node_docker: String,
-    /// The folder with the certificates for it.
-    pub node_certs: String,
+    /// The tool that made it, as a stack file names it.
+    pub driver: String,
 }
 
 impl Bed {
@@ -39,23 +37,70 @@ impl Bed {
         bed("KUBECONFIG");
         Self {
             profile: bed("STACK_TESTBED_PROFILE"),
-            node_docker: bed("STACK_TESTBED_NODE_DOCKER"),
-            node_certs: bed("STACK_TESTBED_NODE_CERTS"),
+            driver: bed("STACK_TESTBED_DRIVER"),
         }
     }
 
-    /// Runs the Docker client against the node's daemon.
-    pub fn node_docker(&self, args: &[&str]) -> Output {
-        let mut command = Command::new("docker");
-        command
-            .env("DOCKER_HOST", &self.node_docker)
-            .env("DOCKER_TLS_VERIFY", "1")
-            .env("DOCKER_CERT_PATH", &self.node_certs)
-            .args(args);
-        succeed(&mut command)
+    /// What the table `[cluster]` of a stack file says of the bed's cluster.
+    pub fn cluster(&self) -> String {
+        self.cluster_of(&self.driver)
     }
 
-    /// Runs `kubectl` against the node.
+    /// The same for another tool that knows the cluster as well.
+    pub fn cluster_of(&self, driver: &str) -> String {
+        format!("driver = \"{driver}\"\nprofile = \"{}\"\n", self.profile)
+    }
+
+    /// The context that `stack` uses for it.
+    pub fn context(&self) -> String {
+        if self.driver == "kind" { format!("kind-{}", self.profile) } else { self.profile.clone() }
+    }
+
+    /// The names of its nodes, which are those of their containers, in their order.
+    pub fn nodes(&self) -> Vec<String> {
+        let listed = self.kubectl(&["get", "nodes", "-o", "jsonpath={.items[*].metadata.name}"]);
+        let mut nodes: Vec<_> = listed.split_whitespace().map(str::to_owned).collect();
+        nodes.sort();
+        nodes
+    }
+
+    /// What a line of shell prints on a node.
+    pub fn on_node(&self, node: &str, line: &str) -> String {
+        let output = host_docker(&["exec", node, "sh", "-c", line]);
+        String::from_utf8(output.stdout).expect("UTF-8")
+    }
+
+    /// The nodes that have an image of this name with all that belongs to it.
+    pub fn nodes_with(&self, image: &str) -> Vec<String> {
+        let line = format!("ctr -n k8s.io images check 'name==docker.io/library/{image}' 2>/dev/null");
+        let has = |node: &String| self.on_node(node, &line).contains(" complete ");
+        self.nodes().into_iter().filter(has).collect()
+    }
+
+    /// The names on a node that begin with this repository.
+    pub fn images_on(&self, node: &str, repository: &str) -> Vec<String> {
+        let listed = self.on_node(node, "ctr -n k8s.io images ls -q");
+        let full = format!("docker.io/library/{repository}:");
+        let names = listed.lines().filter(|name| name.starts_with(&full));
+        names.map(|name| name.trim_start_matches("docker.io/library/").to_owned()).collect()
+    }
+
+    /// Takes a name of an image away from every node.
+    pub fn remove_from_nodes(&self, image: &str) {
+        for node in self.nodes() {
+            self.on_node(&node, &format!("ctr -n k8s.io images rm --sync docker.io/library/{image} 2>/dev/null"));
+        }
+    }
+
+    /// Gives an image another name on every node, which that of another image may be so far.
+    pub fn tag_on_nodes(&self, image: &str, name: &str) {
+        for node in self.nodes() {
+            let (from, to) = (format!("docker.io/library/{image}"), format!("docker.io/library/{name}"));
+            self.on_node(&node, &format!("ctr -n k8s.io images tag --force {from} {to}"));
+        }
+    }
+
+    /// Runs `kubectl` against the cluster.
     pub fn kubectl(&self, args: &[&str]) -> String {
         let output = succeed(Command::new("kubectl").args(["--context", &self.profile]).args(args));
         String::from_utf8(output.stdout).expect("kubectl prints UTF-8")
@@ -67,6 +112,22 @@ impl Bed {
         all.extend_from_slice(args);
         !self.kubectl(&all).trim().is_empty()
     }
+}
+
+/// Puts a script in front of `ctr` in a container, which is `$ctr` in it. An empty script changes nothing.
+pub fn wrap_ctr(container: &str, script: &str) {
+    let text = format!(
+        "#!/bin/sh\nctr=$(PATH=/usr/local/bin:/usr/bin:/bin command -v ctr)\n{script}\nexec $ctr \"$@\"\n"
+    );
+    let line = "mkdir -p /usr/local/sbin; cd /usr/local/sbin; cat >ctr.new; chmod 755 ctr.new; mv ctr.new ctr";
+    let mut command = Command::new("docker");
+    let mut child = command
+        .args(["exec", "--interactive", container, "sh", "-c", line])
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("docker is on PATH");
+    child.stdin.take().expect("a pipe").write_all(text.as_bytes()).expect("it reads");
+    assert!(child.wait().expect("it ends").success());
 }
 
 /// Runs the Docker client against the host's daemon.
@@ -159,6 +220,17 @@ impl Project {
         let full = self.path().join(path);
         let before = fs::read_to_string(&full).expect("the file is there");
         fs::write(full, before + text).expect("a file");
+    }
+
+    /// Lets a stack file that was copied, and that takes its profile from `STACK_PROFILE`, use the bed's cluster.
+    pub fn use_cluster(&mut self, path: &str, bed: &Bed) {
+        let full = self.path().join(path);
+        let text = fs::read_to_string(&full).expect("the file is there");
+        let sized = |line: &&str| bed.driver == "minikube" || !(line.starts_with("cpus = ") || line.starts_with("memory = "));
+        let text: String = text.lines().filter(sized).map(|line| format!("{line}\n")).collect();
+        fs::write(full, text).expect("a file");
+        self.edit(path, "driver = \"minikube\"", &format!("driver = \"{}\"", bed.driver));
+        self.set_env("STACK_PROFILE", &bed.profile);
     }
 
     /// Copies a folder of the checkout into the project.

@@ -16,18 +16,71 @@ bed_written() {
     {
         echo "BED_MADE_BY=$BED_REVISION"
         echo "BED_PROFILE=$PROFILE"
-        echo "BED_NODE_IP=$(node_ip 0)"
+        echo "BED_NODE_IP=$(node_address "${NODES[0]}")"
         echo "BED_KUBERNETES_VERSION=v$KUBERNETES_VERSION"
         if alive "$HOST" dockerd; then echo "BED_HOST_ENGINE=ours"; else echo "BED_HOST_ENGINE=found"; fi
-        printf 'BED_DOCKER_HOST=%q\n' "${DOCKER_HOST:-}"
+        printf 'BED_DOCKER_HOST=%q\n' "${DOCKER_HOST:-unix://$HOST_SOCKET}"
+        echo "BED_REGISTRY=$REGISTRY_ADDRESS"
         echo "BED_CACHE=$CACHE"
         echo "BED_HELM3=$HELM3/helm"
         echo "BED_HELM4=$HELM4/helm"
+        echo "BED_DOCKER20=$DOCKER20"
+        echo "BED_PODMAN=$PODMAN"
     } | write "$STATE/bed.env"
 }
 
-# Folders outside ours that dockerd, containerd and kubelet make and cannot be told not to.
-FOREIGN_FOLDERS=(/var/log/containers /var/log/pods /etc/docker /run/docker /run/runc /run/containerd /opt/containerd)
+# everything_made : all parts in the cache, those that others wait for first. Deletes what compiling has left.
+everything_made() {
+    local -a names=("${CONTAINERD##*/}" "${MOBY##*/}" "${RUNC##*/}")
+    ! docker_cli_needed || names+=("${DOCKER_CLI##*/}")
+    names+=("${BUSYBOX##*/}" "${IMAGES_BUSYBOX##*/}" "${KUBERNETES##*/}" "${IMAGES_DEBIAN##*/}" "${NODE_ROOT##*/}"
+        "${KIND##*/}" "${ETCD##*/}" "${COREDNS##*/}" "${CNI##*/}" "${LOCAL_PATH##*/}" "${CRICTL##*/}")
+    local name missing=no
+    for name in "${names[@]}" "${NODE_IMAGES##*/}" "${HELM3##*/}" "${HELM4##*/}" "${IMAGES_NODE##*/}" \
+        "${PODMAN##*/}" "${REGISTRY##*/}" "${DOCKER20##*/}"; do
+        [[ -d $CACHE/$name ]] || missing=yes
+    done
+    [[ $missing == yes ]] || return 0
+    # Left by an `up` that was killed. We hold the lock, so that it is not being filled.
+    rm -rf -- "$CACHE"/.making-*
+    need_packages gcc libc6-dev libseccomp-dev pkg-config mmdebstrap
+    need_command npm npm
+    fresh_lists
+    go_cached
+    parts_made "${names[@]}" "${HELM4##*/}" "${NODE_IMAGES##*/}" "${HELM3##*/}" "${IMAGES_NODE##*/}" \
+        "${PODMAN##*/}" "${REGISTRY##*/}" "${DOCKER20##*/}"
+    go_do clean -modcache
+    rm -rf -- "$BUILD"
+    parts_table >&2
+}
+
+# tools_linked : the bed's own bin folder, which `env` puts on PATH
+tools_linked() {
+    mkdir -p "$STATE/bin"
+    ln -sfn "$HELM3/helm" "$STATE/bin/helm"
+    ln -sfn "$HELM3/helm" "$STATE/bin/helm3"
+    ln -sfn "$HELM4/helm" "$STATE/bin/helm4"
+    ln -sfn "$KUBERNETES/kubectl" "$STATE/bin/kubectl"
+    ln -sfn "$KIND/kind" "$STATE/bin/kind"
+    # Not under its own name: a test that does without it must not find it.
+    ln -sfn "$PODMAN/podman" "$STATE/bin/node-podman"
+    ln -sfn "$REGISTRY/docker-registry" "$STATE/bin/docker-registry"
+    # Tests start engines of their own.
+    ln -sfn "$CONTAINERD/containerd" "$STATE/bin/containerd"
+    ln -sfn "$CONTAINERD/ctr" "$STATE/bin/ctr"
+    write "$STATE/bin/dockerd" 755 <<SH
+#!/bin/sh
+PATH='$STATE/engine':"\$PATH" exec '$MOBY/dockerd' "\$@"
+SH
+    write "$STATE/bin/dockerd20" 755 <<SH
+#!/bin/sh
+PATH='$DOCKER20/bin':"\$PATH" LD_LIBRARY_PATH='$DOCKER20/lib' exec '$DOCKER20/bin/dockerd' "\$@"
+SH
+    [[ ! -x $DOCKER_CLI/docker ]] || ln -sfn "$DOCKER_CLI/docker" "$STATE/bin/docker"
+}
+
+# Folders outside ours that dockerd and containerd make and cannot be told not to.
+FOREIGN_FOLDERS=(/etc/docker /run/docker /run/runc /run/containerd /opt/containerd)
 
 # folders_saved : which of them were there before us
 folders_saved() {
@@ -71,11 +124,13 @@ empty_kubeconfig() {
 # bed_down : everything that `up` started; the cache stays
 bed_down() {
     say "stopping the cluster"
-    cluster_deleted
+    ! engine_answers || cluster_deleted
+    registry_down
+    node_engines_down
     network_rules_removed
     netns_folder_removed
     stop_process "$HOST" trim-logs 2
-    host_images_removed
+    ! engine_answers || host_images_removed
     host_engine_down
     cgroup_removed "$MARK"
     sysctls_restored

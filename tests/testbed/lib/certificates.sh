@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# One authority for the bed, and a certificate for each part. Made once, kept until `down`.
-# Docker's are RSA in the old key format, as minikube's are; the rest are P-256, whose handshake is quicker.
+# One authority for the bed, and the certificates of the engines that are reached by TLS. Made once, kept until `down`.
+# Keys are RSA in the old format, as minikube's are.
 
 PKI=$STATE/pki
 
@@ -16,16 +16,13 @@ authority() {
     mv "$PKI/ca.new" "$PKI/ca.crt"
 }
 
-# certificate NAME SUBJECT KIND [ALTNAMES] : $PKI/NAME.crt and .key. KIND: server, client, docker-server, docker-client
+# certificate NAME SUBJECT KIND [ALTNAMES] : $PKI/NAME.crt and .key. KIND: server or client
 certificate() {
     local name=$1 subject=$2 kind=$3 names=${4:-} usage
     [[ -s $PKI/$name.crt ]] && return 0
+    openssl genrsa -traditional -out "$PKI/$name.key" 2048 2>/dev/null
     case $kind in
-        docker-*) openssl genrsa -traditional -out "$PKI/$name.key" 2048 2>/dev/null ;;
-        *) openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$PKI/$name.key" ;;
-    esac
-    case $kind in
-        *server) usage=serverAuth,clientAuth ;;
+        server) usage=serverAuth,clientAuth ;;
         *) usage=clientAuth ;;
     esac
     openssl req -new -key "$PKI/$name.key" -subj "$subject" -out "$PKI/$name.csr"
@@ -38,36 +35,4 @@ certificate() {
         -extfile /dev/stdin -out "$PKI/$name.new" 2>/dev/null
     rm -f -- "$PKI/$name.csr"
     mv "$PKI/$name.new" "$PKI/$name.crt"
-}
-
-# service_account_key : what the API server signs service accounts' tokens with
-service_account_key() {
-    [[ -s $PKI/sa.key ]] && return 0
-    openssl genrsa -out "$PKI/sa.new" 2048 2>/dev/null
-    mv "$PKI/sa.new" "$PKI/sa.key"
-}
-
-# kubeconfig SERVER : for an administrator, on standard output. Cluster, user and context have the profile's name.
-kubeconfig() {
-    cat <<YAML
-apiVersion: v1
-kind: Config
-clusters:
-- name: $PROFILE
-  cluster:
-    server: $1
-    certificate-authority-data: $(base64 -w0 "$PKI/ca.crt")
-users:
-- name: $PROFILE
-  user:
-    client-certificate-data: $(base64 -w0 "$PKI/admin.crt")
-    client-key-data: $(base64 -w0 "$PKI/admin.key")
-contexts:
-- name: $PROFILE
-  context:
-    cluster: $PROFILE
-    user: $PROFILE
-    namespace: default
-current-context: $PROFILE
-YAML
 }

@@ -7,7 +7,7 @@ CHECKOUT=$(cd "$TESTBED_DIR/../.." && pwd -P)
 
 # What must outlive a process: data of daemons and of the cluster, certificates, logs. One bed for each machine.
 STATE=/var/lib/stack-testbed
-# bed.env says what bed is there; it is read by `env` and by the stand-in minikube, too, in plain sh.
+# bed.env describes the bed that is up. `env` and the stand-in minikube read it too, in plain sh.
 if [[ -r $STATE/bed.env ]]; then
     # shellcheck disable=SC1091
     . "$STATE/bed.env"
@@ -20,7 +20,7 @@ RUN=/run/stack-testbed
 LOGS=$STATE/logs
 
 # Raised when beds of two revisions of these scripts could not share a machine.
-BED_REVISION=1
+BED_REVISION=2
 
 MARK=stack-testbed # the comment on our iptables rules, the parent of our cgroups
 
@@ -83,8 +83,6 @@ cached() {
     local name=$1 maker=$2 tmp
     [[ -d $CACHE/$name ]] && return 0
     mkdir -p "$CACHE"
-    # Left by an `up` that was killed. We hold the lock, so nobody is still filling it.
-    rm -rf -- "$CACHE"/.making-*
     tmp=$(mktemp -d "$CACHE/.making-$name.XXXXXX") || return
     chmod 755 "$tmp"
     if ! strictly "$maker" "$tmp"; then

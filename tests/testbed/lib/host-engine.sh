@@ -1,18 +1,51 @@
 # shellcheck shell=bash
-# The Docker Engine that builds images. One that already answers is used and never touched; otherwise we run our own,
-# with its data under the bed's own folder, on the default socket.
+# The Docker Engine that builds images and runs the Kubernetes nodes: Docker 29 with containerd's image store, in the
+# machine's own network namespace. An engine that already answers is used and left alone if it is new enough.
 
-HOST=host                       # the owner name of its process
+HOST=host # the owner name of its process
 HOST_SOCKET=/var/run/docker.sock
 HOST_DIR=$STATE/host
+ENGINE_OLDEST_API=1.50
+
+# host_docker ARGUMENT... : a docker client that is new enough, for the engine of the bed
+host_docker() { PATH=$STATE/bin:$PATH docker "$@"; }
 
 # shellcheck disable=SC2120 # arguments are for wait_until's benefit
-engine_answers() { docker version --format '{{.Server.Version}}' >/dev/null 2>&1; }
+engine_answers() { host_docker version --format '{{.Server.Version}}' >/dev/null 2>&1; }
+
+at_least() { [[ $(printf '%s\n' "$1" "$2" | sort -V | head -n 1) == "$1" ]]; } # OLDEST VERSION
+
+# found_engine : prints the version of an engine that answers and that is not ours
+found_engine() {
+    local api
+    alive "$HOST" dockerd && return 1
+    api=$(host_docker version --format '{{.Server.APIVersion}}' 2>/dev/null) || return 1
+    at_least "$ENGINE_OLDEST_API" "$api" ||
+        die "the Docker Engine that answers (${DOCKER_HOST:-$HOST_SOCKET}) speaks API $api, which is older than" \
+            "$ENGINE_OLDEST_API: stop it, or point DOCKER_HOST at a newer one"
+    host_docker version --format '{{.Server.Version}}'
+}
+
+# docker_cli_needed : true when the machine has no client, or one that Docker 29 refuses
+docker_cli_needed() {
+    local api
+    [[ -x $DOCKER_CLI/docker ]] && return 0
+    api=$(PATH=${PATH//"$STATE/bin:"/} docker version --format '{{.Client.APIVersion}}' 2>/dev/null) || true
+    [[ -z $api ]] || ! at_least "$DOCKER_CLI_OLDEST_API" "$api"
+}
+
+# engine_programs FOLDER : what a dockerd of version 29 looks for on its PATH, runc with the wrapper in front
+engine_programs() {
+    mkdir -p "$1"
+    ln -sf "$CONTAINERD"/{containerd,containerd-shim-runc-v2,ctr} "$MOBY"/{dockerd,docker-proxy} "$1/"
+    ln -sf "$RUNC/runc" "$1/runc.real"
+    [[ -x $1/runc ]] || write "$1/runc" 755 <"$TESTBED_DIR/node/runc"
+}
 
 host_engine_up() {
-    # DOCKER_HOST of the caller counts: it says which engine their tools talk to.
-    if ! alive "$HOST" dockerd && engine_answers; then
-        say "Docker Engine: one is running already ($(docker version --format '{{.Server.Version}}')), used as it is"
+    local version
+    if version=$(found_engine); then
+        say "Docker Engine: $version is running already, used as it is"
         return 0
     fi
     unset DOCKER_HOST DOCKER_CONTEXT DOCKER_TLS_VERIFY DOCKER_CERT_PATH
@@ -23,10 +56,10 @@ host_engine_up() {
     stop_leftovers "$HOST" "$RUN/$HOST/exec"
     mkdir -p "$HOST_DIR/docker" "$RUN/$HOST"
     [[ -e $HOST_DIR/forward-policy ]] || iptables -S FORWARD | awk '$1 == "-P" {print $3}' >"$HOST_DIR/forward-policy"
-    runtime_wrapper
-    dockerd_config "$HOST" "$HOST_DIR" | write "$HOST_DIR/daemon.json"
+    engine_programs "$STATE/engine"
+    dockerd_config "$HOST" | write "$HOST_DIR/daemon.json"
     rm -f -- "$RUN/$HOST/docker.pid"
-    start_process "$HOST" dockerd '' dockerd \
+    start_process "$HOST" dockerd '' env "PATH=$STATE/engine:$DAEMON_PATH" dockerd \
         --config-file "$HOST_DIR/daemon.json" --data-root "$HOST_DIR/docker" \
         --exec-root "$RUN/$HOST/exec" --pidfile "$RUN/$HOST/docker.pid" --host "unix://$HOST_SOCKET"
     await "$HOST" dockerd 40 "Docker Engine does not answer" engine_answers
@@ -35,12 +68,12 @@ host_engine_up() {
 host_engine_down() {
     [[ -e $PROCS/$HOST/dockerd || -d $HOST_DIR ]] || return 0
     say "stopping our Docker Engine"
-    local ids
+    local ids docker=(host_docker -H "unix://$HOST_SOCKET")
     if alive "$HOST" dockerd; then
-        ids=$(docker -H "unix://$HOST_SOCKET" ps -q) || ids=
+        ids=$("${docker[@]}" ps -aq) || ids=
         # shellcheck disable=SC2086 # a list of ids
-        [[ -z $ids ]] || docker -H "unix://$HOST_SOCKET" rm -f $ids >/dev/null 2>&1 || true
-        docker -H "unix://$HOST_SOCKET" network prune -f >/dev/null 2>&1 || true
+        [[ -z $ids ]] || "${docker[@]}" rm -fv $ids >/dev/null 2>&1 || true
+        "${docker[@]}" network prune -f >/dev/null 2>&1 || true
         stop_process "$HOST" dockerd 10
         rm -f -- "$HOST_SOCKET"
     fi
@@ -52,57 +85,36 @@ host_engine_down() {
 
 # engine_network_removed : the bridge and the rules that dockerd leaves behind when it ends
 engine_network_removed() {
-    local table line
+    local table line program
     local -a words
-    for table in filter nat; do
-        # Rules first, in their own order, then the chains they are in.
-        while read -r line; do
-            read -ra words <<<"$line"
-            iptables -w -t "$table" "${words[@]}" 2>/dev/null || true
-        done < <(iptables -t "$table" -S | grep -E 'DOCKER|docker0' | sed -n 's/^-A/-D/p')
-        for line in $(iptables -t "$table" -S | awk '$1 == "-N" && $2 ~ /^DOCKER/ {print $2}'); do
-            iptables -w -t "$table" -F "$line" && iptables -w -t "$table" -X "$line" || true
+    for program in iptables ip6tables; do
+        for table in filter nat raw; do
+            # Rules first, in their own order, then the chains they are in.
+            while read -r line; do
+                read -ra words <<<"$line"
+                "$program" -w -t "$table" "${words[@]}" 2>/dev/null || true
+            done < <("$program" -t "$table" -S 2>/dev/null | grep -E 'DOCKER|docker0' | sed -n 's/^-A/-D/p')
+            for line in $("$program" -t "$table" -S 2>/dev/null | awk '$1 == "-N" && $2 ~ /^DOCKER/ {print $2}'); do
+                "$program" -w -t "$table" -F "$line" 2>/dev/null || true
+            done
+            for line in $("$program" -t "$table" -S 2>/dev/null | awk '$1 == "-N" && $2 ~ /^DOCKER/ {print $2}'); do
+                "$program" -w -t "$table" -X "$line" 2>/dev/null || true
+            done
         done
     done
     ip link delete docker0 2>/dev/null || true
     [[ ! -s $HOST_DIR/forward-policy ]] || iptables -P FORWARD "$(cat "$HOST_DIR/forward-policy")"
 }
 
-# dockerd_config OWNER FOLDER : settings that every engine of the bed has
+# dockerd_config OWNER : settings that every engine of the bed has
 dockerd_config() {
-    local wrapper='{}'
-    if oom_score_is_locked; then
-        wrapper='{"runtimes": {"runc-testbed": {"path": "'$STATE'/runc-testbed"}}, "default-runtime": "runc-testbed"}'
-    fi
-    # Before version 25 the daemon's ID is in a file in /etc, which two daemons would share; only those know the setting.
-    local key='{}'
-    if [[ $(dockerd --version) =~ version\ (1[0-9]|2[0-4])\. ]]; then key='{"deprecated-key-path": "'$2'/key.json"}'; fi
-    jq -n --argjson wrapper "$wrapper" --argjson key "$key" --arg parent "/$MARK/$1" '{
+    jq -n --arg parent "/$MARK/$1" '{
         "log-level": "warn",
         "log-opts": {"max-size": "5m", "max-file": "2"},
         "cgroup-parent": $parent,
-        "oom-score-adjust": 0,
-        "shutdown-timeout": 3
-    } + $wrapper + $key'
-}
-
-# Lowering oom_score_adj needs CAP_SYS_RESOURCE, which some sandboxes do not give even to root. runc then dies with
-# "can't get final child's PID from pipe: EOF" on every pod sandbox, as those ask for -998.
-oom_score_is_locked() { ! (echo -998 >/proc/self/oom_score_adj) 2>/dev/null; }
-
-runtime_wrapper() {
-    write "$STATE/runc-testbed" 755 <<'WRAPPER'
-#!/bin/sh
-# runc where oom_score_adj cannot be lowered: asks for 0 instead of a negative one.
-previous=
-for argument; do
-    if [ "$previous" = --bundle ] && grep -q '"oomScoreAdj":-' "$argument/config.json"; then
-        sed -i 's/"oomScoreAdj":-[0-9]*/"oomScoreAdj":0/' "$argument/config.json"
-    fi
-    previous=$argument
-done
-exec runc "$@"
-WRAPPER
+        "shutdown-timeout": 3,
+        "insecure-registries": ["10.123.0.0/16"]
+    }'
 }
 
 # stop_leftovers OWNER EXEC_ROOT : what an engine that was killed could not stop itself: the processes in its containers,
@@ -118,11 +130,11 @@ stop_leftovers() {
             kill -KILL "$pid" 2>/dev/null || true
         fi
     done
-    # dockerd would wait for that one: a killed process that nobody has reaped yet still has its pid.
+    # dockerd would wait for that one: a killed process that is not reaped yet still has its pid.
     rm -f -- "$2/containerd/containerd.pid"
 }
 
-# unmount_below FOLDER... : whatever is mounted on it or in it, last mounted first
+# unmount_below FOLDER... : everything that is mounted on it or in it, last mounted first
 unmount_below() {
     local folder point
     for folder; do

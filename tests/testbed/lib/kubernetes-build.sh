@@ -1,63 +1,108 @@
 # shellcheck shell=bash
-# Kubernetes 1.20.2, compiled from Debian 12's source package (which vendors everything it needs).
-# No registry that this project may use carries Kubernetes binaries; this costs about 6 minutes on 2 cores, once.
+# Kubernetes and what a node of it needs, compiled from their Go modules.
 
-KUBERNETES_VERSION=1.20.2
-KUBERNETES=$CACHE/kubernetes-$KUBERNETES_VERSION-r1 # r: raised when the recipe below changes its result
-KUBERNETES_BINARIES=(kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy)
+KUBERNETES_VERSION=1.36.3
+KUBERNETES_STAGING=0.36.3 # the version of the k8s.io/X modules that belong to it
+ETCD_VERSION=3.7.3
+COREDNS_VERSION=1.15.0
+CNI_VERSION=1.10.0
+CRICTL_VERSION=1.37.0
+LOCAL_PATH_VERSION=0.0.30
+KIND_VERSION=0.33.0
 
-kubernetes_cached() {
-    [[ -d $KUBERNETES ]] && return 0
-    # hack/ and dpkg-source use these; none is there on a minimal Debian.
-    need_packages golang-go make rsync dpkg-dev patch xz-utils
-    say "Kubernetes $KUBERNETES_VERSION: compiling, about 6 minutes on 2 cores (log: $LOGS/kubernetes-build.log)"
-    logged kubernetes-build cached "${KUBERNETES##*/}" make_kubernetes
-    say "Kubernetes: compiled"
+KUBERNETES=$CACHE/kubernetes-$KUBERNETES_VERSION
+ETCD=$CACHE/etcd-$ETCD_VERSION
+COREDNS=$CACHE/coredns-$COREDNS_VERSION
+CNI=$CACHE/cni-plugins-$CNI_VERSION
+CRICTL=$CACHE/crictl-$CRICTL_VERSION
+LOCAL_PATH=$CACHE/local-path-provisioner-$LOCAL_PATH_VERSION
+KIND=$CACHE/kind-$KIND_VERSION
+
+part "${KUBERNETES##*/}" 690 make_kubernetes
+part "${ETCD##*/}" 70 make_etcd
+part "${COREDNS##*/}" 60 make_coredns
+part "${CNI##*/}" 20 make_cni
+part "${CRICTL##*/}" 60 make_crictl
+part "${LOCAL_PATH##*/}" 20 make_local_path "${KUBERNETES##*/}"
+part "${KIND##*/}" 10 make_kind
+
+# kubernetes_module NAME MODULE@VERSION... : as go_module, with Kubernetes. Its own go.mod replaces the modules k8s.io/X by
+# folders, which only counts in its own repository: they are replaced by the released ones.
+kubernetes_module() {
+    local name=$1 mod module
+    local -a edits=(-require "k8s.io/kubernetes@v$KUBERNETES_VERSION")
+    shift
+    go_module "$name"
+    mod=$(go_do mod download -json "k8s.io/kubernetes@v$KUBERNETES_VERSION" | jq -r .GoMod)
+    while read -r module; do
+        edits+=(-replace "$module=$module@v$KUBERNETES_STAGING")
+    done < <(awk '$2 == "=>" && $3 ~ /^\.\/staging\// {print $1}' "$mod")
+    go_do mod edit "${edits[@]}"
+    (($# == 0)) || go_do get "$@"
 }
 
+# kubeadm refuses to work when it does not know its version.
 make_kubernetes() {
-    local work=$1/work name vendored
-    mkdir -p "$work/apt/lists" "$work/apt/parts" "$work/reflect2" "$work/gocache"
-    source_lists "$work/apt/parts"
-    local -a apt=("${APT[@]}" -o Dir::Etc::sourcelist=/dev/null -o "Dir::Etc::sourceparts=$work/apt/parts"
-        -o "Dir::State::lists=$work/apt/lists")
-    cd "$work" || return
-    "${apt[@]}" update
-    "${apt[@]}" source --download-only kubernetes
-    dpkg-source -x kubernetes_*.dsc src
-
-    # The vendored reflect2 1.0.1 reads memory that is laid out otherwise since Go 1.18: an API server with it dies of
-    # a segmentation fault while it encodes a JSON map, after some half an hour. 1.0.2 is right, and Debian has it.
-    unpack_package golang-github-modern-go-reflect2-dev "$work/reflect2"
-    vendored=src/vendor/github.com/modern-go/reflect2
-    rm -f -- "$vendored"/*.go "$vendored"/*.s
-    cp "$work"/reflect2/usr/share/gocode/src/github.com/modern-go/reflect2/*.{go,s} "$vendored/"
-    rm -f -- "$vendored"/*_test.go
-
-    # Its makefiles generate code first and insist on a GOPATH layout.
-    mkdir -p src/.go/src/k8s.io
-    ln -s ../../.. src/.go/src/k8s.io/kubernetes
-    cd src/.go/src/k8s.io/kubernetes || return
-    env -i PATH="$PATH" HOME="$work" LC_ALL=C.UTF-8 GOPATH="$work/src/.go" GOCACHE="$work/gocache" CGO_ENABLED=0 \
-        nice -n 5 make WHAT="${KUBERNETES_BINARIES[*]/#/cmd/}"
-    for name in "${KUBERNETES_BINARIES[@]}"; do
-        install -m 755 "_output/bin/$name" "$1/$name"
+    local at=k8s.io/component-base/version program flags
+    local -a packages=()
+    flags="-X $at.gitVersion=v$KUBERNETES_VERSION -X $at.gitMajor=1 -X $at.gitMinor=36 -X $at.gitTreeState=clean"
+    for program in kubeadm kubelet kube-apiserver kube-controller-manager kube-scheduler kube-proxy kubectl; do
+        packages+=("k8s.io/kubernetes/cmd/$program")
     done
-    cd "$1" || return
-    # Go makes its module folders read-only.
-    chmod -R u+w "$work"
-    rm -rf -- "$work"
+    kubernetes_module kubernetes
+    go_build "$flags" "$1/" "${packages[@]}"
 }
 
-# source_lists FOLDER : this machine's own package sources, asked for source packages. Nothing of the machine changes.
-source_lists() {
-    local file
-    for file in /etc/apt/sources.list.d/*.sources; do
-        [[ -e $file ]] || continue
-        sed 's/^Types:.*/Types: deb-src/' "$file" >"$1/${file##*/}"
-    done
-    for file in /etc/apt/sources.list /etc/apt/sources.list.d/*.list; do
-        [[ -e $file ]] || continue
-        sed -n 's/^deb /deb-src /p' "$file" >"$1/source-${file##*/}"
-    done
+# Built with the client libraries of Kubernetes above, which are compiled already.
+make_local_path() {
+    local module=github.com/rancher/local-path-provisioner
+    kubernetes_module local-path "$module@v$LOCAL_PATH_VERSION"
+    go_build "-X main.VERSION=v$LOCAL_PATH_VERSION" "$1/local-path-provisioner" "$module"
+}
+
+make_etcd() {
+    go_module etcd "go.etcd.io/etcd/server/v3@v$ETCD_VERSION"
+    go_build '' "$1/etcd" go.etcd.io/etcd/server/v3
+}
+
+# Only the plugins that kubeadm's Corefile names: all of them would take six times as long.
+make_coredns() {
+    local module=github.com/coredns/coredns plugin
+    go_module coredns "$module@v$COREDNS_VERSION"
+    {
+        echo 'package main'
+        echo 'import ('
+        for plugin in cache errors forward health hosts kubernetes loadbalance log loop ready reload; do
+            echo "_ \"$module/plugin/$plugin\""
+        done
+        echo "_ \"$module/plugin/metrics\""
+        echo "\"$module/coremain\""
+        echo ')'
+        echo 'func main() { coremain.Run() }'
+    } >main.go
+    go_build '' "$1/coredns" .
+}
+
+make_cni() {
+    local module=github.com/containernetworking/plugins
+    go_module cni "$module@v$CNI_VERSION"
+    go_build '' "$1/" "$module/plugins/main/ptp" "$module/plugins/main/loopback" "$module/plugins/ipam/host-local" \
+        "$module/plugins/meta/portmap"
+}
+
+make_crictl() {
+    local module=sigs.k8s.io/cri-tools
+    go_module crictl "$module@v$CRICTL_VERSION"
+    go_build "-X $module/pkg/version.Version=v$CRICTL_VERSION" "$1/crictl" "$module/cmd/crictl"
+}
+
+# kind, and from its source the files of its node image and the manifest of its storage class
+make_kind() {
+    local module=sigs.k8s.io/kind source
+    go_module kind "$module@v$KIND_VERSION"
+    go_build '' "$1/kind" "$module"
+    source=$(go_folder "$module" "v$KIND_VERSION")
+    cp -a "$source/images/base/files" "$1/node-files"
+    chmod -R u+w "$1/node-files"
+    cp "$source/pkg/build/nodeimage/const_storage.go" "$1/"
 }

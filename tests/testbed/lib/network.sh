@@ -1,34 +1,26 @@
 # shellcheck shell=bash
-# Each node is a host of its own on the network: a namespace with one veth to this machine.
-# Node number N has 10.123.N.2, this machine is 10.123.N.1 to it, its pods have 10.244.N.0/24.
+# Hosts for the further engines: a network namespace each, with one veth to this machine.
+# Host number N has 10.123.N.2, this machine is 10.123.N.1 to it.
 
-NODES_CIDR=10.123.0.0/16
-PODS_CIDR=10.244.0.0/16
-SERVICES_CIDR=10.96.0.0/16
+HOSTS_CIDR=10.123.0.0/16
 
-# What is sent to a node, pod or service that is not there (any more) must fail at once, and not leave this machine by
-# its default route, to whoever has that address out there.
-OUR_CIDRS=("$NODES_CIDR" "$PODS_CIDR" "$SERVICES_CIDR")
+# What is sent to such a host that is not there must fail at once, and not leave this machine by its default route.
 ROUTE_METRIC=40961
 
-node_ip() { echo "10.123.$1.2"; }
+namespace_ip() { echo "10.123.$1.2"; }
 gateway_ip() { echo "10.123.$1.1"; }
-pod_subnet() { echo "10.244.$1.0/24"; }
 veth_of() { echo "stb$1"; }
 
-# network_up NAME NUMBER
-network_up() {
-    local name=$1 number=$2 veth cidr
+# namespace_up NAME NUMBER
+namespace_up() {
+    local name=$1 number=$2 veth
     veth=$(veth_of "$number")
     sysctl_set net.ipv4.ip_forward 1
-    rule nat POSTROUTING -s "$NODES_CIDR" ! -d "$NODES_CIDR" -j MASQUERADE
-    # In front of whatever Docker, with its policy of dropping, says about forwarding.
-    rule filter FORWARD -s "$NODES_CIDR" -j ACCEPT
-    rule filter FORWARD -d "$NODES_CIDR" -j ACCEPT
-
-    for cidr in "${OUR_CIDRS[@]}"; do
-        ip route add unreachable "$cidr" metric "$ROUTE_METRIC" 2>/dev/null || true
-    done
+    rule nat POSTROUTING -s "$HOSTS_CIDR" ! -d "$HOSTS_CIDR" -j MASQUERADE
+    # In front of what Docker, with its policy of dropping, says about forwarding.
+    rule filter FORWARD -s "$HOSTS_CIDR" -j ACCEPT
+    rule filter FORWARD -d "$HOSTS_CIDR" -j ACCEPT
+    ip route add unreachable "$HOSTS_CIDR" metric "$ROUTE_METRIC" 2>/dev/null || true
 
     # After a crash the name can be there without a namespace behind it.
     if ! nsenter "--net=/run/netns/$name" true 2>/dev/null; then
@@ -42,49 +34,26 @@ network_up() {
     fi
     ip addr replace "$(gateway_ip "$number")/24" dev "$veth"
     ip link set "$veth" up
-    ip -n "$name" addr replace "$(node_ip "$number")/24" dev eth0
+    ip -n "$name" addr replace "$(namespace_ip "$number")/24" dev eth0
     ip -n "$name" link set lo up
     ip -n "$name" link set eth0 up
     ip -n "$name" route replace default via "$(gateway_ip "$number")"
     nsenter "--net=/run/netns/$name" sh -c 'echo 1 >/proc/sys/net/ipv4/ip_forward'
-    # What pods send out of the cluster leaves as the node's; the engine's own rules do the same for its bridge.
-    node_rule "$name" nat POSTROUTING -s "$(pod_subnet "$number")" ! -d "$PODS_CIDR" -j MASQUERADE
-    node_rule "$name" filter FORWARD -s "$PODS_CIDR" -j ACCEPT
-    node_rule "$name" filter FORWARD -d "$PODS_CIDR" -j ACCEPT
 }
 
-# pod_routes COUNT NUMBER_FILE... : with several nodes, this machine is the router between their pods
-pod_routes() {
-    local number count=$1
-    shift
-    if ((count == 1)); then
-        # As with minikube, this machine does not reach pods.
-        ip route delete "$(pod_subnet "$(cat "$@")")" 2>/dev/null || true
-        return 0
-    fi
-    rule filter FORWARD -s "$PODS_CIDR" -j ACCEPT
-    rule filter FORWARD -d "$PODS_CIDR" -j ACCEPT
-    for number in $(cat "$@"); do
-        ip route replace "$(pod_subnet "$number")" via "$(node_ip "$number")"
-    done
-}
-
-# network_down NAME NUMBER : the link takes its routes along
-network_down() {
+# namespace_down NAME NUMBER : the link takes its routes along
+namespace_down() {
     ip link delete "$(veth_of "$2")" 2>/dev/null || true
     ip netns delete "$1" 2>/dev/null || true
     rm -f -- "/run/netns/$1"
 }
 
-# What all nodes share on this machine; after the last one is gone.
+# What all of them share on this machine; after the last one is gone.
 network_rules_removed() {
-    unrule nat POSTROUTING -s "$NODES_CIDR" ! -d "$NODES_CIDR" -j MASQUERADE
-    unrule filter FORWARD -s "$NODES_CIDR" -j ACCEPT
-    unrule filter FORWARD -d "$NODES_CIDR" -j ACCEPT
-    unrule filter FORWARD -s "$PODS_CIDR" -j ACCEPT
-    unrule filter FORWARD -d "$PODS_CIDR" -j ACCEPT
-    local cidr
-    for cidr in "${OUR_CIDRS[@]}"; do ip route delete unreachable "$cidr" metric "$ROUTE_METRIC" 2>/dev/null || true; done
+    unrule nat POSTROUTING -s "$HOSTS_CIDR" ! -d "$HOSTS_CIDR" -j MASQUERADE
+    unrule filter FORWARD -s "$HOSTS_CIDR" -j ACCEPT
+    unrule filter FORWARD -d "$HOSTS_CIDR" -j ACCEPT
+    ip route delete unreachable "$HOSTS_CIDR" metric "$ROUTE_METRIC" 2>/dev/null || true
 }
 
 # `ip netns` has mounted its folder on itself.
@@ -110,18 +79,11 @@ unrule() {
     while iptables -w -t "$table" -D "$chain" "$@" -m comment --comment "$MARK" 2>/dev/null; do :; done
 }
 
-# node_rule NAME TABLE CHAIN SPEC... : the same inside a node
-node_rule() {
-    local enter=(nsenter "--net=/run/netns/$1" -- iptables -w -t "$2") chain=$3
-    shift 3
-    "${enter[@]}" -C "$chain" "$@" -m comment --comment "$MARK" 2>/dev/null ||
-        "${enter[@]}" -I "$chain" "$@" -m comment --comment "$MARK"
-}
-
-# Settings of the whole machine that dockerd, kubelet and we change. What they were is kept for `down`.
+# Settings of the whole machine that dockerd, kubelet and we change. Their values before are kept for `down`.
 SYSCTLS=(net.ipv4.ip_forward net.bridge.bridge-nf-call-iptables net.bridge.bridge-nf-call-ip6tables
     vm.overcommit_memory vm.panic_on_oom kernel.panic kernel.panic_on_oops
-    kernel.keys.root_maxkeys kernel.keys.root_maxbytes)
+    kernel.keys.root_maxkeys kernel.keys.root_maxbytes
+    fs.inotify.max_user_instances fs.inotify.max_user_watches)
 
 sysctl_file() { echo "/proc/sys/${1//.//}"; }
 
@@ -140,6 +102,11 @@ sysctl_set() {
     [[ $(cat "$file") == "$2" ]] || echo "$2" >"$file"
 }
 
+# sysctl_at_least NAME NUMBER
+sysctl_at_least() {
+    (($(cat "$(sysctl_file "$1")") >= $2)) || sysctl_set "$1" "$2"
+}
+
 sysctls_restored() {
     [[ -e $STATE/sysctls ]] || return 0
     local name value
@@ -149,13 +116,4 @@ sysctls_restored() {
         sysctl_set "$name" "$value" 2>/dev/null || true
     done <"$STATE/sysctls"
     rm -f -- "$STATE/sysctls"
-}
-
-# resolvers : the name servers of this machine that a node can reach, a line each
-resolvers() {
-    local file
-    for file in /etc/resolv.conf /run/systemd/resolve/resolv.conf; do
-        [[ -r $file ]] || continue
-        awk '$1 == "nameserver" && $2 !~ /^127\./ && $2 != "::1" {print $2}' "$file"
-    done | awk '!seen[$0]++'
 }

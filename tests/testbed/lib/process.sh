@@ -1,8 +1,9 @@
 # shellcheck shell=bash
 # Starts and stops the bed's processes by exact identity: a pid together with the moment that process began,
-# so that a pid which the kernel gave to somebody else since is never signalled.
+# so that a pid which the kernel has given to another process since is never signalled.
 
 PROCS=$RUN/procs
+DAEMON_PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 # started_at PID : field 22 of /proc/PID/stat (clock ticks since boot); fails when there is none, or only a zombie
 started_at() {
@@ -35,7 +36,7 @@ start_process() {
     mkdir -p "$PROCS/$owner" "$LOGS"
     # A clean environment: nothing of the caller's (proxies, tokens, KUBECONFIG) reaches a daemon by accident.
     # `9>&-`: a daemon must not hold our lock.
-    setsid "${enter[@]}" env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 "$@" \
+    setsid "${enter[@]}" env -i "PATH=$DAEMON_PATH" HOME=/root LC_ALL=C.UTF-8 "$@" \
         </dev/null >>"$LOGS/$owner-$name.log" 2>&1 9>&- &
     pid=$!
     printf '%s %s\n' "$pid" "$(started_at "$pid" || echo gone)" >"$PROCS/$owner/$name"
