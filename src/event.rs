@@ -79,6 +79,13 @@ pub enum EventKind {
         #[serde(skip_serializing_if = "Option::is_none")]
         total: Option<u64>,
     },
+    /// A step waits for something that takes longer than a moment, also before it has started.
+    StepWaiting {
+        /// The step.
+        step: StepId,
+        /// What it waits for: `waiting for the API server of minikube profile todo`.
+        message: String,
+    },
     /// How far an image has come on its way to a node. Consumers may drop all but the last of a node.
     StepTransfer {
         /// The step.

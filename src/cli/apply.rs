@@ -2,7 +2,10 @@
 
 use std::collections::HashSet;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
+
+use tokio::time::timeout;
 
 use super::Stop;
 use super::args::Apply;
@@ -16,7 +19,7 @@ use crate::graph::StepSet;
 use crate::report::CiReports;
 use crate::run::{self, ApplyOptions, RunResult, Selected};
 use crate::sched::StopReason;
-use crate::step::{Options, World};
+use crate::step::{LONG, Options, World};
 use crate::store::{Lock, LockError};
 
 /// How to apply, as the command line says it.
@@ -82,7 +85,17 @@ pub(super) async fn begin(
     stops: &mut Stops,
 ) -> Result<Begun, Stop> {
     let begin = async {
-        check_tools(world, selected).await?;
+        // What takes a second to be there is named: nothing else is on the screen yet.
+        let mut checked = pin!(check_tools(world, selected));
+        match timeout(LONG, &mut checked).await {
+            Ok(checked) => checked?,
+            Err(_) => {
+                if let Some(awaited) = world.awaited() {
+                    settings.console.error_line(awaited);
+                }
+                checked.await?;
+            }
+        }
         match held {
             Some(lock) => Ok(Begun::Locked(lock)),
             None => take_lock(settings, world, wait).await,

@@ -74,6 +74,21 @@ pub struct Deployment {
     pub detail: String,
 }
 
+/// How many pods of a workload are ready, of those that it is to have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Replicas {
+    /// Ready.
+    pub ready: i64,
+    /// Asked for.
+    pub asked: i64,
+}
+
+impl fmt::Display for Replicas {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.ready, self.asked)
+    }
+}
+
 /// Another object that takes time to become ready, as `status` shows it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -84,6 +99,9 @@ pub struct Workload {
     pub name: String,
     /// Its namespace.
     pub namespace: String,
+    /// How many of its pods are ready, for a kind that has pods.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ready: Option<Replicas>,
     /// `Ready`, `Progressing` or `Failed`.
     pub state: String,
     /// The state in words.

@@ -35,6 +35,13 @@ impl Live {
         match &event.kind {
             EventKind::RunStarted { steps, .. } => self.steps = *steps,
             EventKind::StepStarted { step, reason, .. } => self.start(step, reason),
+            EventKind::StepWaiting { step, message } => {
+                // A step that has not started has no line yet.
+                if !self.running.contains_key(step) {
+                    self.start(step, message);
+                }
+                self.message(step, message);
+            }
             EventKind::StepOutput { step, line, .. } => self.message(step, line),
             EventKind::StepProgress { step, message, done, total } => {
                 let counted = match (done, total) {
@@ -84,7 +91,9 @@ impl Live {
         bar.set_prefix(format!("{name:<STEP_WIDTH$}"));
         bar.set_message(one_line(reason));
         bar.enable_steady_tick(Duration::from_millis(120));
-        self.running.insert(step.clone(), bar);
+        if let Some(old) = self.running.insert(step.clone(), bar) {
+            old.finish_and_clear();
+        }
     }
 
     fn message(&self, step: &StepId, message: &str) {

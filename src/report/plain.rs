@@ -65,6 +65,7 @@ pub(super) fn line(event: &EventKind, verbose: bool) -> Option<String> {
             Some(format!("{step:<STEP_WIDTH$} {busy}started{busy:#}   {reason}{again}"))
         }
         EventKind::StepOutput { step, line, .. } => Some(format!("{step:<STEP_WIDTH$} {dim}|{dim:#} {line}")),
+        EventKind::StepWaiting { step, message } => Some(format!("{step:<STEP_WIDTH$} {dim}.{dim:#} {message}")),
         EventKind::StepProgress { step, message, .. } if verbose => {
             Some(format!("{step:<STEP_WIDTH$} {dim}.{dim:#} {message}"))
         }

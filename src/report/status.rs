@@ -5,6 +5,7 @@ use std::fmt::Display;
 use anstyle::Style;
 
 use super::{Console, Palette, bytes};
+use crate::model::deployment::Replicas;
 use crate::run::Status;
 
 impl Console {
@@ -31,6 +32,9 @@ impl Page {
                 "{bold}cluster{bold:#}  {} {}  {style}{}{style:#}",
                 cluster.driver, cluster.name, cluster.status
             ));
+            if let Some(help) = &cluster.help {
+                self.line(format_args!("  start it with {help}"));
+            }
             for node in cluster.view.iter().flat_map(|view| &view.nodes) {
                 let (word, style) = if node.ready { ("Ready", Palette::GOOD) } else { ("NotReady", Palette::BAD) };
                 let ip = node.internal_ip.as_deref().unwrap_or("-");
@@ -91,7 +95,7 @@ impl Page {
                     state_style(&workload.state),
                     [
                         format!("{} {}", workload.kind, workload.name),
-                        "-".to_owned(),
+                        workload.ready.as_ref().map_or_else(|| "-".to_owned(), Replicas::to_string),
                         workload.state.clone(),
                         workload.detail.clone(),
                     ],

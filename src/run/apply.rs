@@ -124,14 +124,15 @@ impl Applier {
     async fn attempt(&self, step: StepIndex, attempt: u32, cancel: &Cancel) -> Result<AttemptResult, StepError> {
         let world = &self.world;
         let id = world.graph().id(step);
+        let speaker = Speaker::new(id.clone(), self.events.clone(), world.redactor().clone());
         let inspection = tokio::select! {
             biased;
             inspection = inspect(world, step, cancel) => inspection?,
             // Looking changes nothing, so it need not come to an end.
             _ = cancel.raised(CancelLevel::Terminate) => return Err(step::stopped()),
+            never = step::name_waits(world, id.kind(), &speaker) => match never {},
         };
         let forced = world.is_forced(step);
-        let speaker = Speaker::new(id.clone(), self.events.clone(), world.redactor().clone());
         // A task that is skipped, and should not be, is noticed by nobody else.
         if inspection.decision.action != Action::Skip || forced || id.kind() == StepKind::Task {
             inspection.manifest.unknowable().iter().for_each(|sentence| speaker.warn(sentence));

@@ -80,11 +80,11 @@ fn decide(images: Vec<stored::Stored>, users: &[stored::User]) -> (Vec<GcImage>,
     for image in &images {
         let user = users.iter().find(|user| user.uses(image));
         if let Some(user) = user {
-            used.entry(image.id.clone()).or_insert_with(|| user.name.clone());
+            used.entry(image.config.clone()).or_insert_with(|| user.name.clone());
         }
     }
     let all = images.into_iter().map(|image| GcImage {
-        used_by: used.get(&image.id).cloned(),
+        used_by: used.get(&image.config).cloned(),
         place: image.place,
         name: image.name,
         id: image.id,
@@ -104,6 +104,7 @@ mod tests {
             name: format!("docker.io/library/todo:{tag}"),
             short: format!("todo:{tag}"),
             id: format!("sha256:{id}"),
+            config: format!("sha256:{id}"),
             size: None,
         }
     }
@@ -131,6 +132,11 @@ mod tests {
         assert_eq!(names(&remove), ["host sha256:bbbb1", "m02 sha256:bbbb1"]);
         assert_eq!(names(&keep).len(), 4);
         assert_eq!(keep[1].used_by.as_deref(), Some("pod a/b"));
+        // A store that numbers by manifests has another ID for an image that another one numbers by its configuration.
+        let by_manifest = |place, tag, id| stored::Stored { id: "sha256:eeee9".into(), ..stored(place, tag, id) };
+        let both = vec![by_manifest("host", "eeee", "eeee1"), stored("m02", "other", "eeee1")];
+        let (remove, _) = decide(both, &[user("the stack file, as image todo", "sha256:eeee9")]);
+        assert_eq!(names(&remove), [""; 0]);
         // A name that only begins like one in use is another image.
         let (remove, _) = decide(images(), &[user("pod", "image: todo:aaaab")]);
         assert_eq!(remove.len(), 6);

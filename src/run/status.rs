@@ -1,6 +1,6 @@
 //! What there is of a stack now: cluster, images, releases and what runs of them. Looks only.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -11,6 +11,7 @@ use crate::model::chart::Chart;
 use crate::model::release::ReleaseStatus;
 use crate::step::{self, StepError, World};
 use crate::tools::docker::{Engine, ImageLine, split_tag};
+use crate::tools::driver::ClusterState;
 use crate::tools::kube::{ClusterView, View};
 use crate::tools::redact::Redactor;
 
@@ -39,8 +40,11 @@ pub struct ClusterStatus {
     pub name: String,
     /// What runs it.
     pub driver: &'static str,
-    /// `Running`, or why it can't be asked.
+    /// `Running`, `Stopped`, `Paused`, …, or why it can't be asked.
     pub status: String,
+    /// What makes it answer, when it does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub help: Option<String>,
     /// What it says of itself.
     #[serde(flatten)]
     pub view: Option<ClusterView>,
@@ -149,11 +153,18 @@ async fn look(world: &Arc<World>) -> Result<Status, StepError> {
             Driver::K3d => "k3d",
             Driver::Context => "context",
         };
-        let (status, view) = match view {
-            Ok(view) => ("Running".to_owned(), Some(view)),
-            Err(error) => (error.reason, None),
+        let (status, help, view) = match view {
+            Ok(view) => ("Running".to_owned(), None, Some(view)),
+            Err(error) => {
+                // The tool knows better why it does not answer: a stopped profile has no context, which says nothing.
+                let state = world.cluster_state().await.filter(|state| *state != ClusterState::Running);
+                match state.and_then(|state| step::state_and_help(world, &state)) {
+                    Some((word, help)) => (word, help, None),
+                    None => (error.reason, None, None),
+                }
+            }
         };
-        cluster = Some(ClusterStatus { name: spec.name.clone(), driver, status, view });
+        cluster = Some(ClusterStatus { name: spec.name.clone(), driver, status, help, view });
     }
     let mut releases = Vec::new();
     for (name, spec) in &stack.charts {
@@ -198,10 +209,6 @@ async fn images(
     connected: bool,
     running: &BTreeSet<&str>,
 ) -> Result<Vec<ImageStatus>, StepError> {
-    let mut on_nodes: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    if connected && !world.stack().images.is_empty() {
-        on_nodes = step::images_on_nodes(world).await.unwrap_or_default();
-    }
     let mut images = Vec::new();
     for (name, spec) in &world.stack().images {
         let repository = spec.repository.value.clone();
@@ -221,7 +228,13 @@ async fn images(
                 created_at: image.created,
             }
         });
-        let nodes = build.as_ref().and_then(|image| on_nodes.get(&image.id)).cloned().unwrap_or_default();
+        let nodes = match (engine, &build) {
+            (Some(engine), Some(image)) if connected => {
+                let reference = format!("{repository}:{}", image.version);
+                step::nodes_with(world, engine, &reference).await.unwrap_or_default()
+            }
+            _ => Vec::new(),
+        };
         images.push(ImageStatus {
             name: name.to_string(),
             repository,

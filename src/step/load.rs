@@ -8,7 +8,7 @@ use tokio::sync::{OnceCell, Semaphore};
 
 use super::nodes::NodeStore;
 use super::output::{Known, Output, deploy_tag};
-use super::{Finished, Inspection, Speaker, StepError, World, registry, values};
+use super::{Finished, Inspection, Speaker, StepError, World, registry, running, values};
 use crate::config::LoadMode;
 use crate::error::Class;
 use crate::event::Transfer;
@@ -72,7 +72,8 @@ async fn wanted(world: &World, mode: LoadMode, repository: &str, id: &str) -> Re
     world.builder(mode).await?.wanted(&reference).await.map_err(|error| of_docker(&error))
 }
 
-/// Asks every node for the image. A node that does not answer lacks it, as far as anybody knows.
+/// Asks for the image on every node: the pods that run prove it, and a node without such a pod is asked itself. A node that
+/// does not answer counts as one that lacks it.
 async fn observe(
     world: &World,
     mode: LoadMode,
@@ -80,9 +81,17 @@ async fn observe(
     id: &str,
     was_there: bool,
 ) -> Result<Effect, StepError> {
-    let (wanted, nodes) = tokio::try_join!(wanted(world, mode, repository, id), world.nodes())?;
+    let (wanted, all) = tokio::try_join!(wanted(world, mode, repository, id), world.node_list())?;
     let reference = &wanted.reference;
-    let asked = nodes.stores.iter().map(async |node| {
+    let proven = running::nodes_that_run(world, &wanted).await.map_err(|error| of_docker(&error))?;
+    let names: Vec<_> = all.iter().map(|node| node.name.as_str()).collect();
+    let seen = Effect::Intact(format!("{reference} is on {}", names.join(", ")));
+    if names.iter().all(|name| proven.contains(*name)) {
+        return Ok(seen);
+    }
+    let nodes = world.nodes().await?;
+    let unproven = nodes.stores.iter().filter(|node| !proven.contains(&node.name));
+    let asked = unproven.map(async |node| {
         let store = match &node.store {
             Ok(store) => store,
             Err(error) => return Some(error.reason.clone()),
@@ -100,12 +109,7 @@ async fn observe(
         }
     });
     let wrong: Vec<_> = join_all(asked).await.into_iter().flatten().collect();
-    Ok(if wrong.is_empty() {
-        let names: Vec<_> = nodes.stores.iter().map(|node| node.name.as_str()).collect();
-        Effect::Intact(format!("{reference} is on {}", names.join(", ")))
-    } else {
-        Effect::Wrong(wrong)
-    })
+    Ok(if wrong.is_empty() { seen } else { Effect::Wrong(wrong) })
 }
 
 pub(super) async fn execute(

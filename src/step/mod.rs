@@ -5,6 +5,7 @@
 //! `inspect`, so they can't disagree. The scheduler and the terminal are unknown here.
 
 mod awaited;
+mod awaiting;
 mod build;
 mod builds;
 mod cache;
@@ -26,6 +27,7 @@ mod prune;
 mod ready;
 mod registry;
 mod remove;
+mod running;
 mod sources;
 mod speaker;
 pub mod stored;
@@ -37,7 +39,9 @@ mod world;
 
 use std::fmt;
 
+pub use awaiting::{LONG, name_waits};
 pub use chart::ChartChanges;
+pub use cluster::state_and_help;
 pub use early::{connect_early, look_early};
 pub use early_facts::EarlyFacts;
 pub use guard::announce;
@@ -47,7 +51,7 @@ pub use prune::{Leftover, leftovers, leftovers_early, remove_leftover};
 pub use remove::{Removal, preview, remove};
 pub use sources::{Seen, Sources};
 pub use speaker::Speaker;
-pub use view::{images_of, images_on_nodes, release_objects, release_view};
+pub use view::{images_of, nodes_with, release_objects, release_view};
 pub use world::{Environment, Options, World};
 
 use crate::error::Class;

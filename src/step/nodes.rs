@@ -174,9 +174,18 @@ impl Seeker<'_> {
         let shell = self.shell(node).await?;
         match runtime {
             Runtime::Docker => self.docker_within(node, shell).await.map(|store| (store, None)),
-            Runtime::Containerd => Ok((Store::Containerd(Containerd::new(shell)), None)),
+            Runtime::Containerd => Ok((Store::Containerd(Containerd::new(shell, self.repositories().await)), None)),
             Runtime::CriO => Ok((Store::Podman(Podman::new(shell)), None)),
         }
+    }
+
+    /// The repositories of all images that are brought to nodes.
+    async fn repositories(&self) -> Vec<String> {
+        let mut all = Vec::new();
+        for name in self.world.stack().images.keys() {
+            all.extend(self.world.repositories(name).await);
+        }
+        all
     }
 
     /// The way to run commands on a node: in the container that it is, by `ssh` on the machine that it is, or as the last

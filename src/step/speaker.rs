@@ -53,6 +53,11 @@ impl Speaker {
         });
     }
 
+    /// What the step waits for.
+    pub fn waiting(&self, message: &str) {
+        self.events.send(EventKind::StepWaiting { step: self.step.clone(), message: self.clean(message) });
+    }
+
     /// How far an image has come on its way to a node.
     pub fn transfer(&self, transfer: Transfer) {
         self.events.send(EventKind::StepTransfer { step: self.step.clone(), transfer });

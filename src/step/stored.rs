@@ -33,8 +33,10 @@ pub struct Stored {
     pub name: String,
     /// The name as a pod gives it.
     pub short: String,
-    /// The image ID.
+    /// The image ID, as the store counts.
     pub id: String,
+    /// The digest of the configuration, by which all stores mean the same image.
+    pub config: String,
     /// Its size there in bytes.
     pub size: Option<u64>,
 }
@@ -49,11 +51,11 @@ pub struct User {
 }
 
 impl User {
-    /// Whether it names this image, by the name or by the ID.
+    /// Whether it names this image, by the name or by an ID: container runtimes name images by configurations or manifests.
     pub fn uses(&self, image: &Stored) -> bool {
         let ends = |rest: &str| !rest.starts_with(|c: char| c.is_ascii_alphanumeric() || "_.-".contains(c));
         let named = |word: &str| self.text.match_indices(word).any(|(at, _)| ends(&self.text[at + word.len()..]));
-        named(&image.short) || named(&image.id)
+        named(&image.short) || named(&image.id) || named(&image.config)
     }
 }
 
@@ -80,6 +82,7 @@ pub async fn images(world: &World) -> Result<Vec<Stored>, StepError> {
                     short: format!("{repository}:{}", image.tag),
                     name: image.name,
                     id: image.id,
+                    config: image.config,
                     size: image.size,
                 }));
             }

@@ -1,7 +1,5 @@
 //! What `status` asks of the things that steps make.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use super::{StepError, World, of_helm};
 use crate::error::Class;
 use crate::model::release::Release;
@@ -40,22 +38,20 @@ pub async fn release_objects(world: &World, chart: &str) -> Result<Vec<Object>, 
     found.as_ref().map_or_else(|| Ok(Vec::new()), super::chart::objects)
 }
 
-/// For each image ID, the nodes that have it.
+/// The names of the nodes that have an image of this engine, under this name.
 ///
 /// # Errors
-/// When a node's image store can't be asked.
-pub async fn images_on_nodes(world: &World) -> Result<BTreeMap<String, Vec<String>>, StepError> {
+/// When a node's image store, or the engine, can't be asked.
+pub async fn nodes_with(world: &World, engine: &Engine, reference: &str) -> Result<Vec<String>, StepError> {
     let of = |error: DockerError| StepError::of(&error, error.class(), error.help());
-    let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for node in &world.nodes().await?.stores {
+    let wanted = engine.wanted(reference).await.map_err(of)?;
+    let asked = world.nodes().await?.stores.iter().map(async |node| {
         let store = node.store.as_ref().map_err(Clone::clone)?;
-        for spec in world.stack().images.values() {
-            let ids: BTreeSet<_> =
-                store.tags(&spec.repository.value).await.map_err(of)?.into_iter().map(|image| image.id).collect();
-            ids.into_iter().for_each(|id| found.entry(id).or_default().push(node.name.clone()));
-        }
-    }
-    Ok(found)
+        let Some(held) = store.held(&wanted).await.map_err(of)? else { return Ok(None) };
+        Ok(wanted.is(&held).await.map_err(of)?.then(|| node.name.clone()))
+    });
+    let found = futures::future::try_join_all(asked).await?;
+    Ok(found.into_iter().flatten().collect())
 }
 
 /// The images of a repository.

@@ -39,6 +39,13 @@ async fn node() -> Engine {
     Engine::connect(endpoint.unwrap()).await.expect("the test bed's node has a Docker daemon")
 }
 
+/// The bed's newest engine with the classic store.
+async fn docker29() -> Engine {
+    let certificates = bed("STACK_TESTBED_NODE_CERTS");
+    let endpoint = Endpoint::parse(&bed("STACK_TESTBED_NODE_DOCKER29"), Some(Path::new(&certificates)));
+    Engine::connect(endpoint.unwrap()).await.expect("the bed's second Docker 29")
+}
+
 /// An image of a layer that stays and a small one that is different for each content.
 async fn image(engine: &Engine, ballast: &str, tag: &str, content: &str) -> ImageInfo {
     image_of(engine, ballast, tag, content, 20_000_000).await
@@ -88,27 +95,67 @@ async fn after_a_small_change_only_the_changed_layer_is_sent() {
     let first = image(&host, "small", one, "first").await;
     let mut told = Vec::new();
     let loaded = load(&host, one, &node, LoadWay::Layers, |progress| told.push(progress.sent)).await.unwrap();
-    assert_eq!((node.image(one).await.unwrap().unwrap().id, loaded.way), (first.id.clone(), LoadWay::Archive));
+    // The stores number images differently; the layers say which image it is.
+    assert_eq!(node.image(one).await.unwrap().unwrap().layers, first.layers);
+    assert_eq!((loaded.why_whole, loaded.total >= 20_000_000), (None, true));
     assert!(loaded.sent > 20_000_000 && told.last() == Some(&loaded.sent) && told.is_sorted());
 
     let second = image(&host, "small", two, "second").await;
     assert_ne!(first.id, second.id);
-    // As a run leaves it that was killed in the middle.
-    host.tag(two, "127.0.0.1:1/stack/load:layers").await.unwrap();
     let loaded = load(&host, two, &node, LoadWay::Layers, |_| {}).await.unwrap();
-    assert_eq!((node.image(two).await.unwrap().unwrap().id, loaded.way), (second.id.clone(), LoadWay::Layers));
+    assert_eq!((node.image(two).await.unwrap().unwrap().layers, loaded.way), (second.layers.clone(), LoadWay::Layers));
+    assert_eq!(loaded.why_whole, None);
     assert_eq!(loaded.layers_skipped, second.layers.len() - 1);
     assert!(loaded.sent < 20_000, "{}", loaded.sent);
-
-    let filter = ImageFilter { references: vec!["127.0.0.1:*/stack/load".into()], ..Default::default() };
-    assert_eq!(host.images(&filter).await.unwrap(), []);
 
     // Under another name it is there already.
     let three = "t-docker-load:three";
     host.tag(two, three).await.unwrap();
     let loaded = load(&host, three, &node, LoadWay::Layers, |_| {}).await.unwrap();
-    assert_eq!((loaded.sent, node.image(three).await.unwrap().unwrap().id), (0, second.id));
+    assert_eq!((loaded.sent, node.image(three).await.unwrap().unwrap().layers), (0, second.layers));
     remove(&[&host, &node], &[one, two, three]).await;
+}
+
+/// The bed's Docker 20.10 stands for the engine of a user's machine: the test runs in its network namespace, since such an
+/// engine pushes to the loopback address.
+#[test]
+fn engine_with_the_classic_store_sends_only_the_changed_layer() {
+    const INSIDE: &str = "STACK_TEST_INSIDE_DOCKER20";
+    if std::env::var_os(INSIDE).is_some() {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        return runtime.block_on(classic_store_sends_only_the_changed_layer());
+    }
+    let mut command = std::process::Command::new("nsenter");
+    command.args(["--net=/run/netns/docker20", "--"]).arg(std::env::current_exe().unwrap()).args([
+        "--exact",
+        "docker_load::engine_with_the_classic_store_sends_only_the_changed_layer",
+        "--nocapture",
+    ]);
+    crate::support::succeed(command.env(INSIDE, "1").env("DOCKER_HOST", "unix:///run/stack-testbed/docker20/docker.sock"));
+}
+
+async fn classic_store_sends_only_the_changed_layer() {
+    let (host, node) = (host().await, docker29().await);
+    let (one, two) = ("t-docker-classic:one", "t-docker-classic:two");
+    let load = async |tag: &str| {
+        let wanted = host.wanted(tag).await.unwrap();
+        Store::Docker(node.clone(), None).load(&host, &wanted, LoadWay::Layers, |_| {}).await.unwrap()
+    };
+    let first = image(&host, "classic", one, "first").await;
+    let loaded = load(one).await;
+    assert_eq!(node.image(one).await.unwrap().unwrap().id, first.id);
+    assert!(loaded.why_whole.is_some() && loaded.total == loaded.sent, "{loaded:?}");
+
+    let second = image(&host, "classic", two, "second").await;
+    // As a run leaves it that was killed in the middle.
+    host.tag(two, "127.0.0.1:1/stack/load:layers").await.unwrap();
+    let loaded = load(two).await;
+    assert_eq!((node.image(two).await.unwrap().unwrap().id, loaded.way), (second.id, LoadWay::Layers));
+    assert_eq!(loaded.layers_skipped, second.layers.len() - 1);
+    assert!(loaded.sent < 20_000, "{}", loaded.sent);
+    let filter = ImageFilter { references: vec!["127.0.0.1:*/stack/load".into()], ..Default::default() };
+    assert_eq!(host.images(&filter).await.unwrap(), []);
+    remove(&[&host, &node], &[one, two]).await;
 }
 
 /// A way to an engine that breaks for good after so many bytes in one direction; -1 lets everything through.
@@ -222,7 +269,7 @@ async fn a_daemon_that_is_killed_in_the_middle_or_has_no_space_left_is_a_failed_
                 error
             }
             Runtime::Containerd => {
-                let store = Store::Containerd(Containerd::new(own.shell()));
+                let store = Store::Containerd(Containerd::new(own.shell(), []));
                 let error = store.load(&host, &wanted, LoadWay::Layers, |_| {}).await.unwrap_err();
                 assert_eq!(store.held(&wanted).await.unwrap(), None);
                 error

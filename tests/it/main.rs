@@ -19,6 +19,8 @@ mod chart_support;
 #[cfg(test)]
 mod charts;
 #[cfg(test)]
+mod cluster_states;
+#[cfg(test)]
 mod contract;
 #[cfg(test)]
 mod crash;
@@ -50,6 +52,8 @@ mod limits;
 mod local_cluster;
 #[cfg(test)]
 mod new_cluster;
+#[cfg(test)]
+mod node_shell;
 #[cfg(test)]
 mod node_support;
 #[cfg(test)]

@@ -36,7 +36,7 @@ fn a_cluster_that_was_deleted_and_made_again_gets_everything_and_nothing_else_is
     let (plan, ran) = agree(&project, "no cluster");
     assert_eq!(ran, ["chart:one", "chart:two", "cluster", "load:base", "load:top"]);
     assert_eq!(plan["cluster"].0, "run");
-    assert!(plan["cluster"].1.ends_with("is not running"), "{plan:?}");
+    assert!(plan["cluster"].1.ends_with("does not exist: apply creates it"), "{plan:?}");
     assert_right(&bed, &project, "no cluster");
     expect_nothing(&project, "no cluster");
 }

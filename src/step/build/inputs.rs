@@ -315,7 +315,8 @@ async fn add_bases(
         match image {
             Some(image) => {
                 reading = reading.with_on_build(&reference, &image.on_build);
-                let digest = base_digest(&reference, image);
+                let local = engine.local_manifest_digest(&image).await.map_err(of_docker)?;
+                let digest = local.unwrap_or_else(|| base_digest(&reference, image));
                 world.remember_base(&reference, &digest);
                 manifest.digest(Group::Base, &reference, digest);
             }

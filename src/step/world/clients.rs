@@ -3,27 +3,39 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
+use std::pin::pin;
 use std::sync::{Arc, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::Value as Json;
 use tokio::sync::SemaphorePermit;
+use tokio::time::timeout;
 
 use super::super::nodes::Nodes;
 use super::super::registry::Hosting;
-use super::super::{StepError, of_kube};
+use super::super::{StepError, cluster, of_kube};
 use super::{CROWD, SNAPSHOT_LIFE, World};
 use crate::config::LoadMode;
 use crate::error::Class;
 use crate::process::Cancel;
 use crate::tools::docker::{Engine, has_host};
+use crate::tools::driver::ClusterState;
 use crate::tools::helm::Helm;
 use crate::tools::kube::{Cluster, Node, Snapshot};
+
+/// An API server that has not answered by then may be one that can't: its tool is asked as well.
+const TOOL_AFTER: Duration = Duration::from_millis(250);
+
+/// How long the first answer of an API server is waited for after that. Connecting alone takes at most five seconds.
+const FIRST_ANSWER: Duration = Duration::from_secs(10);
 
 impl World {
     /// The Docker engine that builds.
     pub async fn engine(&self) -> Result<&Engine, StepError> {
-        let connect = || async { Engine::local(|name| self.environment.get(name)).await };
+        let connect = || async {
+            let _awaited = self.await_for("the Docker Engine");
+            Engine::local(|name| self.environment.get(name)).await
+        };
         self.engine.get_or_try_init(connect).await.map_err(|error| StepError::of(&error, error.class(), error.help()))
     }
 
@@ -37,8 +49,23 @@ impl World {
         }
     }
 
-    /// The cluster, which has to answer.
+    /// The cluster, which has to answer. The first request is bounded: once it takes long, the cluster's own tool is asked
+    /// beside it, and the first answer decides.
     pub async fn cluster(&self) -> Result<&Arc<Cluster>, StepError> {
+        let connect = || async {
+            if let Some(refusal) = self.refusal() {
+                return Err(refusal);
+            }
+            let _awaited = self.await_for(cluster::awaited(self));
+            let cluster = self.connect_cluster().await?;
+            self.first_request(&cluster).await?;
+            Ok(cluster)
+        };
+        self.cluster.get_or_try_init(connect).await
+    }
+
+    /// The cluster, asked once and without its tool: for one that was just started.
+    pub(in crate::step) async fn ask_cluster(&self) -> Result<&Arc<Cluster>, StepError> {
         let connect = || async {
             let cluster = self.connect_cluster().await?;
             self.uid.get_or_try_init(|| cluster.identity()).await.map_err(of_kube)?;
@@ -47,10 +74,65 @@ impl World {
         self.cluster.get_or_try_init(connect).await
     }
 
-    /// Whether the cluster answered when it was first tried. For those who come before their turn: a cluster that is not there
-    /// is not tried again by each of them.
+    /// The first request to a cluster.
+    async fn first_request(&self, cluster: &Cluster) -> Result<(), StepError> {
+        let mut answer = pin!(self.uid.get_or_try_init(|| cluster.identity()));
+        if let Ok(answer) = timeout(TOOL_AFTER, &mut answer).await {
+            return answer.map(drop).map_err(of_kube);
+        }
+        let bounded = async {
+            match timeout(FIRST_ANSWER, answer).await {
+                Ok(answer) => answer.map(drop).map_err(of_kube),
+                Err(_) => Err(of_kube(cluster.silent(TOOL_AFTER + FIRST_ANSWER))),
+            }
+        };
+        let by_tool = async {
+            match self.cluster_state().await {
+                Some(state) if state != ClusterState::Running => cluster::down(self, &state),
+                Some(_) | None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            answer = bounded => answer,
+            error = by_tool => {
+                *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone());
+                Err(error)
+            }
+        }
+    }
+
+    /// Why the cluster need not be asked again: its tool has said that it can't answer.
+    fn refusal(&self) -> Option<StepError> {
+        self.refusal.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The state of the cluster by its own tool, asked once until [`forget_cluster`](Self::forget_cluster). Nothing for a
+    /// cluster that is only known by its context, and where the tool does not answer.
+    pub async fn cluster_state(&self) -> Option<ClusterState> {
+        let driver = cluster::driver(self.stack.cluster.as_ref()?).ok()?;
+        let mut known = self.cluster_state.lock().await;
+        if let Some(known) = known.as_ref() {
+            return known.clone();
+        }
+        let state = driver.state(&Cancel::never()).await;
+        *known = Some(state.clone());
+        state
+    }
+
+    /// Forgets what was seen of a cluster that is about to be changed.
+    pub(in crate::step) async fn forget_cluster(&self) {
+        *self.cluster_state.lock().await = None;
+        *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.node_list.lock().await = None;
+    }
+
+    /// Whether the cluster answered when it was first tried, and its start was finished. For those who come before their
+    /// turn: a cluster that is not there is not tried again by each of them, and nothing is remembered of the nodes of one
+    /// that is going to be started.
     pub(in crate::step) async fn answered(&self) -> bool {
-        *self.first_answer.get_or_init(|| async { self.cluster().await.is_ok() }).await
+        let ask = || async { self.cluster().await.is_ok() && cluster::shortfall(self).await.is_none() };
+        *self.first_answer.get_or_init(ask).await
     }
 
     /// The uid of the cluster, which has to answer; asked once in a run.
@@ -59,10 +141,16 @@ impl World {
         self.uid.get_or_try_init(|| cluster.identity()).await.map(String::as_str).map_err(of_kube)
     }
 
-    /// The cluster's nodes; asked once in a run.
-    pub(in crate::step) async fn node_list(&self) -> Result<&[Node], StepError> {
+    /// The cluster's nodes; asked once in a run, and again after the cluster was started.
+    pub(in crate::step) async fn node_list(&self) -> Result<Arc<Vec<Node>>, StepError> {
         let cluster = self.cluster().await?;
-        self.node_list.get_or_try_init(|| cluster.nodes()).await.map(Vec::as_slice).map_err(of_kube)
+        let mut known = self.node_list.lock().await;
+        if let Some(known) = known.as_ref() {
+            return Ok(Arc::clone(known));
+        }
+        let nodes = Arc::new(cluster.nodes().await.map_err(of_kube)?);
+        *known = Some(Arc::clone(&nodes));
+        Ok(nodes)
     }
 
     /// The cluster as it was read a moment ago, shared by all that look at the same time. Nothing that this run has done
@@ -146,6 +234,7 @@ impl World {
             if let Some(helm) = known.filter(Helm::is_still) {
                 return Ok(helm);
             }
+            let _awaited = self.await_for("`helm version`");
             let helm = Helm::ask(&path, &Cancel::never()).await?;
             if let Ok(json) = serde_json::to_value(&helm) {
                 self.learn(|state| state.tools.insert(name, json));

@@ -1,6 +1,7 @@
 //! What all steps of a run share: the stack, what earlier runs left, the clients of tools, and the outputs of the steps that
 //! have been inspected or carried out.
 
+mod awaiting;
 mod clients;
 mod outputs;
 
@@ -13,6 +14,8 @@ use std::time::{Duration, Instant};
 use secrecy::ExposeSecret;
 use tokio::sync::{OnceCell, Semaphore};
 
+use self::awaiting::Awaiting;
+use super::StepError;
 use super::builds::{self, Builds};
 use super::early::Early;
 use super::early_facts::EarlyFacts;
@@ -26,6 +29,7 @@ use crate::key::context::DigestCache;
 use crate::key::{Key, Manifest, RecordedManifest};
 use crate::store::{Earlier, Lock, Manifests, Proven, StackTasks, Stamp, State, Store, TaskLog};
 use crate::tools::docker::Engine;
+use crate::tools::driver::ClusterState;
 use crate::tools::helm::Helm;
 use crate::tools::kube::{Cluster, Node, Snapshot};
 use crate::tools::redact::Redactor;
@@ -103,7 +107,12 @@ pub struct World {
     cluster: OnceCell<Arc<Cluster>>,
     first_answer: OnceCell<bool>,
     uid: OnceCell<String>,
-    node_list: OnceCell<Vec<Node>>,
+    /// The state of the cluster as its tool told it, if it was asked.
+    cluster_state: tokio::sync::Mutex<Option<Option<ClusterState>>>,
+    /// Why the cluster need not be asked again.
+    refusal: Mutex<Option<StepError>>,
+    node_list: tokio::sync::Mutex<Option<Arc<Vec<Node>>>>,
+    awaiting: Awaiting,
     nodes: OnceCell<Nodes>,
     registry: OnceCell<Hosting>,
     helm: OnceCell<Helm>,
@@ -161,7 +170,10 @@ impl World {
             cluster: OnceCell::new(),
             first_answer: OnceCell::new(),
             uid: OnceCell::new(),
-            node_list: OnceCell::new(),
+            cluster_state: tokio::sync::Mutex::default(),
+            refusal: Mutex::default(),
+            node_list: tokio::sync::Mutex::default(),
+            awaiting: Awaiting::default(),
             nodes: OnceCell::new(),
             registry: OnceCell::new(),
             helm: OnceCell::new(),

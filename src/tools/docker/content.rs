@@ -14,6 +14,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Request, Status, Streaming};
 use tonic_prost::ProstCodec;
 
+use super::buildkit::BuildkitWay;
 use super::engine::Engine;
 use super::error::DockerError;
 
@@ -45,9 +46,27 @@ struct InfoRequest {
     digest: String,
 }
 
-/// `InfoResponse`, of which only matters that there is one.
+/// `InfoResponse`.
 #[derive(Clone, PartialEq, prost::Message)]
-struct InfoResponse {}
+struct InfoResponse {
+    #[prost(message, optional, tag = "1")]
+    info: Option<Info>,
+}
+
+/// `Info` of a blob, as far as it is needed.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Info {
+    #[prost(map = "string, string", tag = "5")]
+    labels: std::collections::HashMap<String, String>,
+}
+
+/// How labels begin that name a registry which a blob came from or went to.
+const OF_REGISTRY: &str = "containerd.io/distribution.source.";
+
+/// Whether there is no such blob, or no such service: BuildKit before 0.11 does not serve the store.
+fn is_absent(status: &Status) -> bool {
+    matches!(status.code(), Code::NotFound | Code::Unimplemented)
+}
 
 /// The content store of an engine.
 #[derive(Debug, Clone)]
@@ -59,7 +78,12 @@ pub(in crate::tools) struct Content {
 impl Engine {
     /// Connects to the engine's content store. An engine with the classic store has one as well, without its images.
     pub(in crate::tools) async fn content(&self) -> Result<Content, DockerError> {
-        Ok(Content { channel: self.buildkit().await?, engine: self.clone() })
+        if self.buildkit_way().await == BuildkitWay::Upgrade {
+            return Ok(Content { channel: self.buildkit().await?, engine: self.clone() });
+        }
+        // Only a connection of this kind is opened anew by itself when it breaks, so only this one is kept.
+        let channel = self.content_channel().get_or_try_init(|| self.buildkit()).await?.clone();
+        Ok(Content { channel, engine: self.clone() })
     }
 }
 
@@ -68,7 +92,7 @@ impl Content {
     pub(super) async fn document(&self, digest: &str) -> Result<Option<Bytes>, DockerError> {
         let mut pieces = match self.read(digest).await {
             Ok(pieces) => pieces,
-            Err(status) if status.code() == Code::NotFound => return Ok(None),
+            Err(status) if is_absent(&status) => return Ok(None),
             Err(status) => return Err(self.refused(digest, &status)),
         };
         let mut document = BytesMut::new();
@@ -78,7 +102,7 @@ impl Content {
                     document.extend_from_slice(&piece.data);
                 }
                 Some(Ok(_)) => return Err(self.refused(digest, &Status::out_of_range("it is too large"))),
-                Some(Err(status)) if status.code() == Code::NotFound => return Ok(None),
+                Some(Err(status)) if is_absent(&status) => return Ok(None),
                 Some(Err(status)) => return Err(self.refused(digest, &status)),
                 None => return Ok(Some(document.freeze())),
             }
@@ -87,6 +111,16 @@ impl Content {
 
     /// Whether the store has a blob.
     pub(super) async fn has(&self, digest: &str) -> Result<bool, DockerError> {
+        Ok(self.info(digest).await?.is_some())
+    }
+
+    /// Whether a registry knows a blob of the store.
+    pub(super) async fn is_of_registry(&self, digest: &str) -> Result<bool, DockerError> {
+        let info = self.info(digest).await?;
+        Ok(info.is_some_and(|info| info.labels.keys().any(|label| label.starts_with(OF_REGISTRY))))
+    }
+
+    async fn info(&self, digest: &str) -> Result<Option<Info>, DockerError> {
         let mut grpc = Grpc::new(self.channel.clone());
         let asked = async {
             grpc.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
@@ -95,8 +129,8 @@ impl Content {
             grpc.unary(question, PathAndQuery::from_static(INFO), codec).await
         };
         match asked.await {
-            Ok(_) => Ok(true),
-            Err(status) if status.code() == Code::NotFound => Ok(false),
+            Ok(answer) => Ok(Some(answer.into_inner().info.unwrap_or_default())),
+            Err(status) if is_absent(&status) => Ok(None),
             Err(status) => Err(self.refused(digest, &status)),
         }
     }

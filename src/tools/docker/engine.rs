@@ -9,6 +9,7 @@ use bollard::models::{ImageInspect, ImageSummary};
 use bollard::query_parameters::{ListImagesOptions, RemoveImageOptions, TagImageOptions};
 use jiff::Timestamp;
 use tokio::sync::OnceCell;
+use tonic::transport::Channel;
 
 use super::buildkit::BuildkitWay;
 use super::dial::{ApiVersion, Dialer};
@@ -33,6 +34,8 @@ struct Inner {
     dialer: Dialer,
     about: OnceCell<About>,
     buildkit_way: OnceCell<BuildkitWay>,
+    /// The connection to the content store, kept where it can be kept.
+    content: OnceCell<Channel>,
 }
 
 /// What an engine says of itself.
@@ -130,7 +133,8 @@ impl Engine {
         let dialer = Dialer::new(endpoint)?;
         let docker = dialer.client(ANSWER_WITHIN).map_err(|error| not_reached(dialer.endpoint(), &error))?;
         docker.ping().await.map_err(|error| not_reached(dialer.endpoint(), &error))?;
-        Ok(Self { inner: Arc::new(Inner { docker, dialer, about: OnceCell::new(), buildkit_way: OnceCell::new() }) })
+        let (about, buildkit_way, content) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
+        Ok(Self { inner: Arc::new(Inner { docker, dialer, about, buildkit_way, content }) })
     }
 
     /// Connects to the engine that the `docker` command would use.
@@ -238,6 +242,10 @@ impl Engine {
 
     pub(super) fn buildkit_way_cell(&self) -> &OnceCell<BuildkitWay> {
         &self.inner.buildkit_way
+    }
+
+    pub(super) fn content_channel(&self) -> &OnceCell<Channel> {
+        &self.inner.content
     }
 
     pub(super) fn dialer(&self) -> &Dialer {

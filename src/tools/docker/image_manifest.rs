@@ -138,6 +138,21 @@ impl Engine {
     }
 }
 
+impl Engine {
+    /// What stands for an image that no registry knows, in a store that numbers by manifests: the digest of the manifest
+    /// that runs. An index around it may change with every build, since provenance holds times. `None` for all other
+    /// images.
+    ///
+    /// # Errors
+    /// When the engine can't be asked.
+    pub async fn local_manifest_digest(&self, image: &ImageInfo) -> Result<Option<String>, DockerError> {
+        if !self.is_numbered_by_manifest(image).await? || self.content().await?.is_of_registry(&image.id).await? {
+            return Ok(None);
+        }
+        Ok(self.image_manifest(image).await?.map(|manifest| manifest.digest))
+    }
+}
+
 /// A manifest with its configuration; `None` when it is of something else, or not all there.
 async fn assemble(
     content: &super::content::Content,

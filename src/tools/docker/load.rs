@@ -93,6 +93,14 @@ impl Wanted {
         Ok(held.id == self.image.id || held.config.as_deref() == Some(self.config().await?))
     }
 
+    /// Whether a store that numbers by manifests means this image by a digest.
+    ///
+    /// # Errors
+    /// When the engine that has it can't be asked for the manifest.
+    pub async fn is_numbered(&self, digest: &str) -> Result<bool, DockerError> {
+        Ok(digest == self.image.id || self.manifest().await?.is_some_and(|manifest| manifest.digest == digest))
+    }
+
     /// Its manifest for the platform of its engine; `None` where the engine has the classic store, or does not give it.
     pub(in crate::tools) async fn manifest(&self) -> Result<Option<&ImageManifest>, DockerError> {
         let read = || async {
@@ -167,9 +175,10 @@ pub(in crate::tools) trait Target: Sync {
     /// The archive of an image, in the form that [`receive`](Self::receive) takes.
     fn pack(&self, parts: Parts, wanted: &Wanted) -> Archive;
 
-    /// Takes an archive in.
+    /// Takes the archive of an image in.
     fn receive(
         &self,
+        wanted: &Wanted,
         archive: impl Stream<Item = Result<Bytes, std::io::Error>> + Send + 'static,
     ) -> impl Future<Output = Result<(), LoadFault>> + Send;
 
@@ -198,6 +207,17 @@ impl Engine {
         match self.image_manifest(image).await? {
             Some(manifest) => Ok(manifest.config_digest),
             None => Ok(sha256(&self.raw_config(reference).await?)),
+        }
+    }
+
+    /// The digest of the configuration of an image of this engine, by which all stores mean the same image.
+    ///
+    /// # Errors
+    /// When the engine can't be asked.
+    pub async fn config_of(&self, id: &str) -> Result<String, DockerError> {
+        match self.image(id).await? {
+            Some(image) => self.config_digest(&image, id).await,
+            None => Ok(id.to_owned()),
         }
     }
 
@@ -322,7 +342,7 @@ async fn send(
         }
     });
     let mut telling = true;
-    let receiving = to.receive(body);
+    let receiving = to.receive(wanted, body);
     tokio::pin!(receiving);
     let ended = loop {
         tokio::select! {
@@ -423,6 +443,7 @@ impl Target for Engine {
 
     async fn receive(
         &self,
+        _: &Wanted,
         archive: impl Stream<Item = Result<Bytes, std::io::Error>> + Send + 'static,
     ) -> Result<(), LoadFault> {
         let options = ImportImageOptions { quiet: true, ..Default::default() };

@@ -1,8 +1,8 @@
 //! kind's command line, which creates clusters and never starts one: its nodes are containers, which Docker starts.
 
-use super::{ClusterDriver, DriverError, GRACE, NewCluster, owned};
+use super::{ClusterDriver, DriverError, NewCluster, docker, owned};
 use crate::event::Stream;
-use crate::process::{Cancel, Command, run};
+use crate::process::Cancel;
 
 /// The arguments that create a cluster, and what they are to read: the number of nodes has no flag.
 fn create(cluster: &str, new: &NewCluster) -> (Vec<String>, String) {
@@ -38,9 +38,7 @@ impl ClusterDriver {
             let (args, config) = create(&self.name, new);
             return self.run_with(args, &config, cancel, on_line).await;
         }
-        let started = run(&Command::new("docker").arg("start").args(&nodes).grace(GRACE), cancel, on_line).await;
-        let failed = |source| DriverError::Failed { command: format!("docker start {}", nodes.join(" ")), source };
-        started.map(|_| ()).map_err(failed)
+        docker("start", nodes.into_iter().map(str::to_owned).collect(), cancel, on_line).await
     }
 }
 

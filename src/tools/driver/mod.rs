@@ -3,11 +3,14 @@
 //! They are asked as little as possible: whether a cluster runs, the cluster itself is asked. What they print is matched by
 //! exit code and JSON, never by text. What is particular to one of them is in a file of its own.
 
+mod containers;
 mod k3d;
 mod kind;
 mod minikube;
+mod profile;
+mod state;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -15,6 +18,8 @@ use serde::{Deserialize, Serialize};
 use crate::error::Class;
 use crate::event::Stream;
 use crate::process::{Cancel, Capture, Command, Output, ProcessError, capture, run};
+
+pub use state::{Activity, ClusterState};
 
 /// How long a question may take; starting a cluster has its own limit, the step's.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
@@ -116,10 +121,13 @@ pub enum DriverError {
     },
 }
 
-/// The last words of a tool.
+/// The reason that a tool gives for its failure, as it follows the name of the command.
 fn said(error: &ProcessError) -> String {
     let ProcessError::Exit { output, .. } = error else { return String::new() };
     let text = output.stderr_text();
+    if let Some(reason) = minikube::reason(&text) {
+        return format!(": {reason}");
+    }
     let last: Vec<_> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     let last = &last[last.len().saturating_sub(5)..];
     if last.is_empty() { String::new() } else { format!(": {}", last.join("\n")) }
@@ -140,6 +148,14 @@ impl DriverError {
         match self {
             Self::Failed { source: ProcessError::NotFound { program, .. }, .. } => {
                 Some(format!("install {program}, or use a cluster that is there with `driver = \"context\"`"))
+            }
+            Self::Failed { source: ProcessError::Exit { output, .. }, .. }
+                if minikube::refuses_root(&output.stderr_text()) =>
+            {
+                Some(
+                    "set start-args = [\"--force\"], or MINIKUBE_FORCE=true: minikube's docker driver refuses root"
+                        .to_owned(),
+                )
             }
             Self::Failed { command, .. } => Some(format!("run `{command}` to see what it has to say")),
             Self::NoDocker { .. } => Some("use a profile with the container runtime docker".to_owned()),
@@ -167,8 +183,116 @@ impl ClusterDriver {
         }
     }
 
+    /// The state of the cluster by the tool's own answer; nothing where that can't be had within a few seconds.
+    ///
+    /// minikube is asked by its own files, by its node containers and by `minikube status`; kind and k3d by their node
+    /// containers.
+    pub async fn state(&self, cancel: &Cancel) -> Option<ClusterState> {
+        match self.kind {
+            Kind::Minikube => self.minikube_state(cancel).await,
+            Kind::Kind | Kind::K3d => Some(containers::state(&self.node_containers(cancel).await?)),
+        }
+    }
+
+    /// What a cluster that answers still lacks: a start of it that did not finish or goes on, nodes that are down, and nodes
+    /// that Kubernetes does not have. `nodes` are those that Kubernetes has, each with whether it is ready. While all is well
+    /// this reads two small files at most.
+    pub async fn shortfall(&self, nodes: &[(&str, bool)], cancel: &Cancel) -> Option<ClusterState> {
+        if self.kind == Kind::Minikube
+            && let Some(state) = self.profile().and_then(|profile| minikube::shortfall(&profile, nodes))
+        {
+            return Some(state);
+        }
+        if nodes.iter().all(|(_, ready)| *ready) {
+            return None;
+        }
+        match containers::state(&self.node_containers(cancel).await?) {
+            state @ ClusterState::NodesDown(_) => Some(state),
+            _ => None,
+        }
+    }
+
+    /// What another process of the tool does with the cluster now. Only minikube lets it be seen.
+    pub fn activity(&self) -> Option<Activity> {
+        match self.kind {
+            Kind::Minikube => self.profile()?.activity(),
+            Kind::Kind | Kind::K3d => None,
+        }
+    }
+
+    /// Makes frozen nodes go on.
+    ///
+    /// # Errors
+    /// When the tool is not there, or fails.
+    pub async fn unpause(
+        &self,
+        cancel: &Cancel,
+        on_line: &mut (dyn FnMut(Stream, &str) + Send),
+    ) -> Result<(), DriverError> {
+        match self.kind {
+            Kind::Minikube => {
+                let words = ["unpause", "--profile", &self.name, "--all-namespaces"];
+                self.run(owned(&words), cancel, on_line).await
+            }
+            Kind::Kind | Kind::K3d => {
+                let nodes = self.node_containers(cancel).await.unwrap_or_default();
+                let paused = nodes.into_iter().filter(|node| node.state == "paused").map(|node| node.name);
+                docker("unpause", paused.collect(), cancel, on_line).await
+            }
+        }
+    }
+
+    /// Starts nodes that are down, of a cluster whose other nodes run.
+    ///
+    /// # Errors
+    /// When the tool is not there, or fails.
+    pub async fn start_nodes(
+        &self,
+        nodes: &[String],
+        new: &NewCluster,
+        cancel: &Cancel,
+        on_line: &mut (dyn FnMut(Stream, &str) + Send),
+    ) -> Result<(), DriverError> {
+        match self.kind {
+            // minikube's first node has the name of the profile. Without it the whole cluster has to be started.
+            Kind::Minikube if nodes.contains(&self.name) => self.start(new, cancel, on_line).await,
+            Kind::Minikube => {
+                for node in nodes {
+                    let name = node.strip_prefix(&format!("{}-", self.name)).unwrap_or(node);
+                    self.run(owned(&["node", "start", name, "--profile", &self.name]), cancel, on_line).await?;
+                }
+                Ok(())
+            }
+            Kind::Kind | Kind::K3d => docker("start", nodes.to_vec(), cancel, on_line).await,
+        }
+    }
+
+    /// The containers that are its nodes. Nothing where the engine can't be asked.
+    async fn node_containers(&self, cancel: &Cancel) -> Option<Vec<containers::Container>> {
+        let label = match self.kind {
+            Kind::Minikube => return self.minikube_containers(&self.profile()?.config()?, cancel).await,
+            // kind's nodes may also be podman's or nerdctl's.
+            Kind::Kind if std::env::var_os("KIND_EXPERIMENTAL_PROVIDER").is_some_and(|name| name != "docker") => {
+                return None;
+            }
+            Kind::Kind => "io.x-k8s.kind.cluster",
+            Kind::K3d => "k3d.cluster",
+        };
+        let mut nodes = containers::list(&[format!("label={label}={}", self.name)], cancel).await?;
+        // k3d's helper for images is no node, and comes and goes.
+        nodes.retain(|node| !(self.kind == Kind::K3d && node.name.ends_with("-tools")));
+        Some(nodes)
+    }
+
+    /// minikube's folder of the profile.
+    fn profile(&self) -> Option<profile::Profile> {
+        let home = std::env::var_os("MINIKUBE_HOME");
+        let user_home = std::env::home_dir();
+        profile::Profile::find(home.as_deref().map(Path::new), user_home.as_deref(), &self.name)
+    }
+
     /// Writes the context of a cluster that runs to the kubeconfig, as creating it did: it may have been another file, or
-    /// somebody else's machine.
+    /// another machine.
     ///
     /// # Errors
     /// When the tool is not there, or fails.
@@ -266,6 +390,21 @@ impl ClusterDriver {
     fn shown(&self, args: &[String]) -> String {
         format!("{} {}", self.kind.program(), args.join(" "))
     }
+}
+
+/// Runs a command of Docker's on containers.
+async fn docker(
+    verb: &str,
+    containers: Vec<String>,
+    cancel: &Cancel,
+    on_line: &mut (dyn FnMut(Stream, &str) + Send),
+) -> Result<(), DriverError> {
+    if containers.is_empty() {
+        return Ok(());
+    }
+    let ended = run(&Command::new("docker").arg(verb).args(&containers).grace(GRACE), cancel, on_line).await;
+    let failed = |source| DriverError::Failed { command: format!("docker {verb} {}", containers.join(" ")), source };
+    ended.map(|_| ()).map_err(failed)
 }
 
 fn owned(words: &[&str]) -> Vec<String> {

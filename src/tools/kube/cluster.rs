@@ -53,6 +53,7 @@ struct Inner {
     kubeconfig: Option<OsString>,
     // What a group and version serves, asked once. Never held across an await.
     discovered: Mutex<HashMap<String, Arc<Value>>>,
+    slice_kind: OnceCell<Kind>,
     feeds: Feeds,
 }
 
@@ -112,6 +113,7 @@ impl Cluster {
                 default_namespace,
                 kubeconfig: kubeconfig.map(OsStr::to_owned),
                 discovered: Mutex::new(HashMap::new()),
+                slice_kind: OnceCell::new(),
                 feeds: Feeds::default(),
             }),
         })
@@ -152,6 +154,11 @@ impl Cluster {
         Ok(self.inner.upgrading.get_or_init(|| client).clone())
     }
 
+    /// The kind of EndpointSlices, once it was found.
+    pub(super) fn known_slice_kind(&self) -> &OnceCell<Kind> {
+        &self.inner.slice_kind
+    }
+
     /// What is being watched.
     pub(super) fn feeds(&self) -> &Feeds {
         &self.inner.feeds
@@ -185,6 +192,13 @@ impl Cluster {
         Ok(self.inner.identity.get_or_try_init(ask).await?.as_deref())
     }
 
+    /// The error of an API server that was given so long to answer.
+    pub fn silent(&self, waited: Duration) -> KubeError {
+        let Inner { context, address, .. } = &*self.inner;
+        let reason = format!("no answer within {} s", waited.as_secs());
+        KubeError::Unreachable { context: context.clone(), address: address.clone(), reason }
+    }
+
     /// Whether the API server says that it is ready to serve. An answer of "not yet" is `Ok(false)`.
     pub async fn ready(&self) -> Result<bool, KubeError> {
         let action = "ask the cluster whether it is ready";
@@ -211,24 +225,59 @@ impl Cluster {
         if let Some(known) = Kind::known(api_version, kind) {
             return Ok(known);
         }
-        let unknown = || KubeError::UnknownKind { api_version: api_version.to_owned(), kind: kind.to_owned() };
         let cached =
             self.inner.discovered.lock().unwrap_or_else(PoisonError::into_inner).get(api_version).map(Arc::clone);
         if let Some(found) = cached.and_then(|resources| Kind::discovered(api_version, kind, &resources)) {
             return Ok(found);
         }
         // What is not in the cache may have been installed since.
+        let resources = self.resources(api_version).await?;
+        let Some(found) = resources.as_ref().and_then(|resources| Kind::discovered(api_version, kind, resources))
+        else {
+            let served_as = self.served_as(api_version, kind).await;
+            return Err(KubeError::UnknownKind {
+                api_version: api_version.to_owned(),
+                kind: kind.to_owned(),
+                served_as,
+            });
+        };
+        let mut discovered = self.inner.discovered.lock().unwrap_or_else(PoisonError::into_inner);
+        discovered.extend(resources.map(|resources| (api_version.to_owned(), Arc::new(resources))));
+        Ok(found)
+    }
+
+    /// Whether the API serves a group and version.
+    pub(super) async fn serves(&self, api_version: &str) -> Result<bool, KubeError> {
+        Ok(self.resources(api_version).await?.is_some())
+    }
+
+    /// What the API serves in a group and version; nothing where it does not know them.
+    async fn resources(&self, api_version: &str) -> Result<Option<Value>, KubeError> {
         let root = if api_version.contains('/') { "apis" } else { "api" };
         let action = format!("ask for the kinds of {api_version}");
-        let resources: Value = match self.get_path(&format!("/{root}/{api_version}"), &action).await {
-            Ok(resources) => resources,
-            Err(error) if error.is_not_found() => return Err(unknown()),
-            Err(error) => return Err(error),
-        };
-        let found = Kind::discovered(api_version, kind, &resources).ok_or_else(unknown)?;
-        let mut discovered = self.inner.discovered.lock().unwrap_or_else(PoisonError::into_inner);
-        discovered.insert(api_version.to_owned(), Arc::new(resources));
-        Ok(found)
+        match self.get_path(&format!("/{root}/{api_version}"), &action).await {
+            Ok(resources) => Ok(Some(resources)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The group and version that serve a kind which is not served where it was looked for: another version of its group, or
+    /// the group that it moved to.
+    pub(super) async fn served_as(&self, api_version: &str, kind: &str) -> Option<String> {
+        for group in successors(api_version, kind) {
+            let known: Value =
+                self.get_path(&format!("/apis/{group}"), "ask for the versions of a group").await.ok()?;
+            for served in versions(&known) {
+                if served != api_version
+                    && let Ok(Some(resources)) = self.resources(&served).await
+                    && Kind::discovered(&served, kind, &resources).is_some()
+                {
+                    return Some(served);
+                }
+            }
+        }
+        None
     }
 
     /// All objects of a kind in a namespace (or in all of them), by an optional label and field selector.
@@ -415,8 +464,31 @@ impl Cluster {
     }
 }
 
+/// The groups that may serve a kind, its own first. `extensions` was given up in Kubernetes 1.16 to 1.22.
+fn successors(api_version: &str, kind: &str) -> Vec<String> {
+    let (group, _) = api_version.split_once('/').unwrap_or(("", api_version));
+    let moved = match (group, kind) {
+        ("extensions", "Ingress" | "NetworkPolicy") => Some("networking.k8s.io"),
+        ("extensions", _) => Some("apps"),
+        _ => None,
+    };
+    [Some(group).filter(|group| !group.is_empty()), moved].into_iter().flatten().map(str::to_owned).collect()
+}
+
+/// The groups and versions in the answer for a group, the preferred one first.
+fn versions(group: &Value) -> Vec<String> {
+    let named = |version: &Value| version.get("groupVersion").and_then(Value::as_str).map(str::to_owned);
+    let mut found: Vec<_> = group.get("preferredVersion").and_then(named).into_iter().collect();
+    for version in group.get("versions").and_then(Value::as_array).into_iter().flatten().filter_map(named) {
+        if !found.contains(&version) {
+            found.push(version);
+        }
+    }
+    found
+}
+
 /// The files that a value of `$KUBECONFIG` names, or the default one.
-fn kubeconfig_files(kubeconfig: Option<&OsStr>) -> Vec<PathBuf> {
+pub(super) fn kubeconfig_files(kubeconfig: Option<&OsStr>) -> Vec<PathBuf> {
     let named = kubeconfig.map(|value| env::split_paths(value).filter(|path| !path.as_os_str().is_empty()).collect());
     match named {
         Some(files) if !Vec::is_empty(&files) => files,
@@ -530,6 +602,19 @@ fn never_arrived(error: &kube::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_kind_is_looked_for_in_the_groups_that_may_serve_it() {
+        assert_eq!(successors("policy/v1beta1", "PodDisruptionBudget"), ["policy"]);
+        assert_eq!(successors("extensions/v1beta1", "Ingress"), ["extensions", "networking.k8s.io"]);
+        assert_eq!(successors("extensions/v1beta1", "Deployment"), ["extensions", "apps"]);
+        assert!(successors("v1", "Widget").is_empty());
+        // As Kubernetes 1.36 answers it.
+        let group = serde_json::json!({"kind": "APIGroup", "name": "autoscaling",
+            "versions": [{"groupVersion": "autoscaling/v2", "version": "v2"}, {"groupVersion": "autoscaling/v1", "version": "v1"}],
+            "preferredVersion": {"groupVersion": "autoscaling/v2", "version": "v2"}});
+        assert_eq!(versions(&group), ["autoscaling/v2", "autoscaling/v1"]);
+    }
 
     #[test]
     fn a_query_is_escaped() {

@@ -58,6 +58,8 @@ pub enum KubeError {
         api_version: String,
         /// The kind.
         kind: String,
+        /// The `apiVersion` under which the cluster has the kind.
+        served_as: Option<String>,
     },
     /// The API server refused a request for another reason.
     #[error("could not {action}: {message}")]
@@ -138,7 +140,10 @@ impl KubeError {
                 Some(format!("sign in again, or renew the credentials of context {context:?} in the kubeconfig"))
             }
             Self::Forbidden { .. } => Some("ask for a role that allows it, or use another context".to_owned()),
-            Self::UnknownKind { .. } => Some("install its CustomResourceDefinition first".to_owned()),
+            Self::UnknownKind { served_as: Some(api_version), .. } => {
+                Some(format!("`apiVersion: {api_version}`: the kind is there as {api_version}"))
+            }
+            Self::UnknownKind { served_as: None, .. } => Some("install its CustomResourceDefinition first".to_owned()),
             Self::Api { .. } | Self::Broken { .. } | Self::Answer { .. } | Self::RecordTooLarge { .. } => None,
         }
     }

@@ -38,7 +38,11 @@ impl Cluster {
                 return self.kind(&version, &kind).await;
             }
         }
-        Err(KubeError::UnknownKind { api_version: group.unwrap_or("any group").to_owned(), kind: name.to_owned() })
+        Err(KubeError::UnknownKind {
+            api_version: group.unwrap_or("any group").to_owned(),
+            kind: name.to_owned(),
+            served_as: None,
+        })
     }
 }
 

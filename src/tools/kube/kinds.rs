@@ -87,7 +87,6 @@ impl Kind {
 /// Group, kind, plural, namespaced.
 const KNOWN: &[(&str, &str, &str, bool)] = &[
     ("", "ConfigMap", "configmaps", true),
-    ("", "Endpoints", "endpoints", true),
     ("", "Event", "events", true),
     ("", "LimitRange", "limitranges", true),
     ("", "Namespace", "namespaces", false),

@@ -1,6 +1,7 @@
 //! The Kubernetes API: connection, reading a release's objects, watching them until they are ready.
 
 mod cluster;
+mod current_context;
 mod diff;
 pub mod drift;
 mod error;
@@ -16,6 +17,7 @@ mod observe;
 pub mod probe;
 pub mod ready;
 pub mod records;
+mod slices;
 mod snapshot;
 mod to_yaml;
 mod transport;
@@ -24,6 +26,7 @@ mod watch;
 pub mod yaml;
 
 pub use cluster::Cluster;
+pub use current_context::CurrentContext;
 pub use diff::{ChangeKind, FieldChange, ObjectChange, diff};
 pub use error::KubeError;
 pub use kinds::Kind;

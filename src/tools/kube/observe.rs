@@ -8,9 +8,9 @@ use jiff::Timestamp;
 use super::cluster::Cluster;
 use super::drift::{Drift, Live, Settled};
 use super::error::KubeError;
-use super::kinds::Kind;
 use super::object::Object;
 use super::ready::{Assessment, Progress, Rules, World, assess, is_workload, observe_ready, takes_time};
+use super::slices;
 use super::snapshot::Snapshot;
 
 /// What there is of a release's objects.
@@ -80,13 +80,21 @@ pub async fn observe_in(
     Ok(Observation { drift, assessments })
 }
 
-/// The endpoints of the manifest's services.
+/// The endpoint slices of the manifest's services.
 async fn endpoints(snapshot: &Snapshot, manifest: &[Object]) -> Result<Vec<Arc<Object>>, KubeError> {
-    let Some(kind) = Kind::known("v1", "Endpoints") else { return Ok(Vec::new()) };
     let mut services: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for object in manifest.iter().filter(|object| object.kind() == "Service" && object.at("/spec/selector").is_some()) {
         services.entry(object.namespace()).or_default().push(object.name());
     }
-    let reads = services.iter().map(|(namespace, names)| snapshot.named(&kind, namespace, names));
-    Ok(futures::future::try_join_all(reads).await?.into_iter().flatten().collect())
+    if services.is_empty() {
+        return Ok(Vec::new());
+    }
+    let kind = &snapshot.cluster().slice_kind().await?;
+    let reads = services.iter().map(|(namespace, names)| async move {
+        // Where many releases share a namespace, all of them share one list.
+        let labels = (!snapshot.is_crowded(namespace)).then(|| slices::selector(names));
+        snapshot.list(kind, Some(namespace), labels.as_deref(), None).await
+    });
+    let lists = futures::future::try_join_all(reads).await?;
+    Ok(lists.iter().flat_map(|list| list.values()).map(Arc::clone).collect())
 }

@@ -21,6 +21,7 @@ use tokio_rustls::client::TlsStream;
 use super::cluster::Cluster;
 use super::error::KubeError;
 use super::object::Object;
+use super::slices;
 
 /// The most of an answer's body that is looked at.
 const BODY_LIMIT: usize = 1 << 20;
@@ -172,9 +173,9 @@ impl Cluster {
     /// A ready pod behind a port of a Service.
     async fn backend(&self, to: &ServicePort) -> Result<Backend, ProbeError> {
         let ServicePort { service, namespace, port } = to;
-        let (services, endpoints) = tokio::try_join!(self.kind("v1", "Service"), self.kind("v1", "Endpoints"))?;
-        let (found, endpoints) =
-            tokio::try_join!(self.get(&services, namespace, service), self.get(&endpoints, namespace, service))?;
+        let services = self.kind("v1", "Service").await?;
+        let (found, slices) =
+            tokio::try_join!(self.get(&services, namespace, service), self.slices(namespace, service))?;
         let found =
             found.ok_or_else(|| ProbeError::NoService { service: service.clone(), namespace: namespace.clone() })?;
         let ports = found.list("/spec/ports");
@@ -184,9 +185,9 @@ impl Cluster {
             return Err(ProbeError::NoPort { service: service.clone(), port: *port, known: known.join(", ") });
         };
         let name = wanted.get("name").and_then(serde_json::Value::as_str).unwrap_or_default();
-        endpoints
-            .as_ref()
-            .and_then(|endpoints| ready_backend(endpoints, name))
+        slices
+            .iter()
+            .find_map(|slice| ready_backend(slice, name))
             .ok_or_else(|| ProbeError::NoPod { service: service.clone() })
     }
 
@@ -323,20 +324,16 @@ impl ServerCertVerifier for AnyCertificate {
     }
 }
 
-/// The first ready pod in the endpoints, with the port of that name on it.
-fn ready_backend(endpoints: &Object, port_name: &str) -> Option<Backend> {
-    endpoints.list("/subsets").iter().find_map(|subset| {
-        let ports = subset.get("ports")?.as_array()?;
-        let named = |port: &&serde_json::Value| {
-            port.get("name").and_then(|name| name.as_str()).unwrap_or_default() == port_name
-        };
-        let port = ports.iter().find(named)?.get("port")?.as_u64()?;
-        let pod = subset.get("addresses")?.as_array()?.iter().find_map(|address| {
-            let target = address.get("targetRef")?;
-            (target.get("kind")? == "Pod").then(|| target.get("name")?.as_str().map(str::to_owned))?
-        })?;
-        Some(Backend { pod, port: u16::try_from(port).ok()? })
-    })
+/// The first ready pod in a slice, with the port of that name on it.
+fn ready_backend(slice: &Object, port_name: &str) -> Option<Backend> {
+    let named =
+        |port: &&serde_json::Value| port.get("name").and_then(|name| name.as_str()).unwrap_or_default() == port_name;
+    let port = slice.list("/ports").iter().find(named)?.get("port")?.as_u64()?;
+    let pod = slices::ready(slice).find_map(|endpoint| {
+        let target = endpoint.get("targetRef")?;
+        (target.get("kind")? == "Pod").then(|| target.get("name")?.as_str().map(str::to_owned))?
+    })?;
+    Some(Backend { pod, port: u16::try_from(port).ok()? })
 }
 
 /// The last of an error's causes, which is the one that says something.
@@ -356,16 +353,19 @@ mod tests {
 
     #[test]
     fn the_port_is_found_by_its_name_and_only_ready_pods_count() {
-        let endpoints = |subset| Object::new(json!({"subsets": [subset]}));
+        let slice = |ready: bool, ports: &serde_json::Value| {
+            let target = json!({"kind": "Pod", "name": "a-1"});
+            let pod = json!({"addresses": ["10.0.0.1"], "conditions": {"ready": ready}, "targetRef": target});
+            Object::new(json!({"endpoints": [pod], "ports": ports}))
+        };
         let ports = json!([{"name": "metrics", "port": 9000}, {"name": "http", "port": 8000}]);
-        let pod = json!({"ip": "10.0.0.1", "targetRef": {"kind": "Pod", "name": "a-1"}});
-        let ready = endpoints(json!({"addresses": [pod], "ports": ports}));
+        let ready = slice(true, &ports);
         let found = ready_backend(&ready, "http").unwrap();
         assert_eq!((found.pod.as_str(), found.port), ("a-1", 8000));
         assert!(ready_backend(&ready, "grpc").is_none());
-        let starting = endpoints(json!({"notReadyAddresses": [pod], "ports": ports}));
+        let starting = slice(false, &ports);
         assert!(ready_backend(&starting, "http").is_none());
-        let unnamed = endpoints(json!({"addresses": [pod], "ports": [{"port": 80}]}));
+        let unnamed = slice(true, &json!([{"name": "", "port": 80}]));
         assert_eq!(ready_backend(&unnamed, "").unwrap().port, 80);
     }
 }

@@ -18,6 +18,16 @@ use tower::{BoxError, ServiceBuilder};
 const PING_EVERY: Duration = Duration::from_secs(20);
 const PING_PATIENCE: Duration = Duration::from_secs(10);
 
+/// Writes down what the API server warns of, most often that a version of a kind is going to be removed. `stack` causes
+/// none by itself: a test collects them.
+fn note_warnings<B>(response: http::Response<B>) -> http::Response<B> {
+    for warning in response.headers().get_all(http::header::WARNING) {
+        let text = String::from_utf8_lossy(warning.as_bytes());
+        tracing::warn!(target: "stack::api_warning", %text, "the API server warns");
+    }
+    response
+}
+
 /// A client for requests and watches.
 pub(super) fn client(config: &Config, connect_timeout: Duration) -> Result<Client, kube::Error> {
     // Through a proxy, and without TLS, kube's own client knows what to do.
@@ -50,6 +60,7 @@ pub(super) fn client(config: &Config, connect_timeout: Duration) -> Result<Clien
         .option_layer(config.auth_layer()?)
         .layer(config.extra_headers_layer()?)
         .map_err(BoxError::from)
+        .map_response(note_warnings)
         .service(hyper);
     Ok(Client::new(service, config.default_namespace.clone()))
 }

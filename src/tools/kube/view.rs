@@ -12,10 +12,11 @@ use super::error::KubeError;
 use super::nodes::Node;
 use super::object::{Object, ObjectRef};
 use super::ready::{
-    Assessment, Rules, World, all_pods, endpoints, pod_containers, pod_state, pod_trouble, selector_text,
+    Assessment, Rules, World, all_pods, endpoints, pod_containers, pod_state, pod_trouble, running_together,
+    selector_text,
 };
 use super::ready::{Diagnosis, Progress, diagnose, observe_world};
-use crate::model::deployment::{Deployment, DeploymentState, Workload};
+use crate::model::deployment::{Deployment, DeploymentState, Replicas, Workload};
 use crate::model::pod::Pod;
 use crate::model::service::{Service, ServicePort, ServiceState};
 
@@ -65,14 +66,14 @@ pub async fn view(cluster: &Cluster, manifest: &[Object], rules: &Rules, namespa
     let mut view = View::default();
     for assessment in &assessments {
         let Some(object) = world.find(&assessment.object) else {
-            view.workloads.push(workload(assessment));
+            view.workloads.push(workload(None, assessment));
             continue;
         };
         match assessment.object.kind.as_str() {
             "Deployment" => view.deployments.push(deployment(object, assessment)),
             "Service" => view.services.push(service(object, &world, assessment)),
             "Pod" => {}
-            _ => view.workloads.push(workload(assessment)),
+            _ => view.workloads.push(workload(Some(object), assessment)),
         }
         let pods = all_pods(&assessment.object, &world).into_iter();
         view.pods.extend(pods.map(|pod| self::pod(pod, &assessment.object, &world, rules)));
@@ -138,25 +139,40 @@ fn service(object: &Arc<Object>, world: &World, assessment: &Assessment) -> Serv
     }
 }
 
-fn workload(assessment: &Assessment) -> Workload {
+fn workload(object: Option<&Arc<Object>>, assessment: &Assessment) -> Workload {
     Workload {
         kind: assessment.object.kind.clone(),
         name: assessment.object.name.clone(),
         namespace: assessment.object.namespace.clone(),
+        ready: object.and_then(|object| replicas(object, &assessment.object.kind)),
         state: assessment.state.clone(),
         detail: assessment.detail.clone(),
     }
 }
 
+/// The pods of a workload, for the kinds that count them.
+fn replicas(object: &Object, kind: &str) -> Option<Replicas> {
+    let count = |pointer: &str| object.number(pointer);
+    let (ready, asked) = match kind {
+        "StatefulSet" | "ReplicaSet" | "ReplicationController" => {
+            (count("/status/readyReplicas"), count("/spec/replicas").unwrap_or(1))
+        }
+        "DaemonSet" => (count("/status/numberReady"), count("/status/desiredNumberScheduled").unwrap_or(0)),
+        "Job" => (count("/status/succeeded"), count("/spec/completions").unwrap_or(1)),
+        _ => return None,
+    };
+    Some(Replicas { ready: ready.unwrap_or(0), asked })
+}
+
 fn pod(pod: &Object, owner: &ObjectRef, world: &World, rules: &Rules) -> Pod {
-    let own = pod_containers(pod).filter(|container| !container.init).collect::<Vec<_>>();
+    let own = pod_containers(pod).filter(|container| !container.is_init()).collect::<Vec<_>>();
     Pod {
         name: pod.name().to_owned(),
         namespace: pod.namespace().to_owned(),
         owner: owner.to_string(),
         state: pod_state(pod),
         ready: own.iter().filter(|container| container.json.get("ready") == Some(&Value::Bool(true))).count(),
-        containers: pod.list("/spec/containers").len(),
+        containers: running_together(pod),
         restarts: pod_containers(pod).map(|container| container.restarts()).sum(),
         node: pod.text("/spec/nodeName").to_owned(),
         ip: pod.text("/status/podIP").to_owned(),
@@ -168,4 +184,25 @@ fn pod(pod: &Object, owner: &ObjectRef, world: &World, rules: &Rules) -> Pod {
 
 fn images(containers: &[Value]) -> Vec<String> {
     containers.iter().filter_map(|container| container.get("image")?.as_str()).map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn workloads_show_how_many_of_their_pods_are_ready() {
+        let shown = |kind: &str, object: serde_json::Value| {
+            replicas(&Object::new(object), kind).map_or_else(|| "-".to_owned(), |replicas| replicas.to_string())
+        };
+        let set = json!({"spec": {"replicas": 3}, "status": {"readyReplicas": 2}});
+        assert_eq!(shown("StatefulSet", set), "2/3");
+        assert_eq!(shown("StatefulSet", json!({"spec": {}, "status": {}})), "0/1");
+        let daemon = json!({"status": {"numberReady": 1, "desiredNumberScheduled": 2}});
+        assert_eq!(shown("DaemonSet", daemon), "1/2");
+        assert_eq!(shown("Job", json!({"spec": {}, "status": {"succeeded": 1}})), "1/1");
+        assert_eq!(shown("PersistentVolumeClaim", json!({"status": {"phase": "Bound"}})), "-");
+    }
 }

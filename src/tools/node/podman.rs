@@ -107,6 +107,7 @@ impl Target for Podman {
 
     async fn receive(
         &self,
+        _: &Wanted,
         archive: impl Stream<Item = Result<Bytes, std::io::Error>> + Send + 'static,
     ) -> Result<(), LoadFault> {
         let fed = self.shell.feed(&["podman", "load"], archive).await;

@@ -1,6 +1,6 @@
 //! The image store of a node, of whichever kind.
 
-use super::containerd::{Containerd, of_repository};
+use super::containerd::Containerd;
 use super::podman::Podman;
 use super::tunnel::Tunnel;
 use crate::tools::docker::target::Target as _;
@@ -26,8 +26,10 @@ pub struct StoredImage {
     pub name: String,
     /// The tag.
     pub tag: String,
-    /// The digest of the configuration: the image ID as a Docker Engine counts.
+    /// The image ID, as the store counts.
     pub id: String,
+    /// The digest of the configuration, by which all stores mean the same image.
+    pub config: String,
     /// Its size on disk in bytes, where the store tells.
     pub size: Option<u64>,
     /// When it was made, where the store tells.
@@ -61,28 +63,36 @@ impl Store {
 
     /// All names of a repository.
     pub async fn tags(&self, repository: &str) -> Result<Vec<StoredImage>, DockerError> {
-        let stored = |name: String, id: String, size, created| {
+        let stored = |name: String, id: String, config: String, size, created| {
             let tag = split_tag(&name).1.to_owned();
-            StoredImage { name, tag, id, size, created }
+            StoredImage { name, tag, id, config, size, created }
         };
         Ok(match self {
             Self::Docker(engine, _) => {
                 let filter = ImageFilter { references: vec![repository.to_owned()], ..ImageFilter::default() };
-                let images = engine.images(&filter).await?.into_iter();
-                let names = images.flat_map(|image| {
-                    let of_it = image.tags.clone().into_iter().filter(|tag| split_tag(tag).0 == familiar(repository));
-                    of_it
-                        .map(move |tag| stored(tag, image.id.clone(), Some(image.size), image.created))
-                        .collect::<Vec<_>>()
-                });
-                names.collect()
+                let mut found = Vec::new();
+                for image in engine.images(&filter).await? {
+                    let config = engine.config_of(&image.id).await?;
+                    let of_it = image.tags.into_iter().filter(|tag| split_tag(tag).0 == familiar(repository));
+                    found.extend(of_it.map(|tag| {
+                        stored(tag, image.id.clone(), config.clone(), Some(image.size), image.created)
+                    }));
+                }
+                found
             }
             Self::Containerd(store) => {
-                let entries = store.list(&[of_repository(repository)]).await?.into_iter();
-                entries.map(|entry| stored(entry.name, entry.config, None, None)).collect()
+                let entries = store.of_repository(repository).await?;
+                let configs = store.configs(&entries).await?;
+                let ids = entries.into_iter().zip(configs);
+                ids.map(|(entry, config)| {
+                    let config = config.unwrap_or_else(|| entry.digest.clone());
+                    stored(entry.name, entry.digest, config, None, None)
+                })
+                .collect()
             }
             Self::Podman(store) => {
-                store.tags(repository).await?.into_iter().map(|(name, id)| stored(name, id, None, None)).collect()
+                let tags = store.tags(repository).await?.into_iter();
+                tags.map(|(name, id)| stored(name, id.clone(), id, None, None)).collect()
             }
         })
     }

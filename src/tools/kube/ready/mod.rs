@@ -18,5 +18,5 @@ pub use world::World;
 
 pub(crate) use assess::{endpoints, selector_text};
 pub(crate) use diagnose::{all_pods, diagnose, pod_trouble};
-pub(crate) use pods::{containers as pod_containers, state as pod_state};
+pub(crate) use pods::{containers as pod_containers, running_together, state as pod_state};
 pub(crate) use wait::observe_world;

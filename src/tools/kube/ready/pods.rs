@@ -54,12 +54,12 @@ pub(super) fn is_ready(pod: &Object) -> bool {
 /// When all of a pod's containers will have run long enough to be believed; None when they have.
 pub(super) fn settles_at(pod: &Object, rules: &Rules, now: Timestamp) -> Option<Timestamp> {
     let probe = |name: &str, probe: &str| {
-        let containers = pod.list("/spec/containers").iter();
+        let containers = pod.list("/spec/containers").iter().chain(pod.list("/spec/initContainers"));
         let mut named = containers.filter(|container| container.get("name").and_then(Value::as_str) == Some(name));
         named.find_map(|container| container.get(probe))
     };
     containers(pod)
-        .filter(|container| !container.init && probe(container.name(), "readinessProbe").is_none())
+        .filter(|container| !container.is_init() && probe(container.name(), "readinessProbe").is_none())
         .filter_map(|container| {
             let started = container.json.pointer("/state/running/startedAt").and_then(time_of)?;
             let mut needed = if container.restarts() > 0 { RESTARTED_SETTLE.max(rules.settle) } else { rules.settle };
@@ -160,7 +160,7 @@ fn container_trouble(
         _ => {}
     }
     if container.ended().is_some() {
-        let kept_off = pod.text("/spec/restartPolicy") == "Never" && !container.init;
+        let kept_off = pod.text("/spec/restartPolicy") == "Never" && container.place == Place::Main;
         // What a pod without restarts ended with is told by its phase, once all of its containers have ended.
         return (container.has_failed(pod) && !kept_off).then(|| container.crash(pod, world));
     }
@@ -171,7 +171,7 @@ fn container_trouble(
     let young = started.is_some_and(|started| {
         now.duration_since(started) < SignedDuration::try_from(RESTARTED_SETTLE).unwrap_or_default()
     });
-    if container.init {
+    if container.is_init() {
         return (container.restarts() > 0 && ended_before).then(|| container.crash(pod, world));
     }
     if ended_before && (!ready || young) {
@@ -192,17 +192,51 @@ fn container_trouble(
 pub(crate) struct Container<'a> {
     /// The status.
     pub(crate) json: &'a Value,
-    /// Whether it runs before the others.
-    pub(crate) init: bool,
+    place: Place,
+}
+
+/// What a container is in its pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// It runs to its end before the others.
+    Init,
+    /// It starts before the others, and runs as long as they do: an init container with `restartPolicy: Always`.
+    Sidecar,
+    /// It is one of those that the pod is for.
+    Main,
 }
 
 /// The containers of a pod, those that run first coming first.
 pub(crate) fn containers(pod: &Object) -> impl Iterator<Item = Container<'_>> {
-    let init = pod.list("/status/initContainerStatuses").iter().map(|json| Container { json, init: true });
-    init.chain(pod.list("/status/containerStatuses").iter().map(|json| Container { json, init: false }))
+    let first = |json| Container { json, place: if is_sidecar(pod, json) { Place::Sidecar } else { Place::Init } };
+    let init = pod.list("/status/initContainerStatuses").iter().map(first);
+    init.chain(pod.list("/status/containerStatuses").iter().map(|json| Container { json, place: Place::Main }))
+}
+
+/// How many containers of a pod run at the same time, sidecars included.
+pub(crate) fn running_together(pod: &Object) -> usize {
+    let is_sidecar = |spec: &&Value| spec.get("restartPolicy").and_then(Value::as_str) == Some("Always");
+    pod.list("/spec/containers").len() + pod.list("/spec/initContainers").iter().filter(is_sidecar).count()
+}
+
+fn is_sidecar(pod: &Object, status: &Value) -> bool {
+    let specs = pod.list("/spec/initContainers").iter();
+    let mut named = specs.filter(|spec| spec.get("name").is_some() && spec.get("name") == status.get("name"));
+    named.any(|spec| spec.get("restartPolicy").and_then(Value::as_str) == Some("Always"))
+}
+
+/// Whether the containers that a pod is for have all ended, after which its sidecars are stopped.
+fn is_over(pod: &Object) -> bool {
+    let main = pod.list("/status/containerStatuses");
+    !main.is_empty() && main.iter().all(|status| status.pointer("/state/terminated").is_some())
 }
 
 impl Container<'_> {
+    /// Whether it runs to its end before the others start.
+    pub(crate) fn is_init(&self) -> bool {
+        self.place == Place::Init
+    }
+
     fn text(&self, pointer: &str) -> &str {
         self.json.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
     }
@@ -239,7 +273,12 @@ impl Container<'_> {
 
     /// It has ended, and should not have, or not so.
     fn has_failed(&self, pod: &Object) -> bool {
-        let may_end = self.init || pod.text("/spec/restartPolicy") != "Always";
+        let may_end = match self.place {
+            Place::Init => true,
+            Place::Sidecar if is_over(pod) => return false,
+            Place::Sidecar => false,
+            Place::Main => pod.text("/spec/restartPolicy") != "Always",
+        };
         self.ended().is_some_and(|end| end.exit_code != 0 || !may_end)
     }
 
@@ -255,7 +294,7 @@ impl Container<'_> {
     fn trouble(&self, cause: Cause, severity: Severity, message: &str) -> Trouble {
         let mut trouble = Trouble::new(cause, severity, message);
         trouble.container = Some(self.name().to_owned());
-        trouble.init = self.init;
+        trouble.init = self.is_init();
         trouble.restarts = self.restarts();
         trouble.last_end = self.last_end();
         trouble
@@ -280,7 +319,7 @@ impl Container<'_> {
             (Some(end), None) if end.exit_code == 137 && words::memory_limit(pod, self.name()).is_some() => {
                 (Cause::OutOfMemory, String::new())
             }
-            _ if self.init => (Cause::Init, String::new()),
+            _ if self.is_init() => (Cause::Init, String::new()),
             (Some(end), _) => (Cause::Crash, end.message.clone()),
             (None, _) => (Cause::Crash, String::new()),
         };
@@ -313,6 +352,48 @@ fn join(words: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+
+    /// A pod with a native sidecar, in these states.
+    fn with_sidecar(sidecar: Value, main: Value) -> Object {
+        let status = |name: &str, state: Value| {
+            let mut status = json!({"name": name, "restartCount": 0, "ready": false});
+            status.as_object_mut().unwrap().extend(state.as_object().unwrap().clone());
+            status
+        };
+        Object::new(json!({
+            "kind": "Pod", "apiVersion": "v1", "metadata": {"name": "web-1", "namespace": "a", "uid": "u1"},
+            "spec": {"restartPolicy": "Never", "nodeName": "n", "containers": [{"name": "web"}], "initContainers": [
+                {"name": "setup"},
+                {"name": "proxy", "restartPolicy": "Always", "readinessProbe": {}}]},
+            "status": {"phase": "Running",
+                "initContainerStatuses": [
+                    status("setup", json!({"ready": true, "state": {"terminated": {"exitCode": 0}}})),
+                    status("proxy", sidecar)],
+                "containerStatuses": [status("web", main)]},
+        }))
+    }
+
+    fn causes(pod: &Object) -> Vec<(String, Cause)> {
+        let found = troubles(pod, &World::default(), &Rules::default(), Timestamp::now());
+        found.into_iter().map(|trouble| (trouble.container.unwrap_or_default(), trouble.cause)).collect()
+    }
+
+    #[test]
+    fn a_sidecar_is_judged_as_a_container_that_runs_on() {
+        let runs = json!({"ready": true, "state": {"running": {"startedAt": "2026-11-01T00:00:00Z"}}});
+        let unready = json!({"state": {"running": {"startedAt": "2026-11-01T00:00:00Z"}}});
+        let ended = |code: i64| json!({"state": {"terminated": {"exitCode": code}}});
+        assert_eq!(causes(&with_sidecar(runs.clone(), runs.clone())), []);
+        assert_eq!(causes(&with_sidecar(unready, runs.clone())), [("proxy".to_owned(), Cause::Probe)]);
+        // It may not end while the others run, with 0 neither.
+        assert_eq!(causes(&with_sidecar(ended(0), runs.clone())), [("proxy".to_owned(), Cause::Crash)]);
+        assert_eq!(causes(&with_sidecar(ended(1), runs.clone())), [("proxy".to_owned(), Cause::Crash)]);
+        // Of a pod whose work is done it is stopped by the kubelet.
+        assert_eq!(causes(&with_sidecar(ended(143), ended(0))), []);
+        let pod = with_sidecar(runs.clone(), runs);
+        assert_eq!(running_together(&pod), 2);
+        assert_eq!(containers(&pod).filter(|container| !container.is_init()).count(), 2);
+    }
 
     use serde_json::json;
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::tools::kube::object::{Object, ObjectRef};
+use crate::tools::kube::slices;
 
 /// What is known at one moment.
 #[derive(Default)]
@@ -15,6 +16,8 @@ pub struct World {
     pods_of: HashMap<String, Vec<usize>>,
     replica_sets_of: HashMap<String, Vec<Arc<Object>>>,
     events_of: HashMap<String, Vec<Arc<Object>>>,
+    /// By the namespace and name of the Service.
+    slices_of: HashMap<(String, String), Vec<Arc<Object>>>,
     /// The label sets of the pods that the release's workloads make, with how many each asks for.
     templates: Vec<(Value, i64)>,
 }
@@ -44,6 +47,10 @@ impl World {
                 let key = if uid.is_empty() { object.text("/involvedObject/name") } else { uid }.to_owned();
                 self.events_of.entry(key).or_default().push(object);
                 return;
+            }
+            "EndpointSlice" => {
+                let service = (object.namespace().to_owned(), slices::service_of(&object).to_owned());
+                self.slices_of.entry(service).or_default().push(Arc::clone(&object));
             }
             "ReplicaSet" => {
                 if let Some(owner) = owner {
@@ -78,6 +85,12 @@ impl World {
     /// An object by kind and name.
     pub(super) fn named(&self, kind: &str, namespace: &str, name: &str) -> Option<&Arc<Object>> {
         self.objects.get(&key(kind, namespace, name))
+    }
+
+    /// How many endpoints of a Service are ready.
+    pub(super) fn ready_endpoints(&self, namespace: &str, service: &str) -> usize {
+        let slices = self.slices_of.get(&(namespace.to_owned(), service.to_owned()));
+        slices::count_ready(slices.into_iter().flatten().map(AsRef::as_ref))
     }
 
     /// The pods that a controller made, by its uid.

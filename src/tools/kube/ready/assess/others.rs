@@ -112,13 +112,9 @@ impl Case<'_> {
     }
 }
 
-/// How many addresses are ready behind a service.
+/// How many endpoints are ready behind a service.
 pub(crate) fn endpoints(world: &World, namespace: &str, service: &str) -> i64 {
-    world.named("Endpoints", namespace, service).map_or(0, |endpoints| {
-        let subsets = endpoints.list("/subsets").iter();
-        let addresses = subsets.map(|subset| subset.get("addresses").and_then(Value::as_array).map_or(0, Vec::len));
-        i64::try_from(addresses.sum::<usize>()).unwrap_or(i64::MAX)
-    })
+    i64::try_from(world.ready_endpoints(namespace, service)).unwrap_or(i64::MAX)
 }
 
 /// A selector as people write it.

@@ -98,9 +98,13 @@ fn service(spec: &Value) -> Value {
 #[test]
 fn a_service_by_what_is_behind_it() {
     let selecting = || service(&json!({"selector": {"app": "web"}, "clusterIP": "10.96.0.1"}));
-    let endpoints = |subsets: Value| json!({"apiVersion": "v1", "kind": "Endpoints", "metadata": {"name": "web", "namespace": "a"}, "subsets": subsets});
-    let some = endpoints(json!([{"addresses": [{"ip": "10.244.0.1"}]}]));
-    let none = endpoints(json!([{"notReadyAddresses": [{"ip": "10.244.0.1"}]}]));
+    let endpoints = |ready: bool| {
+        json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+            "metadata": {"name": "web-x2x4k", "namespace": "a", "labels": {"kubernetes.io/service-name": "web"}},
+            "endpoints": [{"addresses": ["10.244.0.1"], "conditions": {"ready": ready}}]})
+    };
+    let some = endpoints(true);
+    let none = endpoints(false);
     assert_eq!(judge(vec![selecting(), some]).progress, Progress::Ready);
     let workload =
         Object::new(json!({"kind": "Deployment", "spec": {"template": {"metadata": {"labels": {"app": "web"}}}}}));

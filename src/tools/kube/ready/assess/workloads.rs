@@ -160,7 +160,7 @@ impl Case<'_> {
                 });
                 if let Some((container, end)) = ended {
                     trouble.container = Some(container.name().to_owned());
-                    trouble.init = container.init;
+                    trouble.init = container.is_init();
                     trouble.last_end = Some(end);
                 }
             }
