@@ -424,7 +424,9 @@ impl Target for Engine {
 
     async fn known(&self, wanted: &Wanted, all: bool) -> Result<Known, WholeInstead> {
         if self.about().await?.containerd_store {
-            return Err(WholeInstead("the node's engine keeps its images in containerd's store, and the host's does not".into()));
+            return Err(WholeInstead(
+                "the node's engine keeps its images in containerd's store, and the host's does not".into(),
+            ));
         }
         let repository = split_tag(&wanted.reference).0.to_owned();
         let among =

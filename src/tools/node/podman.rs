@@ -6,7 +6,9 @@ use serde::Deserialize;
 
 use super::containerd::full_name;
 use super::shell::NodeShell;
-use crate::tools::docker::target::{Archive, Held, ImageManifest, Known, Parts, Target, Wanted, WholeInstead, fault_of};
+use crate::tools::docker::target::{
+    Archive, Held, ImageManifest, Known, Parts, Target, Wanted, WholeInstead, fault_of,
+};
 use crate::tools::docker::{DockerError, ExecError, LoadFault, split_tag};
 
 /// Prints what is known of an image, and nothing when there is none. Not by the exit code: `minikube ssh` makes every other
