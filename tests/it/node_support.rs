@@ -103,7 +103,7 @@ impl OwnNode {
         };
         let image = node_image();
         let folder = format!("{}:/node", self.folder.path().display());
-        let mut args = vec!["run", "--detach", "--init", "--privileged", "--cgroupns=private", "--name", &self.name];
+        let mut args = vec!["run", "--detach", "--privileged", "--cgroupns=private", "--name", &self.name];
         args.extend(["--hostname", &self.name, "--tmpfs", "/run", "--tmpfs", "/tmp", "--volume", &folder]);
         args.extend(mounts.iter().flat_map(|mount| ["--volume", mount]));
         args.extend(["--entrypoint", "sh", &image, "-c", daemon]);

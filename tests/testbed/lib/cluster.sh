@@ -115,3 +115,10 @@ unpaused() {
             systemctl start kubelet"
     done
 }
+
+# cluster_started : the cluster as `minikube start` leaves it
+cluster_started() {
+    node_image_loaded
+    cluster_up
+    bed_written
+}

@@ -165,15 +165,6 @@ start() {
     step 19 Done "Done! kubectl is now configured to use \"$profile\" cluster and \"default\" namespace by default"
 }
 
-# cluster_started : with what a pause has stopped
-cluster_started() {
-    node_image_loaded
-    cluster_up
-    unpaused
-    wait_until 60 cluster_ready
-    bed_written
-}
-
 # context_written : into the caller's kubeconfig, as the current context
 context_written() { profile_context "${KUBECONFIG:-${HOME:-/root}/.kube/config}"; }
 
