@@ -19,6 +19,10 @@ demo: setup ## Install what is missing, build stack, deploy the Todo Chatbot, an
 test: setup ## The same set-up, then every test
 	@tests/setup/test
 
+.PHONY: test-minikube
+test-minikube: setup ## The tests that run on a real minikube, where there is one on PATH
+	@tests/setup/test-minikube
+
 .PHONY: lint
 lint: setup ## Format, clippy, docs, licences and bans of dependencies
 	cargo fmt --all -- --check

@@ -239,7 +239,8 @@ impl Seeker<'_> {
             let get = |name: &str| self.world.environment().get(name).filter(|value| !value.is_empty());
             let mut others = Vec::new();
             if get("MINIKUBE_ACTIVE_DOCKERD").is_some() {
-                others.push(get("MINIKUBE_EXISTING_DOCKER_HOST").unwrap_or_else(|| "unix:///var/run/docker.sock".into()));
+                others
+                    .push(get("MINIKUBE_EXISTING_DOCKER_HOST").unwrap_or_else(|| "unix:///var/run/docker.sock".into()));
             }
             others.extend(get("CONTAINER_HOST"));
             others.extend(get("XDG_RUNTIME_DIR").map(|folder| format!("unix://{folder}/podman/podman.sock")));

@@ -131,7 +131,9 @@ fn engine_with_the_classic_store_sends_only_the_changed_layer() {
         "docker_load::engine_with_the_classic_store_sends_only_the_changed_layer",
         "--nocapture",
     ]);
-    crate::support::succeed(command.env(INSIDE, "1").env("DOCKER_HOST", "unix:///run/stack-testbed/docker20/docker.sock"));
+    crate::support::succeed(
+        command.env(INSIDE, "1").env("DOCKER_HOST", "unix:///run/stack-testbed/docker20/docker.sock"),
+    );
 }
 
 async fn classic_store_sends_only_the_changed_layer() {

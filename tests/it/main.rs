@@ -13,6 +13,8 @@ mod adopt_and_prune;
 #[cfg(test)]
 mod api_faults;
 #[cfg(test)]
+mod api_warnings;
+#[cfg(test)]
 mod chart_files;
 #[cfg(test)]
 mod chart_support;
@@ -50,6 +52,8 @@ mod kind_and_k3d;
 mod limits;
 #[cfg(test)]
 mod local_cluster;
+#[cfg(test)]
+mod minikube_real;
 #[cfg(test)]
 mod new_cluster;
 #[cfg(test)]

@@ -88,8 +88,9 @@ impl World {
         };
         let by_tool = async {
             match self.cluster_state().await {
-                Some(state) if state != ClusterState::Running => cluster::down(self, &state),
-                Some(_) | None => std::future::pending().await,
+                // These may come from a busy machine: the API server may still answer.
+                Some(ClusterState::Running | ClusterState::NoApiServer) | None => std::future::pending().await,
+                Some(state) => cluster::down(self, &state),
             }
         };
         tokio::select! {

@@ -192,7 +192,8 @@ impl Entry {
                 }),
                 None => (left == 0).then(Bytes::new),
             };
-            let wrong = || io::Error::new(io::ErrorKind::InvalidData, "a layer has another size than its manifest says");
+            let wrong =
+                || io::Error::new(io::ErrorKind::InvalidData, "a layer has another size than its manifest says");
             std::future::ready(checked.ok_or_else(wrong))
         });
         let padding = usize::try_from(size % BLOCK as u64).map_or(0, |over| (BLOCK - over) % BLOCK);

@@ -186,4 +186,3 @@ async fn carry(far: DuplexStream, out: mpsc::Sender<BytesMessage>, mut back: Str
         () = receiving => {}
     }
 }
-

@@ -225,9 +225,7 @@ impl ExecStreams {
                 }
                 LogOutput::StdOut { message } | LogOutput::Console { message } | LogOutput::StdIn { message } => {
                     if printed.stdout.len() + message.len() > STDOUT_LIMIT {
-                        return Err(
-                            ProcessError::TooMuchOutput { program: program(words), limit: STDOUT_LIMIT }.into()
-                        );
+                        return Err(ProcessError::TooMuchOutput { program: program(words), limit: STDOUT_LIMIT }.into());
                     }
                     printed.stdout.extend_from_slice(&message);
                 }

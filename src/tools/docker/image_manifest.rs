@@ -108,7 +108,10 @@ impl Document {
 impl Engine {
     /// The manifest of an image for the platform that runs on this engine. `None` when the engine's content store does not
     /// have it: the engine has the classic store, or BuildKit does not serve the store.
-    pub(in crate::tools) async fn image_manifest(&self, image: &ImageInfo) -> Result<Option<ImageManifest>, DockerError> {
+    pub(in crate::tools) async fn image_manifest(
+        &self,
+        image: &ImageInfo,
+    ) -> Result<Option<ImageManifest>, DockerError> {
         let content = self.content().await?;
         let unexpected = |reason: String| DockerError::Unexpected {
             place: self.endpoint().to_string(),
@@ -127,9 +130,8 @@ impl Engine {
             let Some(bytes) = content.document(digest).await? else { continue };
             let document = serde_json::from_slice(&bytes).map_err(|error| unexpected(error.to_string()))?;
             let found = assemble(&content, digest.to_owned(), bytes, document).await?;
-            let has_its_layers = |manifest: &ImageManifest| {
-                manifest.layers.iter().map(|layer| &layer.diff_id).eq(image.layers.iter())
-            };
+            let has_its_layers =
+                |manifest: &ImageManifest| manifest.layers.iter().map(|layer| &layer.diff_id).eq(image.layers.iter());
             if let Some(manifest) = found.filter(has_its_layers) {
                 return Ok(Some(manifest));
             }
@@ -179,12 +181,7 @@ mod tests {
     use super::*;
 
     fn image(os: &str, architecture: &str, variant: &str) -> ImageInfo {
-        ImageInfo {
-            os: os.into(),
-            architecture: architecture.into(),
-            variant: variant.into(),
-            ..ImageInfo::default()
-        }
+        ImageInfo { os: os.into(), architecture: architecture.into(), variant: variant.into(), ..ImageInfo::default() }
     }
 
     #[test]

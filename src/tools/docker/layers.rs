@@ -44,12 +44,7 @@ pub(in crate::tools) fn shared(image: &[String], layers: &[String]) -> usize {
 
 impl Engine {
     /// Gets all but the lowest layers, which are known, of an image out of an engine with the classic store.
-    pub(super) async fn parts(
-        &self,
-        reference: &str,
-        image: &ImageInfo,
-        known: Known,
-    ) -> Result<Parts, WholeInstead> {
+    pub(super) async fn parts(&self, reference: &str, image: &ImageInfo, known: Known) -> Result<Parts, WholeInstead> {
         let Known { count: known, blobs } = known;
         if !matches!(self.endpoint(), Endpoint::Unix(_)) {
             return Err(WholeInstead("the host's engine is not on this machine".into()));

@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 
 use super::shell::NodeShell;
 use crate::tools::docker::target::{
-    Archive, Blob, Held, ImageManifest, Known, Parts, Target, Wanted, WholeInstead, fault_of, shared,
+    Archive, Blob, Held, ImageManifest, InFlight, Known, Parts, Target, Wanted, WholeInstead, fault_of, shared,
 };
 use crate::tools::docker::{DockerError, ExecError, LoadFault, familiar, has_host, split_tag};
 
@@ -65,6 +65,7 @@ pub struct Containerd {
     inventory: Arc<Mutex<Option<Arc<Inventory>>>>,
     /// By the digests of manifests, what is in them. It never changes.
     details: Arc<Mutex<HashMap<String, Details>>>,
+    in_flight: Arc<InFlight>,
 }
 
 /// What a node has.
@@ -119,7 +120,7 @@ impl Containerd {
     /// The store of the node that this shell leads to. The images of these repositories are asked for together.
     pub fn new(shell: NodeShell, repositories: impl IntoIterator<Item = String>) -> Self {
         let repositories = repositories.into_iter().collect();
-        Self { shell, repositories, inventory: Arc::default(), details: Arc::default() }
+        Self { shell, repositories, inventory: Arc::default(), details: Arc::default(), in_flight: Arc::default() }
     }
 
     fn failed(&self, doing: &str, error: ExecError) -> DockerError {
@@ -200,7 +201,8 @@ impl Containerd {
         let configs = self.configs(&all).await?;
         let Some(gone) = all.iter().position(|entry| entry.name == name) else { return Ok(()) };
         let Some(config) = configs[gone].clone() else { return Ok(()) };
-        let same = all.iter().zip(configs).filter(|(entry, known)| entry.name != name && known.as_ref() == Some(&config));
+        let same =
+            all.iter().zip(configs).filter(|(entry, known)| entry.name != name && known.as_ref() == Some(&config));
         let same: Vec<_> = same.map(|(entry, _)| entry.name.clone()).collect();
         let is_made_up = |name: &String| *name == config || name.starts_with(BY_IMPORT);
         if same.iter().all(is_made_up) {
@@ -232,11 +234,7 @@ fn details(manifest: &str, config: &str) -> Option<Details> {
     let manifest: Manifest = serde_json::from_str(manifest).ok()?;
     let layers = serde_json::from_str::<Config>(config).ok()?.rootfs.diff_ids;
     let blob = |layer: Descriptor| Blob { digest: layer.digest, size: layer.size };
-    Some(Details {
-        config: manifest.config.digest,
-        blobs: manifest.layers.into_iter().map(blob).collect(),
-        layers,
-    })
+    Some(Details { config: manifest.config.digest, blobs: manifest.layers.into_iter().map(blob).collect(), layers })
 }
 
 /// The name by which containerd knows what Docker calls so.
@@ -258,6 +256,10 @@ pub(super) fn of_repository(repository: &str) -> String {
 impl Target for Containerd {
     fn place(&self) -> String {
         format!("containerd on node {}", self.shell.node())
+    }
+
+    fn in_flight(&self) -> &Arc<InFlight> {
+        &self.in_flight
     }
 
     async fn held(&self, wanted: &Wanted) -> Result<Option<Held>, DockerError> {
@@ -286,7 +288,8 @@ impl Target for Containerd {
         if same.is_none() && wanted.manifest().await?.is_none() {
             let config = wanted.config().await?;
             let configs = self.configs(&entries).await?;
-            same = entries.iter().zip(configs).find(|(_, known)| known.as_deref() == Some(config)).map(|(entry, _)| entry);
+            same =
+                entries.iter().zip(configs).find(|(_, known)| known.as_deref() == Some(config)).map(|(entry, _)| entry);
         }
         let Some(entry) = same else { return Ok(false) };
         let name = full_name(&wanted.reference);
@@ -378,7 +381,10 @@ mod tests {
     fn images_are_read_from_the_list_and_nothing_else() {
         let line = "docker.io/library/a:1 application/vnd.oci.image.manifest.v1+json sha256:ab incomplete (2/3) 1 MiB/2 MiB false";
         let read = entry(line).unwrap();
-        assert_eq!((read.name.as_str(), read.digest.as_str(), read.complete), ("docker.io/library/a:1", "sha256:ab", false));
+        assert_eq!(
+            (read.name.as_str(), read.digest.as_str(), read.complete),
+            ("docker.io/library/a:1", "sha256:ab", false)
+        );
         assert!(entry(&line.replace("incomplete", "complete")).unwrap().complete);
         for other in ["REF TYPE DIGEST STATUS SIZE UNPACKED", "", "time=now level=warning msg=deprecated"] {
             assert_eq!(entry(other), None);
