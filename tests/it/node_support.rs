@@ -142,6 +142,12 @@ impl OwnNode {
         String::from_utf8(succeed(&mut self.command(line)).stdout).expect("UTF-8").trim().to_owned()
     }
 
+    /// Brings it an image of the host's engine, as the base of what it builds.
+    pub fn give(&self, image: &str) {
+        let line = format!("docker save {image} | docker exec --interactive {} docker load", self.name);
+        succeed(Command::new("sh").args(["-c", &line]));
+    }
+
     /// The way to it without a cluster.
     pub fn shell(&self) -> NodeShell {
         NodeShell::through("docker", &["exec", "--interactive", &self.name], &self.name)

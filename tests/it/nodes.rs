@@ -203,6 +203,7 @@ fn containerd_that_gets_half_an_image_or_does_nothing_is_found_out() {
 fn what_is_built_in_the_node_is_there_without_being_sent() {
     let bed = Bed::get();
     let docker = OwnNode::start(&bed, "x1", Runtime::Docker);
+    docker.give("busybox:stable");
     let cluster = Cluster::of(&bed, &[&docker]);
     let mut project = one_image(&bed, "direct", "load = \"direct\"\n");
     // Only minikube's nodes can have an engine.
