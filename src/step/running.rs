@@ -26,9 +26,11 @@ struct Container {
 /// # Errors
 /// When the engine that has the image can't be asked what it is.
 pub(super) async fn nodes_that_run(world: &World, wanted: &Wanted) -> Result<HashSet<String>, DockerError> {
-    let named: Vec<_> = containers(world).await.into_iter().filter(|container| {
-        familiar(&container.image) == familiar(&wanted.reference)
-    }).collect();
+    let named: Vec<_> = containers(world)
+        .await
+        .into_iter()
+        .filter(|container| familiar(&container.image) == familiar(&wanted.reference))
+        .collect();
     if named.is_empty() {
         return Ok(HashSet::new());
     }

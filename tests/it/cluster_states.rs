@@ -258,6 +258,19 @@ fn a_paused_profile_is_unpaused() {
 }
 
 #[test]
+fn a_paused_profile_is_known_by_what_minikube_did_last() {
+    let machine = Machine::new("minikube");
+    machine.profile(&[("todo", "running")]);
+    machine.last_command(&["Pausing", "Done"]);
+    // `minikube status` need not be waited for, which takes seconds on a busy machine.
+    machine.put("bin/minikube", &MINIKUBE.replace("status)", "status)\n        sleep 60"));
+    machine.applies_by(
+        "minikube profile todo is paused: apply unpauses it",
+        &["minikube unpause --profile todo --all-namespaces"],
+    );
+}
+
+#[test]
 fn a_stopped_profile_is_started_and_status_says_how() {
     let machine = Machine::new("minikube");
     machine.profile(&[("todo", "exited")]);

@@ -58,7 +58,8 @@ impl OwnNode {
             succeed(Command::new("mount").args(["-o", "loop"]).arg(&disk).arg(&data));
         }
         let unique = folder.path().file_name().expect("a name").to_string_lossy().to_lowercase();
-        let name = format!("{}-{suffix}-{}", bed.profile, unique.trim_start_matches("stack-own-node-").replace('.', ""));
+        let name =
+            format!("{}-{suffix}-{}", bed.profile, unique.trim_start_matches("stack-own-node-").replace('.', ""));
         let node = Self { name, runtime, folder, has_disk: megabytes.is_some() };
         node.create();
         node.until_it_answers();
@@ -159,7 +160,8 @@ impl OwnNode {
             Runtime::Podman => "cri-o://1.36.0",
         };
         let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
-        let address = Command::new("docker").args(["inspect", "--format", format, name]).output().expect("docker is on PATH");
+        let address =
+            Command::new("docker").args(["inspect", "--format", format, name]).output().expect("docker is on PATH");
         let address = String::from_utf8(address.stdout).expect("UTF-8").trim().to_owned();
         // One that is stopped has none; what Kubernetes has seen last stays in its list.
         let address = if address.is_empty() { "127.0.0.9".to_owned() } else { address };

@@ -145,7 +145,8 @@ fn a_node_that_is_down_fails_the_load_by_name_and_the_others_have_theirs() {
     // All that is wrong is the machine: that has an exit code of its own.
     let run = project.stack(&APPLY).expect_code(3);
     assert!(
-        note(&run).contains(&docker.name) && !bed.nodes().iter().any(|node| note(&run).contains(&format!("node {node}:"))),
+        note(&run).contains(&docker.name)
+            && !bed.nodes().iter().any(|node| note(&run).contains(&format!("node {node}:"))),
         "{}",
         note(&run)
     );

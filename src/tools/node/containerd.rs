@@ -200,7 +200,8 @@ impl Containerd {
         let configs = self.configs(&all).await?;
         let Some(gone) = all.iter().position(|entry| entry.name == name) else { return Ok(()) };
         let Some(config) = configs[gone].clone() else { return Ok(()) };
-        let same = all.iter().zip(configs).filter(|(entry, known)| entry.name != name && known.as_ref() == Some(&config));
+        let same =
+            all.iter().zip(configs).filter(|(entry, known)| entry.name != name && known.as_ref() == Some(&config));
         let same: Vec<_> = same.map(|(entry, _)| entry.name.clone()).collect();
         let is_made_up = |name: &String| *name == config || name.starts_with(BY_IMPORT);
         if same.iter().all(is_made_up) {
@@ -232,11 +233,7 @@ fn details(manifest: &str, config: &str) -> Option<Details> {
     let manifest: Manifest = serde_json::from_str(manifest).ok()?;
     let layers = serde_json::from_str::<Config>(config).ok()?.rootfs.diff_ids;
     let blob = |layer: Descriptor| Blob { digest: layer.digest, size: layer.size };
-    Some(Details {
-        config: manifest.config.digest,
-        blobs: manifest.layers.into_iter().map(blob).collect(),
-        layers,
-    })
+    Some(Details { config: manifest.config.digest, blobs: manifest.layers.into_iter().map(blob).collect(), layers })
 }
 
 /// The name by which containerd knows what Docker calls so.
@@ -286,7 +283,8 @@ impl Target for Containerd {
         if same.is_none() && wanted.manifest().await?.is_none() {
             let config = wanted.config().await?;
             let configs = self.configs(&entries).await?;
-            same = entries.iter().zip(configs).find(|(_, known)| known.as_deref() == Some(config)).map(|(entry, _)| entry);
+            same =
+                entries.iter().zip(configs).find(|(_, known)| known.as_deref() == Some(config)).map(|(entry, _)| entry);
         }
         let Some(entry) = same else { return Ok(false) };
         let name = full_name(&wanted.reference);
@@ -378,7 +376,10 @@ mod tests {
     fn images_are_read_from_the_list_and_nothing_else() {
         let line = "docker.io/library/a:1 application/vnd.oci.image.manifest.v1+json sha256:ab incomplete (2/3) 1 MiB/2 MiB false";
         let read = entry(line).unwrap();
-        assert_eq!((read.name.as_str(), read.digest.as_str(), read.complete), ("docker.io/library/a:1", "sha256:ab", false));
+        assert_eq!(
+            (read.name.as_str(), read.digest.as_str(), read.complete),
+            ("docker.io/library/a:1", "sha256:ab", false)
+        );
         assert!(entry(&line.replace("incomplete", "complete")).unwrap().complete);
         for other in ["REF TYPE DIGEST STATUS SIZE UNPACKED", "", "time=now level=warning msg=deprecated"] {
             assert_eq!(entry(other), None);

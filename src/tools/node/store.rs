@@ -74,9 +74,9 @@ impl Store {
                 for image in engine.images(&filter).await? {
                     let config = engine.config_of(&image.id).await?;
                     let of_it = image.tags.into_iter().filter(|tag| split_tag(tag).0 == familiar(repository));
-                    found.extend(of_it.map(|tag| {
-                        stored(tag, image.id.clone(), config.clone(), Some(image.size), image.created)
-                    }));
+                    found.extend(
+                        of_it.map(|tag| stored(tag, image.id.clone(), config.clone(), Some(image.size), image.created)),
+                    );
                 }
                 found
             }

@@ -35,10 +35,7 @@ impl Bed {
     /// The bed that `tests/testbed/env` describes. Fails the test when there is none.
     pub fn get() -> Self {
         bed("KUBECONFIG");
-        Self {
-            profile: bed("STACK_TESTBED_PROFILE"),
-            driver: bed("STACK_TESTBED_DRIVER"),
-        }
+        Self { profile: bed("STACK_TESTBED_PROFILE"), driver: bed("STACK_TESTBED_DRIVER") }
     }
 
     /// What the table `[cluster]` of a stack file says of the bed's cluster.
@@ -116,9 +113,8 @@ impl Bed {
 
 /// Puts a script in front of `ctr` in a container, which is `$ctr` in it. An empty script changes nothing.
 pub fn wrap_ctr(container: &str, script: &str) {
-    let text = format!(
-        "#!/bin/sh\nctr=$(PATH=/usr/local/bin:/usr/bin:/bin command -v ctr)\n{script}\nexec $ctr \"$@\"\n"
-    );
+    let text =
+        format!("#!/bin/sh\nctr=$(PATH=/usr/local/bin:/usr/bin:/bin command -v ctr)\n{script}\nexec $ctr \"$@\"\n");
     let line = "mkdir -p /usr/local/sbin; cd /usr/local/sbin; cat >ctr.new; chmod 755 ctr.new; mv ctr.new ctr";
     let mut command = Command::new("docker");
     let mut child = command
@@ -226,7 +222,8 @@ impl Project {
     pub fn use_cluster(&mut self, path: &str, bed: &Bed) {
         let full = self.path().join(path);
         let text = fs::read_to_string(&full).expect("the file is there");
-        let sized = |line: &&str| bed.driver == "minikube" || !(line.starts_with("cpus = ") || line.starts_with("memory = "));
+        let sized =
+            |line: &&str| bed.driver == "minikube" || !(line.starts_with("cpus = ") || line.starts_with("memory = "));
         let text: String = text.lines().filter(sized).map(|line| format!("{line}\n")).collect();
         fs::write(full, text).expect("a file");
         self.edit(path, "driver = \"minikube\"", &format!("driver = \"{}\"", bed.driver));
