@@ -48,7 +48,9 @@ def todo(root):
         shutil.copytree(checkout / part, root / part)
     text = (checkout / "todo-stack.toml").read_text()
     (root / "todo-stack.toml").write_text(
-        text.replace('name = "todo"', 'name = "bench-todo"').replace('namespace = "todo"', 'namespace = "bench-todo"')
+        text.replace('name = "todo"', 'name = "bench-todo"')
+        .replace('namespace = "todo"', 'namespace = "bench-todo"')
+        .replace('driver = "minikube"', 'driver = "kind"')
     )
     env = {**os.environ, "STACK_PROFILE": os.environ["STACK_TESTBED_PROFILE"]}
     for args in [["--version"], ["validate"], ["graph"]]:

@@ -45,6 +45,13 @@ impl Page {
                 self.line(format_args!("  {}  {style}{word}{style:#}  {}  {ip}", node.name, node.kubelet));
             }
         }
+        if let Some(builder) = &status.builder {
+            let way = if builder.buildkit == "grpc" { "by gRPC" } else { "by upgraded requests" };
+            self.line(format_args!(
+                "{bold}engine{bold:#}  Docker {} (API {}), {} image store, BuildKit {way}",
+                builder.version, builder.api_version, builder.image_store
+            ));
+        }
         if let Some(why) = &status.engine {
             let bad = Palette::BAD;
             self.line(format_args!("{bold}images{bold:#}  {bad}{why}{bad:#}"));

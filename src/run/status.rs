@@ -26,6 +26,9 @@ pub struct Status {
     /// Why the engine that builds the images can't be asked, if it can't.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub engine: Option<String>,
+    /// The engine that builds the images, when the stack has images and it answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub builder: Option<BuilderStatus>,
     /// The images, in the order of the file.
     pub images: Vec<ImageStatus>,
     /// The releases, in the order of the file.
@@ -48,6 +51,20 @@ pub struct ClusterStatus {
     /// What it says of itself.
     #[serde(flatten)]
     pub view: Option<ClusterView>,
+}
+
+/// The engine that builds, and the ways in which it is used.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BuilderStatus {
+    /// Its version.
+    pub version: String,
+    /// The newest version of its API.
+    pub api_version: String,
+    /// How it keeps images: `containerd` or `classic`.
+    pub image_store: &'static str,
+    /// How BuildKit is reached: `grpc` on the engine's socket, or `upgrade` of a request to `/grpc` and `/session`.
+    pub buildkit: &'static str,
 }
 
 /// An image of the stack.
@@ -205,8 +222,21 @@ async fn look(world: &Arc<World>) -> Result<Status, StepError> {
         Some(Err(error)) => (None, Some(error.reason)),
         None => (None, None),
     };
+    let builder = match engine {
+        Some(engine) => engine.about().await.ok().map(|about| (about, engine.buildkit_way())),
+        None => None,
+    };
+    let builder = match builder {
+        Some((about, way)) => Some(BuilderStatus {
+            version: about.version.clone(),
+            api_version: about.api_version.clone(),
+            image_store: if about.containerd_store { "containerd" } else { "classic" },
+            buildkit: way.await.as_str(),
+        }),
+        None => None,
+    };
     let images = images(world, engine, connected, &running.map(String::as_str).collect()).await?;
-    Ok(Status { stack: world.stack_name().to_owned(), cluster, engine: unasked, images, releases })
+    Ok(Status { stack: world.stack_name().to_owned(), cluster, engine: unasked, builder, images, releases })
 }
 
 async fn images(

@@ -15,6 +15,7 @@ use super::buildkit::BuildkitWay;
 use super::dial::{ApiVersion, Dialer};
 use super::endpoint::Endpoint;
 use super::error::DockerError;
+use super::in_flight::InFlight;
 
 /// Loading an image of several gigabytes onto a slow disk may take this long until the engine answers (seconds).
 const ANSWER_WITHIN: u64 = 3600;
@@ -36,6 +37,7 @@ struct Inner {
     buildkit_way: OnceCell<BuildkitWay>,
     /// The connection to the content store, kept where it can be kept.
     content: OnceCell<Channel>,
+    in_flight: Arc<InFlight>,
 }
 
 /// What an engine says of itself.
@@ -134,7 +136,7 @@ impl Engine {
         let docker = dialer.client(ANSWER_WITHIN).map_err(|error| not_reached(dialer.endpoint(), &error))?;
         docker.ping().await.map_err(|error| not_reached(dialer.endpoint(), &error))?;
         let (about, buildkit_way, content) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
-        Ok(Self { inner: Arc::new(Inner { docker, dialer, about, buildkit_way, content }) })
+        Ok(Self { inner: Arc::new(Inner { docker, dialer, about, buildkit_way, content, in_flight: Arc::default() }) })
     }
 
     /// Connects to the engine that the `docker` command would use.
@@ -246,6 +248,10 @@ impl Engine {
 
     pub(super) fn content_channel(&self) -> &OnceCell<Channel> {
         &self.inner.content
+    }
+
+    pub(super) fn in_flight_layers(&self) -> &Arc<InFlight> {
+        &self.inner.in_flight
     }
 
     pub(super) fn dialer(&self) -> &Dialer {

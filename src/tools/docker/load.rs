@@ -15,8 +15,12 @@ use super::archive::{Archive, Blob, Part, Parts, Source};
 use super::engine::{Engine, ImageFilter, ImageInfo, split_tag};
 use super::error::{DockerError, LoadFailure, LoadFault, is_disk_full};
 use super::image_manifest::ImageManifest;
+use super::in_flight::{Claim, InFlight};
 use super::layers::{MOST_SENT, WholeInstead};
 use super::receiver::sha256;
+
+/// Bytes from which on two images wait for each other instead of both bringing a layer.
+const LARGE: u64 = 1 << 20;
 
 /// How far a load has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,6 +166,9 @@ pub(in crate::tools) trait Target: Sync {
     /// Gives the image its name if it is there under another one; whether it was.
     fn adopt(&self, wanted: &Wanted) -> impl Future<Output = Result<bool, DockerError>> + Send;
 
+    /// The layers that are on their way to it.
+    fn in_flight(&self) -> &Arc<InFlight>;
+
     /// For each layer of a manifest, whether the store lacks it.
     fn lacks(
         &self,
@@ -249,11 +256,13 @@ impl Engine {
         }
         for way in tries {
             match self.archive(wanted, to, way).await {
-                Ok(Prepared { archive, skipped, total }) => {
+                Ok(Prepared { archive, skipped, total, claim }) => {
                     let expected = archive.size;
                     let tell =
                         |sent| on_progress(LoadProgress { sent, expected, layers_skipped: skipped, layers, total });
-                    match send(wanted, to, archive.stream(), tell).await {
+                    let sent = send(wanted, to, archive.stream(), tell).await;
+                    drop(claim);
+                    match sent {
                         Ok(sent) => {
                             return Ok(Loaded { way, why_whole, layers_skipped: skipped, layers, sent, total });
                         }
@@ -277,9 +286,17 @@ impl Engine {
     /// The archive of what a store lacks of an image, or of all of it.
     async fn archive(&self, wanted: &Wanted, to: &impl Target, way: LoadWay) -> Result<Prepared, WholeInstead> {
         if let Some(manifest) = wanted.manifest().await? {
-            let lacks = match way {
-                LoadWay::Layers => to.lacks(manifest, wanted).await?,
-                LoadWay::Archive => vec![true; manifest.layers.len()],
+            let (lacks, claim) = loop {
+                let lacks = match way {
+                    LoadWay::Layers => to.lacks(manifest, wanted).await?,
+                    LoadWay::Archive => vec![true; manifest.layers.len()],
+                };
+                let large = manifest.layers.iter().zip(&lacks);
+                let large = large.filter(|(layer, is_missing)| **is_missing && layer.blob.size >= LARGE);
+                let large = large.map(|(layer, _)| layer.diff_id.clone()).collect();
+                if let Some(claim) = to.in_flight().claim(large).await {
+                    break (lacks, claim);
+                }
             };
             let content = self.content().await?;
             let layers = manifest.layers.iter().zip(lacks).map(|(layer, is_missing)| Part {
@@ -293,7 +310,8 @@ impl Engine {
                 layers: layers.collect(),
             };
             let skipped = parts.skipped();
-            return Ok(Prepared { archive: to.pack(parts, wanted), skipped, total: manifest.size() });
+            let (archive, total) = (to.pack(parts, wanted), manifest.size());
+            return Ok(Prepared { archive, skipped, total, claim: Some(claim) });
         }
         if way == LoadWay::Archive {
             return Err(WholeInstead("the host's engine exports it".to_owned()));
@@ -306,7 +324,7 @@ impl Engine {
         }
         let parts = self.parts(&wanted.reference, &wanted.image, known).await?;
         let skipped = parts.skipped();
-        Ok(Prepared { archive: to.pack(parts, wanted), skipped, total: wanted.image.size })
+        Ok(Prepared { archive: to.pack(parts, wanted), skipped, total: wanted.image.size, claim: None })
     }
 }
 
@@ -317,6 +335,8 @@ struct Prepared {
     skipped: usize,
     /// Bytes of the whole image.
     total: u64,
+    /// The large layers that it brings.
+    claim: Option<Claim>,
 }
 
 /// Sends an archive, which must bring the image along; gives the number of bytes.
@@ -388,6 +408,10 @@ fn failure(wanted: &Wanted, to: &impl Target, reason: LoadFault, sent: u64) -> D
 impl Target for Engine {
     fn place(&self) -> String {
         self.endpoint().to_string()
+    }
+
+    fn in_flight(&self) -> &Arc<InFlight> {
+        self.in_flight_layers()
     }
 
     async fn held(&self, wanted: &Wanted) -> Result<Option<Held>, DockerError> {

@@ -17,6 +17,7 @@ mod filesync;
 mod follow;
 mod gateway;
 mod image_manifest;
+mod in_flight;
 mod layers;
 mod load;
 mod progress;
@@ -39,6 +40,7 @@ pub(in crate::tools) mod target {
     pub(in crate::tools) use super::archive::{Archive, Blob, Parts};
     pub(in crate::tools) use super::error::fault_of;
     pub(in crate::tools) use super::image_manifest::ImageManifest;
+    pub(in crate::tools) use super::in_flight::InFlight;
     pub(in crate::tools) use super::layers::{WholeInstead, shared};
     pub(in crate::tools) use super::load::{Held, Known, Target, Wanted};
 }

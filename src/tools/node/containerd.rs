@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 
 use super::shell::NodeShell;
 use crate::tools::docker::target::{
-    Archive, Blob, Held, ImageManifest, Known, Parts, Target, Wanted, WholeInstead, fault_of, shared,
+    Archive, Blob, Held, ImageManifest, InFlight, Known, Parts, Target, Wanted, WholeInstead, fault_of, shared,
 };
 use crate::tools::docker::{DockerError, ExecError, LoadFault, familiar, has_host, split_tag};
 
@@ -65,6 +65,7 @@ pub struct Containerd {
     inventory: Arc<Mutex<Option<Arc<Inventory>>>>,
     /// By the digests of manifests, what is in them. It never changes.
     details: Arc<Mutex<HashMap<String, Details>>>,
+    in_flight: Arc<InFlight>,
 }
 
 /// What a node has.
@@ -119,7 +120,7 @@ impl Containerd {
     /// The store of the node that this shell leads to. The images of these repositories are asked for together.
     pub fn new(shell: NodeShell, repositories: impl IntoIterator<Item = String>) -> Self {
         let repositories = repositories.into_iter().collect();
-        Self { shell, repositories, inventory: Arc::default(), details: Arc::default() }
+        Self { shell, repositories, inventory: Arc::default(), details: Arc::default(), in_flight: Arc::default() }
     }
 
     fn failed(&self, doing: &str, error: ExecError) -> DockerError {
@@ -255,6 +256,10 @@ pub(super) fn of_repository(repository: &str) -> String {
 impl Target for Containerd {
     fn place(&self) -> String {
         format!("containerd on node {}", self.shell.node())
+    }
+
+    fn in_flight(&self) -> &Arc<InFlight> {
+        &self.in_flight
     }
 
     async fn held(&self, wanted: &Wanted) -> Result<Option<Held>, DockerError> {

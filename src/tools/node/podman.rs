@@ -1,5 +1,7 @@
 //! CRI-O's images, through `podman` on the node, which keeps its images in the same storage.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures::Stream;
 use serde::Deserialize;
@@ -7,7 +9,7 @@ use serde::Deserialize;
 use super::containerd::full_name;
 use super::shell::NodeShell;
 use crate::tools::docker::target::{
-    Archive, Held, ImageManifest, Known, Parts, Target, Wanted, WholeInstead, fault_of,
+    Archive, Held, ImageManifest, InFlight, Known, Parts, Target, Wanted, WholeInstead, fault_of,
 };
 use crate::tools::docker::{DockerError, ExecError, LoadFault, split_tag};
 
@@ -22,6 +24,7 @@ case $? in 0) podman image inspect "$1" ;; 1) ;; *) exit 1 ;; esac
 #[derive(Debug, Clone)]
 pub struct Podman {
     shell: NodeShell,
+    in_flight: Arc<InFlight>,
 }
 
 /// What `podman image inspect` says of an image.
@@ -35,7 +38,7 @@ struct Inspected {
 impl Podman {
     /// The store of the node that this shell leads to.
     pub fn new(shell: NodeShell) -> Self {
-        Self { shell }
+        Self { shell, in_flight: Arc::default() }
     }
 
     fn failed(&self, doing: &str, error: ExecError) -> DockerError {
@@ -75,6 +78,10 @@ impl Podman {
 impl Target for Podman {
     fn place(&self) -> String {
         format!("CRI-O on node {}", self.shell.node())
+    }
+
+    fn in_flight(&self) -> &Arc<InFlight> {
+        &self.in_flight
     }
 
     async fn held(&self, wanted: &Wanted) -> Result<Option<Held>, DockerError> {
