@@ -149,7 +149,7 @@ impl OwnNode {
 
     /// Ends the daemon as a power cut does, and what it has started.
     pub fn kill(&self) {
-        host_docker(&["kill", &self.name]);
+        let _ = Command::new("docker").args(["kill", &self.name]).output();
     }
 
     /// As the API server lists it.
@@ -211,9 +211,9 @@ impl Cluster {
             proxy
         });
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let (context, address) = (bed.context(), proxy.address);
+        let (context, profile, address) = (bed.context(), &bed.profile, proxy.address);
         let text = format!(
-            "apiVersion: v1\nkind: Config\ncurrent-context: {context}\nclusters: [{{name: c, cluster: {{server: \"http://{address}\"}}}}]\nusers: [{{name: u, user: {{}}}}]\ncontexts: [{{name: {context}, context: {{cluster: c, user: u}}}}]\n"
+            "apiVersion: v1\nkind: Config\ncurrent-context: {context}\nclusters: [{{name: c, cluster: {{server: \"http://{address}\"}}}}]\nusers: [{{name: u, user: {{}}}}]\ncontexts: [{{name: {context}, context: {{cluster: c, user: u}}}}, {{name: {profile}, context: {{cluster: c, user: u}}}}]\n"
         );
         fs::write(folder.path().join("kubeconfig"), text).expect("a file");
         Self { _runtime: runtime, _proxy: proxy, folder }
