@@ -27,13 +27,17 @@ impl Page {
     fn status(&mut self, status: &Status) {
         let bold = Palette::BOLD;
         if let Some(cluster) = &status.cluster {
-            let style = if cluster.view.is_some() { Palette::GOOD } else { Palette::BAD };
+            let style = match (&cluster.view, &cluster.help) {
+                (Some(_), None) => Palette::GOOD,
+                (Some(_), Some(_)) => Palette::WARN,
+                (None, _) => Palette::BAD,
+            };
             self.line(format_args!(
                 "{bold}cluster{bold:#}  {} {}  {style}{}{style:#}",
                 cluster.driver, cluster.name, cluster.status
             ));
             if let Some(help) = &cluster.help {
-                self.line(format_args!("  start it with {help}"));
+                self.line(format_args!("  help: {help}"));
             }
             for node in cluster.view.iter().flat_map(|view| &view.nodes) {
                 let (word, style) = if node.ready { ("Ready", Palette::GOOD) } else { ("NotReady", Palette::BAD) };

@@ -171,7 +171,13 @@ async fn look(world: &Arc<World>) -> Result<Status, StepError> {
             Driver::Context => "context",
         };
         let (status, help, view) = match view {
-            Ok(view) => ("Running".to_owned(), None, Some(view)),
+            Ok(view) => {
+                let shortfall = step::shortfall(world).await;
+                match shortfall.and_then(|state| step::state_and_help(world, &state)) {
+                    Some((word, help)) => (word, help, Some(view)),
+                    None => ("Running".to_owned(), None, Some(view)),
+                }
+            }
             Err(error) => {
                 // The tool knows better why it does not answer: a stopped profile has no context, which says nothing.
                 let state = world.cluster_state().await.filter(|state| *state != ClusterState::Running);

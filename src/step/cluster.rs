@@ -75,6 +75,11 @@ pub(super) fn awaited(world: &World) -> String {
     spec(world).map_or_else(|_| "the cluster".to_owned(), |spec| format!("the API server of {}", title(spec)))
 }
 
+/// The same while its tool is asked.
+pub(super) fn awaited_state(world: &World) -> String {
+    spec(world).map_or_else(|_| "the cluster's tool".to_owned(), |spec| format!("the state of {}", title(spec)))
+}
+
 /// The error of a cluster that can't answer, by its state. Whether `stack` may start it decides what helps.
 pub(super) fn down(world: &World, state: &ClusterState) -> StepError {
     let Ok(spec) = spec(world) else { return StepError::new(Class::Internal, "there is no [cluster]") };
@@ -104,7 +109,7 @@ pub fn state_and_help(world: &World, state: &ClusterState) -> Option<(String, Op
 }
 
 /// What a cluster that answers still lacks, by the tool's own files and the nodes that Kubernetes has.
-pub(super) async fn shortfall(world: &World) -> Option<ClusterState> {
+pub async fn shortfall(world: &World) -> Option<ClusterState> {
     let spec = spec(world).ok()?;
     let driver = driver(spec).ok()?;
     let nodes = world.node_list().await.ok()?;

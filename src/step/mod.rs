@@ -41,7 +41,7 @@ use std::fmt;
 
 pub use awaiting::{LONG, name_waits};
 pub use chart::ChartChanges;
-pub use cluster::state_and_help;
+pub use cluster::{shortfall, state_and_help};
 pub use early::{connect_early, look_early};
 pub use early_facts::EarlyFacts;
 pub use guard::announce;

@@ -258,6 +258,19 @@ fn a_paused_profile_is_unpaused() {
 }
 
 #[test]
+fn a_paused_profile_is_known_by_what_minikube_did_last() {
+    let machine = Machine::new("minikube");
+    machine.profile(&[("todo", "running")]);
+    machine.last_command(&["Pausing", "Done"]);
+    // `minikube status` need not be waited for, which takes seconds on a busy machine.
+    machine.put("bin/minikube", &MINIKUBE.replace("status)", "status)\n        sleep 60"));
+    machine.applies_by(
+        "minikube profile todo is paused: apply unpauses it",
+        &["minikube unpause --profile todo --all-namespaces"],
+    );
+}
+
+#[test]
 fn a_stopped_profile_is_started_and_status_says_how() {
     let machine = Machine::new("minikube");
     machine.profile(&[("todo", "exited")]);
@@ -265,7 +278,7 @@ fn a_stopped_profile_is_started_and_status_says_how() {
     machine.put("kubeconfig", &kubeconfig("127.0.0.1:1", "other", &["other"]));
     let run = machine.soon(&["status"]).expect_code(3);
     assert!(run.stdout.contains("cluster  minikube todo  Stopped"), "{}", run.stdout);
-    assert!(run.stdout.contains("start it with `stack apply cluster`, or `minikube start -p todo`"), "{}", run.stdout);
+    assert!(run.stdout.contains("help: `stack apply cluster`, or `minikube start -p todo`"), "{}", run.stdout);
     assert!(!run.stdout.contains("context"), "{}", run.stdout);
     let json = machine.soon(&["status", "--format", "json"]).stdout;
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
@@ -287,6 +300,8 @@ fn a_node_that_is_down_is_started_alone() {
     machine.answers();
     machine.profile(&[("todo", "running"), ("todo-m02", "exited")]);
     machine.nodes(&[("todo", true), ("todo-m02", false)]);
+    let run = machine.soon(&["status"]).expect_code(0);
+    assert!(run.stdout.contains("cluster  minikube todo  node todo-m02 down\n"), "{}", run.stdout);
     machine.applies_by(
         "node todo-m02 is down (container exited): apply starts it",
         &["minikube node start m02 --profile todo"],

@@ -116,6 +116,7 @@ impl World {
         if let Some(known) = known.as_ref() {
             return known.clone();
         }
+        let _awaited = self.await_for(cluster::awaited_state(self));
         let state = driver.state(&Cancel::never()).await;
         *known = Some(state.clone());
         state

@@ -9,12 +9,13 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, Error as _};
 
 use super::containers::{self, Container};
-use super::profile::{Profile, ProfileConfig};
+use super::profile::{LastCommand, Profile, ProfileConfig};
 use super::{ClusterDriver, ClusterState, DriverError, NewCluster, NodeDocker, owned};
 use crate::process::{Cancel, Capture, ProcessError, capture};
 
-/// How long `minikube status` may take. It asks an API server that refuses connections for 15 s, which is an answer, too.
-const STATUS_WITHIN: Duration = Duration::from_secs(3);
+/// How long `minikube status` may take: half a second on a quiet machine. It asks an API server that refuses connections for
+/// 15 s, which is an answer, too.
+const STATUS_WITHIN: Duration = Duration::from_secs(8);
 
 /// minikube's exit code when there is no such profile.
 const NO_PROFILE: i32 = 85;
@@ -74,7 +75,8 @@ impl ClusterDriver {
         if let Some(activity) = profile.as_ref().and_then(Profile::activity) {
             return Some(ClusterState::Busy(activity));
         }
-        let config = profile.and_then(|profile| profile.config());
+        let config = profile.as_ref().and_then(Profile::config);
+        let last = profile.as_ref().and_then(Profile::last_command);
         let mut told = pin!(self.status(cancel));
         let mut early = None;
         let mut nodes_run = false;
@@ -90,6 +92,10 @@ impl ClusterDriver {
             match listed.map(|nodes| containers::state(&nodes)) {
                 Some(ClusterState::Absent) => return Some(ClusterState::Stopped),
                 Some(state @ (ClusterState::Stopped | ClusterState::NodesDown(_))) => return Some(state),
+                // The nodes run, and the last word of minikube about the profile is that it is paused.
+                Some(ClusterState::Running) if last.is_some_and(LastCommand::is_pause) => {
+                    return Some(ClusterState::Paused);
+                }
                 Some(ClusterState::Running) => nodes_run = true,
                 Some(_) | None => {}
             }

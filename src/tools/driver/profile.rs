@@ -77,6 +77,11 @@ impl LastCommand {
         self.activity == Activity::Starting && self.end == End::Open
     }
 
+    /// Whether it paused the profile. What goes on is no command that ran.
+    pub(super) fn is_pause(self) -> bool {
+        self.activity == Activity::Pausing
+    }
+
     /// Whether its last word is missing: it may still run.
     pub(super) fn is_open(self) -> bool {
         self.end != End::Done
