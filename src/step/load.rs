@@ -244,6 +244,7 @@ impl Bringing<'_> {
             Err(error) if error.another_way_may_help() => {
                 let Some(tried) = self.tool.load(&self.wanted.reference).await else { return Err(named(error)) };
                 // Only the node itself knows, whatever the tool says of all of them.
+                store.forget().await;
                 if !self.is_in(store).await.map_err(named)? {
                     let error = named(error);
                     let lines: Vec<_> = error.diagnosis.iter().cloned().chain([tried.to_string()]).collect();

@@ -89,7 +89,7 @@ fn broken() -> Vec<Broken> {
         shows,
     };
     vec![
-        case("bad-name", "image: \"UPPER/case:1\"", Cause::ImageName, &["UPPER/case:1", "not valid"], &["try:"]),
+        case("bad-name", "image: \"Upper:1\"", Cause::ImageName, &["Upper:1", "not valid"], &["try:"]),
         case(
             "never",
             "image: t-kube-none:1\nimagePullPolicy: Never",

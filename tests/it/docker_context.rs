@@ -95,20 +95,26 @@ fn ours(folder: &Path) -> BTreeSet<String> {
     context.files().filter(|file| file.value.text() != "folder").map(|file| file.path.to_owned()).collect()
 }
 
+/// The `docker` command with an engine whose older builder and whose archives are plain: Docker 20.10.
+fn judge() -> Command {
+    let bed = |name| std::env::var(name).expect("the `docker` command is needed as a judge: run `make test`");
+    let mut command = Command::new("docker");
+    command
+        .env("DOCKER_HOST", bed("STACK_TESTBED_NODE_DOCKER"))
+        .env("DOCKER_TLS_VERIFY", "1")
+        .env("DOCKER_CERT_PATH", bed("STACK_TESTBED_NODE_CERTS"))
+        // The older builder reads ignore files in the `docker` command, which needs no plug-in.
+        .env("DOCKER_BUILDKIT", "0");
+    command
+}
+
 /// The files of an image that `docker build` made of everything it sees; nothing if there was nothing to copy.
 fn dockers(folder: &Path) -> BTreeSet<String> {
-    let build = Command::new("docker")
-        .args(["build", "--quiet", "--force-rm", "--no-cache"])
-        .arg(folder)
-        // Its older builder reads ignore files in the `docker` command, which needs no plug-in.
-        .env("DOCKER_BUILDKIT", "0")
-        .output()
-        .expect("the `docker` command is needed as a judge: run `make test`");
+    let build = judge().args(["build", "--quiet", "--force-rm", "--no-cache"]).arg(folder).output().unwrap();
     let said = String::from_utf8_lossy(&build.stderr).into_owned();
     assert!(build.status.success(), "{said}");
     let image = String::from_utf8(build.stdout).unwrap().trim().to_owned();
-    let mut save =
-        Command::new("docker").args(["save", &image]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut save = judge().args(["save", &image]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut files = BTreeSet::new();
     let mut archive = tar::Archive::new(save.stdout.take().unwrap());
     for entry in archive.entries().unwrap() {
@@ -128,7 +134,7 @@ fn dockers(folder: &Path) -> BTreeSet<String> {
     let saved = save.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&saved.stderr);
     assert!(saved.status.success() || said.contains("empty export"), "{said}");
-    let removed = Command::new("docker").args(["rmi", "--force", &image]).output().unwrap();
+    let removed = judge().args(["rmi", "--force", &image]).output().unwrap();
     assert!(removed.status.success(), "{}", String::from_utf8_lossy(&removed.stderr));
     files
 }

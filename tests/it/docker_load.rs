@@ -160,11 +160,24 @@ async fn classic_store_sends_only_the_changed_layer() {
     remove(&[&host, &node], &[one, two]).await;
 }
 
-/// A way to an engine that breaks for good after so many bytes in one direction; -1 lets everything through.
-async fn broken_way(folder: &Path, socket: &Path, to_engine: i64, from_engine: i64) -> Engine {
-    async fn pass(mut from: impl AsyncReadExt + Unpin, mut to: impl AsyncWriteExt + Unpin, left: Arc<AtomicI64>) {
+/// A way to an engine that breaks for good after so many bytes in one direction; -1 lets everything through. Counts in
+/// `passed` the bytes of both directions.
+async fn broken_way(
+    folder: &Path,
+    socket: &Path,
+    to_engine: i64,
+    from_engine: i64,
+    passed: &Arc<[AtomicI64; 2]>,
+) -> Engine {
+    async fn pass(
+        mut from: impl AsyncReadExt + Unpin,
+        mut to: impl AsyncWriteExt + Unpin,
+        left: Arc<AtomicI64>,
+        passed: &AtomicI64,
+    ) {
         let mut buffer = vec![0; 8192];
         while let Ok(size) = from.read(&mut buffer).await {
+            passed.fetch_add(size as i64, Ordering::SeqCst);
             let before = left.load(Ordering::SeqCst);
             if before >= 0 && left.fetch_sub(size as i64, Ordering::SeqCst) <= size as i64 {
                 left.store(0, Ordering::SeqCst);
@@ -181,17 +194,19 @@ async fn broken_way(folder: &Path, socket: &Path, to_engine: i64, from_engine: i
     let (up, down) = (Arc::new(AtomicI64::new(-1)), Arc::new(AtomicI64::new(-1)));
     let (limit_up, limit_down) = (Arc::clone(&up), Arc::clone(&down));
     let socket = socket.to_owned();
+    let passed = Arc::clone(passed);
     tokio::spawn(async move {
         while let Ok((client, _)) = listener.accept().await {
             let engine = UnixStream::connect(&socket).await.unwrap();
             let (up, down) = (Arc::clone(&limit_up), Arc::clone(&limit_down));
+            let passed = Arc::clone(&passed);
             tokio::spawn(async move {
                 let (read_client, write_client) = client.into_split();
                 let (read_engine, write_engine) = engine.into_split();
                 // When one direction ends, both do: that is what a broken connection is.
                 tokio::select! {
-                    () = pass(read_client, write_engine, up) => {}
-                    () = pass(read_engine, write_client, down) => {}
+                    () = pass(read_client, write_engine, up, &passed[0]) => {}
+                    () = pass(read_engine, write_client, down, &passed[1]) => {}
                 }
             });
         }
@@ -209,32 +224,44 @@ async fn an_image_that_breaks_off_anywhere_on_the_way_is_a_failed_load() {
     let own = OwnNode::start(&Bed::get(), "broken", Runtime::Docker);
     let node = Engine::connect(Endpoint::Unix(own.socket())).await.unwrap();
     let tag = "t-docker-broken:one";
-    let size = image_of(&host, "broken", tag, "x", 400_000).await.size as i64;
+    image_of(&host, "broken", tag, "x", 400_000).await;
     let folder = tempfile::tempdir().unwrap();
+    // How much a whole load takes out of the one engine and brings into the other.
+    let (out, into) = (Arc::new([AtomicI64::new(0), AtomicI64::new(0)]), Arc::new([AtomicI64::new(0), AtomicI64::new(0)]));
+    let source = broken_way(folder.path(), &host_socket, -1, -1, &out).await;
+    load(&source, tag, &node, LoadWay::Archive, |_| {}).await.unwrap();
+    node.remove(tag, true).await.unwrap();
+    let to = broken_way(folder.path(), &own.socket(), -1, -1, &into).await;
+    let size = load(&host, tag, &to, LoadWay::Archive, |_| {}).await.unwrap().sent as i64;
+    node.remove(tag, true).await.unwrap();
+    let (out, into) = (out[1].load(Ordering::SeqCst), into[0].load(Ordering::SeqCst));
+    assert!(out > 400_000 && into > size, "{out} {into} {size}");
     let mut random = std::process::id();
     println!("begun with {random}");
     for round in 0..100 {
         random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        let bytes = 500 + i64::from(random >> 8) % (size - 100_000);
+        let bytes = |all: i64| 500 + i64::from(random >> 8) % (all - 100_000);
         let (fault, sent) = if round % 2 == 0 {
-            let source = broken_way(folder.path(), &host_socket, -1, bytes).await;
+            let bytes = bytes(out);
+            let source = broken_way(folder.path(), &host_socket, -1, bytes, &Arc::default()).await;
             let error = load(&source, tag, &node, LoadWay::Archive, |_| {}).await.unwrap_err();
             let DockerError::Load(failure) = error else { panic!("{bytes}: {error:?}") };
             assert!(matches!(failure.reason, LoadFault::Source(_)), "{bytes}: {failure:?}");
             (failure.reason.clone(), failure.sent)
         } else {
             // What is asked before the archive is sent takes some bytes as well.
-            let to = broken_way(folder.path(), &own.socket(), bytes + 5_000, -1).await;
+            let bytes = bytes(into);
+            let to = broken_way(folder.path(), &own.socket(), bytes + 5_000, -1, &Arc::default()).await;
             let error = load(&host, tag, &to, LoadWay::Archive, |_| {}).await.unwrap_err();
             let DockerError::Load(failure) = error else { panic!("{bytes}: {error:?}") };
             assert!(matches!(failure.reason, LoadFault::NodeGone(_)), "{bytes}: {failure:?}");
             assert_eq!(DockerError::from(failure.clone()).class(), Class::Transient);
             (failure.reason.clone(), failure.sent)
         };
-        assert_eq!(node.image(tag).await.unwrap(), None, "{bytes}: {fault:?} after {sent}");
+        assert_eq!(node.image(tag).await.unwrap(), None, "{fault:?} after {sent}");
     }
     let loaded = load(&host, tag, &node, LoadWay::Archive, |_| {}).await.unwrap();
-    assert!(loaded.sent as i64 >= size - 100_000);
+    assert_eq!(loaded.sent as i64, size);
     remove(&[&host], &[tag]).await;
 }
 

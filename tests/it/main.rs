@@ -45,6 +45,8 @@ mod examples;
 #[cfg(test)]
 mod gc;
 #[cfg(test)]
+mod image_stores;
+#[cfg(test)]
 mod incremental;
 #[cfg(test)]
 mod kind_and_k3d;

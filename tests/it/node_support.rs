@@ -142,6 +142,12 @@ impl OwnNode {
         String::from_utf8(succeed(&mut self.command(line)).stdout).expect("UTF-8").trim().to_owned()
     }
 
+    /// Brings it an image of the host's engine, as the base of what it builds.
+    pub fn give(&self, image: &str) {
+        let line = format!("docker save {image} | docker exec --interactive {} docker load", self.name);
+        succeed(Command::new("sh").args(["-c", &line]));
+    }
+
     /// The way to it without a cluster.
     pub fn shell(&self) -> NodeShell {
         NodeShell::through("docker", &["exec", "--interactive", &self.name], &self.name)
@@ -149,7 +155,7 @@ impl OwnNode {
 
     /// Ends the daemon as a power cut does, and what it has started.
     pub fn kill(&self) {
-        host_docker(&["kill", &self.name]);
+        let _ = Command::new("docker").args(["kill", &self.name]).output();
     }
 
     /// As the API server lists it.
@@ -211,9 +217,9 @@ impl Cluster {
             proxy
         });
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let (context, address) = (bed.context(), proxy.address);
+        let (context, profile, address) = (bed.context(), &bed.profile, proxy.address);
         let text = format!(
-            "apiVersion: v1\nkind: Config\ncurrent-context: {context}\nclusters: [{{name: c, cluster: {{server: \"http://{address}\"}}}}]\nusers: [{{name: u, user: {{}}}}]\ncontexts: [{{name: {context}, context: {{cluster: c, user: u}}}}]\n"
+            "apiVersion: v1\nkind: Config\ncurrent-context: {context}\nclusters: [{{name: c, cluster: {{server: \"http://{address}\"}}}}]\nusers: [{{name: u, user: {{}}}}]\ncontexts: [{{name: {context}, context: {{cluster: c, user: u}}}}, {{name: {profile}, context: {{cluster: c, user: u}}}}]\n"
         );
         fs::write(folder.path().join("kubeconfig"), text).expect("a file");
         Self { _runtime: runtime, _proxy: proxy, folder }

@@ -88,7 +88,7 @@ fn all_nodes_get_every_image_and_only_what_they_lack() {
         let content = containerd.ask("ctr -n k8s.io content ls -q");
         assert!(content.contains(id), "{content}");
         let name = format!("docker.io/library/{name}");
-        let on_crio = crio.ask(&format!("node-podman image inspect --format 'sha256:{{{{.Id}}}}' {name}"));
+        let on_crio = crio.ask(&format!("podman image inspect --format 'sha256:{{{{.Id}}}}' {name}"));
         assert_eq!(on_crio, configuration);
     };
 
@@ -120,7 +120,7 @@ fn all_nodes_get_every_image_and_only_what_they_lack() {
     let (action, reason) = &plan["load:app"];
     assert!(action == "run" && reason.contains("another image on node"), "{reason}");
     docker.ask(&format!("docker tag {} {}-app:other", configuration(&second), project.name));
-    crio.ask(&format!("node-podman tag docker.io/library/{first} docker.io/library/{second}"));
+    crio.ask(&format!("podman tag docker.io/library/{first} docker.io/library/{second}"));
     let run = project.stack(&APPLY).expect_code(0);
     there(&second, &second_id);
     // What lost its last name on containerd is there no more, but its layers are.
@@ -130,7 +130,7 @@ fn all_nodes_get_every_image_and_only_what_they_lack() {
     project.stack(&["destroy", "--yes", "--images"]).expect_code(0);
     let listed = containerd.ask("ctr -n k8s.io images ls -q")
         + &docker.ask("docker images --format '{{.Repository}}'")
-        + &crio.ask("node-podman images");
+        + &crio.ask("podman images");
     assert!(!listed.contains(&project.name), "{listed}");
 }
 
@@ -203,8 +203,11 @@ fn containerd_that_gets_half_an_image_or_does_nothing_is_found_out() {
 fn what_is_built_in_the_node_is_there_without_being_sent() {
     let bed = Bed::get();
     let docker = OwnNode::start(&bed, "x1", Runtime::Docker);
+    docker.give("busybox:stable");
     let cluster = Cluster::of(&bed, &[&docker]);
     let mut project = one_image(&bed, "direct", "load = \"direct\"\n");
+    // Only minikube's nodes can have an engine.
+    project.edit("stack.toml", &bed.cluster(), &bed.cluster_of("minikube"));
     cluster.show(&mut project);
     for content in ["one", "two"] {
         project.write("app/content", content);

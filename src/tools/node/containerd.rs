@@ -192,6 +192,11 @@ impl Containerd {
         }
     }
 
+    /// Forgets what the node said, so that it is asked again: another program has changed its images.
+    pub(super) async fn forget(&self) {
+        *self.inventory.lock().await = None;
+    }
+
     /// Removes a name, and with the last one of its repository the names that no user gave: Kubernetes' part of containerd
     /// adds the digest of the configuration, and an import may add one of its own. As long as these are there, nothing is
     /// freed.
@@ -335,7 +340,14 @@ impl Target for Containerd {
     ) -> Result<(), LoadFault> {
         let name = full_name(&wanted.reference);
         let fed = self.shell.feed(&["sh", "-c", IMPORT, "import", &name], archive).await;
-        let text = fed.map_err(|error| fault_of(&error))?.stdout_text();
+        let text = match fed {
+            Ok(output) => output.stdout_text(),
+            Err(error) => {
+                // An import that broke off may have brought some blobs, or taken the name from another image.
+                self.forget().await;
+                return Err(fault_of(&error));
+            }
+        };
         let arrived = text.lines().filter_map(entry).find(|entry| entry.name == name);
         let blobs = match wanted.manifest().await {
             Ok(Some(manifest)) if arrived.as_ref().is_some_and(|entry| entry.complete) => &manifest.layers[..],

@@ -46,6 +46,14 @@ impl Store {
         }
     }
 
+    /// Has the node asked again for what it said before: another program may have changed its images.
+    pub async fn forget(&self) {
+        match self {
+            Self::Containerd(store) => store.forget().await,
+            Self::Docker(..) | Self::Podman(_) => {}
+        }
+    }
+
     /// Brings an image of the host's engine to the node and proves that it is there.
     pub async fn load(
         &self,

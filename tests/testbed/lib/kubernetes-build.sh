@@ -20,16 +20,17 @@ KIND=$CACHE/kind-$KIND_VERSION
 
 part "${KUBERNETES##*/}" 690 make_kubernetes
 part "${ETCD##*/}" 70 make_etcd
-part "${COREDNS##*/}" 60 make_coredns
+part "${COREDNS##*/}" 40 make_coredns "${KUBERNETES##*/}"
 part "${CNI##*/}" 20 make_cni
 part "${CRICTL##*/}" 60 make_crictl
 part "${LOCAL_PATH##*/}" 20 make_local_path "${KUBERNETES##*/}"
 part "${KIND##*/}" 10 make_kind
 
 # kubernetes_module NAME MODULE@VERSION... : as go_module, with Kubernetes. Its own go.mod replaces the modules k8s.io/X by
-# folders, which only counts in its own repository: they are replaced by the released ones.
+# folders, which only counts in its own repository: they are replaced by the released ones. When further modules are named,
+# all that Kubernetes depends on keeps the version that it has there, so that nothing is compiled a second time.
 kubernetes_module() {
-    local name=$1 mod module
+    local name=$1 mod module version
     local -a edits=(-require "k8s.io/kubernetes@v$KUBERNETES_VERSION")
     shift
     go_module "$name"
@@ -37,6 +38,11 @@ kubernetes_module() {
     while read -r module; do
         edits+=(-replace "$module=$module@v$KUBERNETES_STAGING")
     done < <(awk '$2 == "=>" && $3 ~ /^\.\/staging\// {print $1}' "$mod")
+    if (($#)); then
+        while read -r module version; do
+            edits+=(-replace "$module=$module@$version")
+        done < <(awk '/^require \(/ {on = 1; next} /^\)/ {on = 0} on && $2 != "v0.0.0" {print $1, $2}' "$mod")
+    fi
     go_do mod edit "${edits[@]}"
     (($# == 0)) || go_do get "$@"
 }
@@ -65,10 +71,11 @@ make_etcd() {
     go_build '' "$1/etcd" go.etcd.io/etcd/server/v3
 }
 
-# Only the plugins that kubeadm's Corefile names: all of them would take six times as long.
+# Only the plugins that kubeadm's Corefile names, with the client libraries of Kubernetes above: all plugins would take ten
+# times as long.
 make_coredns() {
     local module=github.com/coredns/coredns plugin
-    go_module coredns "$module@v$COREDNS_VERSION"
+    kubernetes_module coredns "$module@v$COREDNS_VERSION"
     {
         echo 'package main'
         echo 'import ('
