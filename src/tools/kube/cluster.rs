@@ -252,7 +252,7 @@ impl Cluster {
 
     /// The group and version that serve a kind which is not served where it was looked for: another version of its group, or
     /// the group that it moved to.
-    pub(super) async fn served_as(&self, api_version: &str, kind: &str) -> Option<String> {
+    pub async fn served_as(&self, api_version: &str, kind: &str) -> Option<String> {
         for group in successors(api_version, kind) {
             let known: Value =
                 self.get_path(&format!("/apis/{group}"), "ask for the versions of a group").await.ok()?;
