@@ -12,12 +12,12 @@ PODMAN=$CACHE/podman-4.3.1-r2
 REGISTRY=$CACHE/docker-registry-2.8.2
 DOCKER20=$CACHE/docker-20.10.24
 
-part "${HELM3##*/}" 130 make_helm3
-part "${HELM4##*/}" 150 make_helm4
+part "${HELM3##*/}" 124 make_helm3
+part "${HELM4##*/}" 230 make_helm4
 part "${BUSYBOX##*/}" 1 make_busybox
-part "${PODMAN##*/}" 3 make_podman
+part "${PODMAN##*/}" 9 make_podman
 part "${REGISTRY##*/}" 1 make_registry
-part "${DOCKER20##*/}" 3 make_docker20
+part "${DOCKER20##*/}" 9 make_docker20
 
 make_helm3() { helm_built 3 "$HELM3_VERSION" "$1/helm"; }
 make_helm4() { helm_built 4 "$HELM4_VERSION" "$1/helm"; }
