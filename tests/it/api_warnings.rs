@@ -59,6 +59,28 @@ data: {a: '{{ .Values.a }}'}
 ";
 
 #[test]
+fn a_kind_that_another_version_of_its_group_serves_is_named_with_it() {
+    let bed = Bed::get();
+    let driver = std::env::var("STACK_TESTBED_DRIVER").unwrap_or_else(|_| "minikube".to_owned());
+    let project = Project::on_the_bed("served");
+    project.write(
+        "stack.toml",
+        &format!(
+            "[stack]\nname = \"@name@\"\n[cluster]\ndriver = \"{driver}\"\nprofile = \"{}\"\nnamespace = \"@name@\"\n\
+             [chart.old]\npath = \"chart\"\n",
+            bed.profile
+        ),
+    );
+    project.write("chart/Chart.yaml", "apiVersion: v2\nname: old\nversion: 0.1.0\n");
+    let budget =
+        "apiVersion: policy/v1beta1\nkind: PodDisruptionBudget\nmetadata: {name: old}\nspec: {minAvailable: 1}\n";
+    project.write("chart/templates/budget.yaml", budget);
+    let run = project.stack(&["apply"]).expect_code(1);
+    let said = run.stdout + &run.stderr;
+    assert!(said.contains("the kind is there as policy/v1") && !said.contains("CustomResourceDefinition"), "{said}");
+}
+
+#[test]
 fn stack_causes_no_warning_of_the_api_server() {
     let bed = Bed::get();
     let driver = std::env::var("STACK_TESTBED_DRIVER").unwrap_or_else(|_| "minikube".to_owned());

@@ -403,9 +403,28 @@ fn an_apply_names_within_a_second_what_it_waits_for() {
     let time = |event: &serde_json::Value| event["time"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
     let events = run.events();
     let waiting = events.iter().find(|event| event["event"] == "step-waiting").unwrap();
-    assert_eq!(waiting["message"], "waiting for the API server of minikube profile todo");
+    let message = waiting["message"].as_str().unwrap();
+    assert!(message.starts_with("waiting for the API server of minikube profile todo"), "{message}");
     let waited = (time(waiting) - time(&events[0])).total(jiff::Unit::Second).unwrap();
     assert!(waited < 2.0, "it was silent for {waited} s");
+}
+
+#[test]
+fn an_engine_that_does_not_answer_is_named_before_the_run_begins() {
+    let mut machine = Machine::new("minikube");
+    machine.answers();
+    machine.project.append("stack.toml", "[image.app]\ncontext = \"app\"\n");
+    machine.project.write("app/Dockerfile", "FROM scratch\n");
+    let socket = machine.path("docker.sock");
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    machine.project.set_env("DOCKER_HOST", format!("unix://{}", socket.display()));
+    let mut command = machine.project.command(&["apply"]);
+    let mut child = command.stderr(std::process::Stdio::piped()).stdout(std::process::Stdio::null()).spawn().unwrap();
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stderr.take().unwrap()), &mut line).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(line.contains("waiting for") && line.contains("the Docker Engine"), "{line}");
 }
 
 #[test]

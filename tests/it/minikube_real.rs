@@ -66,10 +66,34 @@ impl Profile {
         run.stdout
     }
 
+    /// What minikube recorded of its last command.
+    fn events(&self) -> String {
+        let home = std::env::var("MINIKUBE_HOME").unwrap_or_else(|_| std::env::var("HOME").unwrap());
+        let folder = std::path::Path::new(&home).join(".minikube/profiles").join(&self.name);
+        fs::read_to_string(folder.join("events.json")).unwrap_or_default()
+    }
+
     #[track_caller]
     fn applied(&self, state: &str) -> Run {
         let Timed { run, took: _ } = self.timed(&format!("apply, {state}"), &["apply", "cluster"]);
         run.expect_code(0)
+    }
+}
+
+/// A process that does not outlive its test.
+struct Killed(std::process::Child);
+
+impl Killed {
+    fn kill(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
@@ -132,19 +156,17 @@ fn a_start_that_goes_on_is_named_and_one_that_was_interrupted_is_finished() {
     let profile = Profile::get("cut");
     let mut start = Command::new("minikube");
     start.args(["start", "--profile", &profile.name]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let mut start = start.spawn().unwrap();
+    let mut start = Killed(start.spawn().unwrap());
     let begun = Instant::now();
-    let plan = loop {
-        let plan = profile.planned("starting");
-        if !plan.starts_with("skip") || begun.elapsed() > Duration::from_secs(30) {
-            break plan;
-        }
-    };
-    assert!(plan.contains("is starting (another `minikube start` is at work): apply waits for it"), "{plan}");
-    start.kill().unwrap();
-    start.wait().unwrap();
+    let sentence = "is starting (another `minikube start` is at work): apply waits for it";
+    let mut plan = String::new();
+    while !plan.contains(sentence) {
+        assert!(begun.elapsed() < Duration::from_secs(60), "a start that goes on was not seen:\n{plan}");
+        plan = profile.planned("starting");
+    }
+    start.kill();
     let plan = profile.planned("interrupted");
-    assert!(plan.contains("did not finish: apply finishes it"), "{plan}");
+    assert!(plan.contains("did not finish: apply finishes it"), "{plan}\n{}", profile.events());
     profile.applied("interrupted");
     assert!(profile.planned("running").starts_with("skip"));
 }
@@ -185,7 +207,7 @@ fn a_small_change_of_a_large_image_is_a_small_load() {
 
 /// A megabyte that no compressor makes smaller.
 fn random(seed: u8) -> Vec<u8> {
-    let mut state = u64::from(seed) * 0x9E37_79B9_7F4A_7C15;
+    let mut state = u64::from(seed).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     let mut next = || {
         state ^= state << 13;
         state ^= state >> 7;

@@ -13,7 +13,7 @@ use crate::event::Stream;
 use crate::model::release::{Release, ReleaseStatus};
 use crate::process::Cancel;
 use crate::step::{Speaker, StepError, World, of_helm, of_kube, values};
-use crate::tools::helm::{self, ChartSource, PostRenderer, Recovered, Session, Upgrade, releases};
+use crate::tools::helm::{self, ChartSource, HelmError, PostRenderer, Recovered, Session, Upgrade, releases};
 use crate::tools::kube::records::Holder;
 use crate::tools::kube::{Cluster, Object, manifest};
 use crate::tools::redact::Redactor;
@@ -118,7 +118,12 @@ fn post_renderer(world: &World, spec: &Spec) -> Result<Option<PostRenderer>, Ste
 }
 
 /// Has Helm install or upgrade the release. What the chart says to its user is told later, once, from the release.
-pub(super) async fn upgrade(session: &Session<'_>, upgrade: &Upgrade, speaker: &Speaker) -> Result<(), StepError> {
+pub(super) async fn upgrade(
+    session: &Session<'_>,
+    cluster: &Cluster,
+    upgrade: &Upgrade,
+    speaker: &Speaker,
+) -> Result<(), StepError> {
     let mut notes = false;
     let said = |stream: Stream, line: &str| {
         notes |= stream == Stream::Stdout && line.trim_end() == "NOTES:";
@@ -126,7 +131,10 @@ pub(super) async fn upgrade(session: &Session<'_>, upgrade: &Upgrade, speaker: &
             speaker.output(stream, line);
         }
     };
-    session.upgrade(upgrade, said).await.map_err(of_helm)
+    match session.upgrade(upgrade, said).await {
+        Ok(upgraded) => Ok(upgraded),
+        Err(error) => Err(explained(cluster, error).await),
+    }
 }
 
 /// Objects that upgrades which failed have made and that are not part of the release any more. Helm compares a new
@@ -169,4 +177,40 @@ async fn remove_left(cluster: &Cluster, release: &Release, object: &Object) -> R
         return Ok(false);
     }
     cluster.delete(&kind, namespace, object.name(), false).await.map_err(of_kube)
+}
+
+/// The error of Helm. A kind that the cluster does not serve in the version of the chart is looked for in the other versions
+/// of its group.
+async fn explained(cluster: &Cluster, error: HelmError) -> StepError {
+    if let HelmError::Failed { message, .. } = &error {
+        for (kind, api_version) in unserved(message) {
+            if let Some(served) = cluster.served_as(&api_version, &kind).await {
+                let help = format!("`apiVersion: {served}` for {kind}: the kind is there as {served}");
+                return StepError::of(&error, error.class(), Some(help));
+            }
+        }
+    }
+    of_helm(error)
+}
+
+/// The kinds with their `apiVersion` of which Helm says that the cluster does not know them.
+fn unserved(message: &str) -> Vec<(String, String)> {
+    let quoted = |text: &str| text.split('"').nth(1).map(str::to_owned);
+    let plain = message.replace('\\', "");
+    let parts = plain.split("no matches for kind ").skip(1);
+    parts.filter_map(|part| Some((quoted(part)?, quoted(part.split_once(" in version ")?.1)?))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_that_are_not_served_are_read_from_what_helm_says() {
+        let three = "resource mapping not found for name: \"web\" namespace: \"\" from \"\": no matches for kind \"PodDisruptionBudget\" in version \"policy/v1beta1\"\nensure CRDs are installed first";
+        let expected = [("PodDisruptionBudget".to_owned(), "policy/v1beta1".to_owned())];
+        assert_eq!(unserved(three), expected);
+        assert_eq!(unserved(&three.replace('"', "\\\"")), expected, "as a log has it");
+        assert!(unserved("no matches for kind \"W\"").is_empty());
+    }
 }

@@ -290,7 +290,7 @@ impl Run<'_> {
         if let Some(before) = &work.release {
             drift::undo(cluster, &objects(before)?, &spec.namespace).await.map_err(of_kube)?;
         }
-        if let Err(error) = install::upgrade(session, &wanted, speaker).await {
+        if let Err(error) = install::upgrade(session, cluster, &wanted, speaker).await {
             return Err(self.explain_hooks(error).await);
         }
         let unsure = self.has_changed(work, manifest).await;

@@ -163,8 +163,7 @@ pub(super) fn shortfall(profile: &Profile, nodes: &[(&str, bool)]) -> Option<Clu
     if is_open_start && let Some(activity) = profile.activity() {
         return Some(ClusterState::Busy(activity));
     }
-    let config = profile.config()?;
-    let machines = config.machines();
+    let machines = profile.config().map(|config| config.machines()).unwrap_or_default();
     if nodes.len() < machines.len() {
         let missing = machines.into_iter().filter(|machine| !nodes.iter().any(|(name, _)| name == machine));
         return Some(ClusterState::NodesMissing(missing.collect()));

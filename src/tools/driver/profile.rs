@@ -109,7 +109,8 @@ impl Profile {
 
     /// The command that ran last, if it is known.
     pub(super) fn last_command(&self) -> Option<LastCommand> {
-        last_command(&fs::read_to_string(self.events()).ok()?)
+        // A command that was killed may have written half a character.
+        last_command(&String::from_utf8_lossy(&fs::read(self.events()).ok()?))
     }
 
     /// What another process of minikube does with the profile now.

@@ -53,7 +53,6 @@ struct Inner {
     kubeconfig: Option<OsString>,
     // What a group and version serves, asked once. Never held across an await.
     discovered: Mutex<HashMap<String, Arc<Value>>>,
-    slice_kind: OnceCell<Kind>,
     feeds: Feeds,
 }
 
@@ -113,7 +112,6 @@ impl Cluster {
                 default_namespace,
                 kubeconfig: kubeconfig.map(OsStr::to_owned),
                 discovered: Mutex::new(HashMap::new()),
-                slice_kind: OnceCell::new(),
                 feeds: Feeds::default(),
             }),
         })
@@ -152,11 +150,6 @@ impl Cluster {
         let client = Client::try_from(self.inner.config.clone());
         let client = client.map_err(|error| self.explain("prepare a port-forward", error))?;
         Ok(self.inner.upgrading.get_or_init(|| client).clone())
-    }
-
-    /// The kind of EndpointSlices, once it was found.
-    pub(super) fn known_slice_kind(&self) -> &OnceCell<Kind> {
-        &self.inner.slice_kind
     }
 
     /// What is being watched.
@@ -246,11 +239,6 @@ impl Cluster {
         Ok(found)
     }
 
-    /// Whether the API serves a group and version.
-    pub(super) async fn serves(&self, api_version: &str) -> Result<bool, KubeError> {
-        Ok(self.resources(api_version).await?.is_some())
-    }
-
     /// What the API serves in a group and version; nothing where it does not know them.
     async fn resources(&self, api_version: &str) -> Result<Option<Value>, KubeError> {
         let root = if api_version.contains('/') { "apis" } else { "api" };
@@ -264,7 +252,7 @@ impl Cluster {
 
     /// The group and version that serve a kind which is not served where it was looked for: another version of its group, or
     /// the group that it moved to.
-    pub(super) async fn served_as(&self, api_version: &str, kind: &str) -> Option<String> {
+    pub async fn served_as(&self, api_version: &str, kind: &str) -> Option<String> {
         for group in successors(api_version, kind) {
             let known: Value =
                 self.get_path(&format!("/apis/{group}"), "ask for the versions of a group").await.ok()?;
