@@ -29,6 +29,9 @@ const KNOWN_WITHIN: Duration = Duration::from_secs(10);
 /// How long another process of the tool is waited for.
 const BUSY_WITHIN: Duration = Duration::from_secs(600);
 
+/// How long the nodes of a cluster that was started may take to join it.
+const JOIN_WITHIN: Duration = Duration::from_secs(60);
+
 /// How often it is asked meanwhile.
 const ASK_EVERY: Duration = Duration::from_millis(250);
 
@@ -198,6 +201,7 @@ pub(super) async fn execute(
         Err(error) => speaker.warn(&format!("the kubeconfig's current context could not be restored: {error}")),
     }
     let cluster = started?;
+    starter.joined(cluster).await?;
     world.forget_cluster().await;
     let (version, output) = describe(world, cluster).await?;
     Ok(Finished { output, note: Some(format!("{} answers ({version})", title(spec))) })
@@ -275,6 +279,23 @@ impl<'w> Starter<'w> {
             return Ok(shortfall(self.world).await);
         }
         Ok(Some(self.world.cluster_state().await.unwrap_or(ClusterState::Stopped)))
+    }
+
+    /// Waits until Kubernetes knows as many nodes as the file asks for: a tool may end before the kubelet of the last node
+    /// has said that it is there. Nodes that never come fail nothing here; they are named where they matter.
+    async fn joined(&self, cluster: &Cluster) -> Result<(), StepError> {
+        let begun = Instant::now();
+        let mut is_named = false;
+        loop {
+            let count = cluster.nodes().await.map_or(0, |nodes| nodes.len());
+            if count >= self.spec.nodes as usize || begun.elapsed() > JOIN_WITHIN {
+                return Ok(());
+            }
+            if !std::mem::replace(&mut is_named, true) {
+                self.speaker.waiting(&format!("waiting for {} nodes of {}", self.spec.nodes, title(self.spec)));
+            }
+            self.pause().await?;
+        }
     }
 
     /// The cluster, as soon as it answers.

@@ -96,6 +96,7 @@ async fn observe(
             Ok(store) => store,
             Err(error) => return Some(error.reason.clone()),
         };
+        let _awaited = world.await_for(format!("node {}", node.name));
         let held = async {
             let Some(held) = store.held(&wanted).await? else { return Ok(None) };
             wanted.is(&held).await.map(Some)

@@ -246,9 +246,8 @@ async fn a_wait_comes_through_every_fault_without_asking_in_a_loop() {
         let script: Script =
             if name == "401" { Box::new(for_a_while(3, Fault::Status(401), Instant::now())) } else { script };
         // `rollout restart` does nothing twice within a second.
-        let again = format!(
-            "{{\"spec\": {{\"template\": {{\"metadata\": {{\"annotations\": {{\"fault\": \"{name}\"}}}}}}}}}}"
-        );
+        let again =
+            format!("{{\"spec\": {{\"template\": {{\"metadata\": {{\"annotations\": {{\"fault\": \"{name}\"}}}}}}}}}}");
         space.kubectl(&["patch", "deployment/web", "--patch", &again]);
         let cluster = proxy.connect(script).await;
         let started = Instant::now();

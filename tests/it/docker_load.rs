@@ -227,7 +227,8 @@ async fn an_image_that_breaks_off_anywhere_on_the_way_is_a_failed_load() {
     image_of(&host, "broken", tag, "x", 400_000).await;
     let folder = tempfile::tempdir().unwrap();
     // How much a whole load takes out of the one engine and brings into the other.
-    let (out, into) = (Arc::new([AtomicI64::new(0), AtomicI64::new(0)]), Arc::new([AtomicI64::new(0), AtomicI64::new(0)]));
+    let (out, into) =
+        (Arc::new([AtomicI64::new(0), AtomicI64::new(0)]), Arc::new([AtomicI64::new(0), AtomicI64::new(0)]));
     let source = broken_way(folder.path(), &host_socket, -1, -1, &out).await;
     load(&source, tag, &node, LoadWay::Archive, |_| {}).await.unwrap();
     node.remove(tag, true).await.unwrap();

@@ -14,7 +14,7 @@ use stack::tools::node::{Containerd, NodeShell, Store};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 
-use crate::support::{Bed, host_docker, succeed};
+use crate::support::{Bed, Project, host_docker, succeed};
 
 async fn host() -> Engine {
     let engine = Engine::local(|name| std::env::var(name).ok()).await;
@@ -191,4 +191,64 @@ async fn engine_without_grpc_on_its_socket_is_reached_by_upgraded_requests() {
     assert_eq!(engine.buildkit_way().await, BuildkitWay::Upgrade);
     image(&engine, "t-upgraded:1", "by an upgrade").await;
     engine.untag("t-upgraded:1").await.unwrap();
+}
+
+const PODS: &str = "apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      terminationGracePeriodSeconds: 0
+      containers:
+        - {name: one, image: {{ .Values.one }}, command: [sleep, '1000']}
+        - {name: two, image: {{ .Values.two }}, command: [sleep, '1000']}
+";
+
+/// The commands that were run in a node's container since then, and that name something of the project.
+fn commands_on(node: &str, since: &str, project: &Project) -> Vec<String> {
+    let until = now();
+    let filter = format!("container={node}");
+    let output = host_docker(&["events", "--since", since, "--until", &until, "--filter", &filter]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    let started = text.lines().filter(|line| line.contains("exec_start") && line.contains(&project.name));
+    started.map(str::to_owned).collect()
+}
+
+fn now() -> String {
+    format!("{:.9}", std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64())
+}
+
+#[test]
+fn pods_that_run_prove_images_and_other_nodes_are_asked_once() {
+    let bed = Bed::get();
+    let project = Project::on_the_bed("proof");
+    project.write("chart/Chart.yaml", "apiVersion: v2\nname: pods\nversion: 0.1.0\n");
+    project.write("chart/templates/all.yaml", PODS);
+    let mut file = format!("[stack]\nname = \"@name@\"\n[cluster]\n{}namespace = \"@name@\"\n", bed.cluster());
+    for image in ["one", "two"] {
+        project.write(&format!("{image}/Dockerfile"), &format!("FROM busybox:stable\nRUN echo @name@ {image} > /x\n"));
+        file += &format!("[image.{image}]\ncontext = \"{image}\"\n");
+    }
+    file += "[chart.web]\npath = \"chart\"\n[chart.web.set]\none = \"${image.one.ref}\"\ntwo = \"${image.two.ref}\"\n";
+    project.write("stack.toml", &file);
+    project.apply();
+
+    let pod = bed.kubectl(&["-n", &project.name, "get", "pods", "-o", "jsonpath={.items[0].spec.nodeName}"]);
+    let since = now();
+    let plan = project.plan();
+    assert!(plan.values().all(|(action, _)| action == "skip"), "{plan:?}");
+    for node in bed.nodes() {
+        let commands = commands_on(&node, &since, &project);
+        let expected = usize::from(node != pod);
+        assert_eq!(commands.len(), expected, "{node}, the pod is on {pod}: {commands:?}");
+    }
+    // What does not run proves nothing: without the pod its node is asked, and lacks what was removed there.
+    bed.kubectl(&["-n", &project.name, "delete", "deployment", "web", "--cascade=foreground", "--wait"]);
+    let remove = format!("ctr -n k8s.io images ls -q | grep {}-one | xargs ctr -n k8s.io images rm", project.name);
+    bed.on_node(&pod, &remove);
+    let (action, reason) = project.plan()["load:one"].clone();
+    assert_eq!((action.as_str(), reason), ("run", format!("image is gone from node {pod}")));
 }

@@ -322,7 +322,8 @@ fn what_starts_from_an_image_of_the_stack_starts_from_exactly_that() {
     project.write("base/Dockerfile", "FROM scratch\nCOPY file /file\n");
     project.write("child/Dockerfile", "FROM @name@-base\nLABEL a=b\n");
     project.write("copy/Dockerfile", "FROM scratch\nCOPY --from=@name@-base:latest /file /copied\n");
-    let behind = "FROM @name@-base AS back\nFROM scratch AS front\nCOPY --from=back /file /copied\nFROM scratch AS last\n";
+    let behind =
+        "FROM @name@-base AS back\nFROM scratch AS front\nCOPY --from=back /file /copied\nFROM scratch AS last\n";
     project.write("behind/Dockerfile", behind);
     let layers = |image: &str| {
         let tags = host_docker(&["image", "ls", "--no-trunc", "--quiet", &format!("{}-{image}", project.name)]).stdout;

@@ -159,3 +159,10 @@ async fn machine_is_reached_by_ssh() {
     let error = NodeShell::machine(&gone, "n").ask(&["true"]).await.unwrap_err();
     assert!(matches!(error, ExecError::Ended(ProcessError::Exit { code: 255, .. })), "{error:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn minikube_ssh_is_the_last_resort() {
+    let profile = std::env::var("STACK_TESTBED_PROFILE").expect("run `make test`, which brings the test bed up");
+    let node = format!("{profile}-control-plane");
+    check(&NodeShell::minikube(&profile, &node), false).await;
+}

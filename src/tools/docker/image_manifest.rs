@@ -53,10 +53,10 @@ impl ImageManifest {
 struct Document {
     #[serde(default)]
     media_type: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_empty")]
     manifests: Vec<Descriptor>,
     config: Option<Descriptor>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_empty")]
     layers: Vec<Descriptor>,
 }
 
@@ -66,7 +66,7 @@ struct Descriptor {
     #[serde(default)]
     size: u64,
     platform: Option<Platform>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_empty")]
     annotations: std::collections::HashMap<String, String>,
 }
 
@@ -85,8 +85,17 @@ struct Config {
 
 #[derive(Deserialize)]
 struct RootFs {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_empty")]
     diff_ids: Vec<String>,
+}
+
+/// A list of nothing may be written as `null`: Go does so for an image without layers.
+pub(in crate::tools) fn or_empty<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
 impl Document {
@@ -182,6 +191,15 @@ mod tests {
 
     fn image(os: &str, architecture: &str, variant: &str) -> ImageInfo {
         ImageInfo { os: os.into(), architecture: architecture.into(), variant: variant.into(), ..ImageInfo::default() }
+    }
+
+    #[test]
+    fn image_without_layers_is_read() {
+        let document: Document =
+            serde_json::from_str(r#"{"config":{"digest":"sha256:c"},"layers":null,"manifests":null}"#).unwrap();
+        assert!(document.layers.is_empty() && document.manifests.is_empty());
+        let config: Config = serde_json::from_str(r#"{"rootfs":{"type":"layers","diff_ids":null}}"#).unwrap();
+        assert!(config.rootfs.diff_ids.is_empty());
     }
 
     #[test]

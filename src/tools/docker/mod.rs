@@ -39,7 +39,7 @@ pub use registry::Patience;
 pub(in crate::tools) mod target {
     pub(in crate::tools) use super::archive::{Archive, Blob, Parts};
     pub(in crate::tools) use super::error::fault_of;
-    pub(in crate::tools) use super::image_manifest::ImageManifest;
+    pub(in crate::tools) use super::image_manifest::{ImageManifest, or_empty};
     pub(in crate::tools) use super::in_flight::InFlight;
     pub(in crate::tools) use super::layers::{WholeInstead, shared};
     pub(in crate::tools) use super::load::{Held, Known, Target, Wanted};

@@ -53,7 +53,6 @@ struct Inner {
     kubeconfig: Option<OsString>,
     // What a group and version serves, asked once. Never held across an await.
     discovered: Mutex<HashMap<String, Arc<Value>>>,
-    slice_kind: OnceCell<Kind>,
     feeds: Feeds,
 }
 
@@ -113,7 +112,6 @@ impl Cluster {
                 default_namespace,
                 kubeconfig: kubeconfig.map(OsStr::to_owned),
                 discovered: Mutex::new(HashMap::new()),
-                slice_kind: OnceCell::new(),
                 feeds: Feeds::default(),
             }),
         })
@@ -152,11 +150,6 @@ impl Cluster {
         let client = Client::try_from(self.inner.config.clone());
         let client = client.map_err(|error| self.explain("prepare a port-forward", error))?;
         Ok(self.inner.upgrading.get_or_init(|| client).clone())
-    }
-
-    /// The kind of EndpointSlices, once it was found.
-    pub(super) fn known_slice_kind(&self) -> &OnceCell<Kind> {
-        &self.inner.slice_kind
     }
 
     /// What is being watched.
@@ -244,11 +237,6 @@ impl Cluster {
         let mut discovered = self.inner.discovered.lock().unwrap_or_else(PoisonError::into_inner);
         discovered.extend(resources.map(|resources| (api_version.to_owned(), Arc::new(resources))));
         Ok(found)
-    }
-
-    /// Whether the API serves a group and version.
-    pub(super) async fn serves(&self, api_version: &str) -> Result<bool, KubeError> {
-        Ok(self.resources(api_version).await?.is_some())
     }
 
     /// What the API serves in a group and version; nothing where it does not know them.

@@ -89,7 +89,7 @@ async fn endpoints(snapshot: &Snapshot, manifest: &[Object]) -> Result<Vec<Arc<O
     if services.is_empty() {
         return Ok(Vec::new());
     }
-    let kind = &snapshot.cluster().slice_kind().await?;
+    let kind = &slices::kind();
     let reads = services.iter().map(|(namespace, names)| async move {
         // Where many releases share a namespace, all of them share one list.
         let labels = (!snapshot.is_crowded(namespace)).then(|| slices::selector(names));

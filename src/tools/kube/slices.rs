@@ -13,7 +13,15 @@ use super::object::Object;
 /// The label by which a slice names its Service.
 const SERVICE: &str = "kubernetes.io/service-name";
 
-const KIND: &str = "EndpointSlice";
+/// The kind of slices, which every Kubernetes since 1.21 serves.
+pub(super) fn kind() -> Kind {
+    Kind {
+        api_version: "discovery.k8s.io/v1".to_owned(),
+        kind: "EndpointSlice".to_owned(),
+        plural: "endpointslices".to_owned(),
+        namespaced: true,
+    }
+}
 
 /// The Service that a slice belongs to.
 pub(super) fn service_of(slice: &Object) -> &str {
@@ -41,26 +49,9 @@ pub(super) fn count_ready<'a>(slices: impl IntoIterator<Item = &'a Object>) -> u
 }
 
 impl Cluster {
-    /// The kind of slices that this cluster serves: `discovery.k8s.io/v1` since Kubernetes 1.21. Asked once for each
-    /// connection.
-    pub(super) async fn slice_kind(&self) -> Result<Kind, KubeError> {
-        let find = || async {
-            for version in ["v1", "v1beta1"] {
-                let api_version = format!("discovery.k8s.io/{version}");
-                if self.serves(&api_version).await? {
-                    return self.kind(&api_version, KIND).await;
-                }
-            }
-            let api_version = "discovery.k8s.io/v1".to_owned();
-            Err(KubeError::UnknownKind { api_version, kind: KIND.to_owned(), served_as: None })
-        };
-        self.known_slice_kind().get_or_try_init(find).await.cloned()
-    }
-
     /// The slices of a Service.
     pub(super) async fn slices(&self, namespace: &str, service: &str) -> Result<Vec<Object>, KubeError> {
-        let kind = self.slice_kind().await?;
-        self.list(&kind, Some(namespace), Some(&selector(&[service])), None).await
+        self.list(&kind(), Some(namespace), Some(&selector(&[service])), None).await
     }
 }
 

@@ -14,13 +14,20 @@ use tokio::sync::Mutex;
 
 use super::shell::NodeShell;
 use crate::tools::docker::target::{
-    Archive, Blob, Held, ImageManifest, InFlight, Known, Parts, Target, Wanted, WholeInstead, fault_of, shared,
+    Archive, Blob, Held, ImageManifest, InFlight, Known, Parts, Target, Wanted, WholeInstead, fault_of, or_empty,
+    shared,
 };
 use crate::tools::docker::{DockerError, ExecError, LoadFault, familiar, has_host, split_tag};
 
-/// Prints the images that the filters match with their states, a line with a dash, and the digests of all blobs.
+/// Prints the images that the filters match with their states, a line with a dash, and the digests of all blobs. One image
+/// that is not all there, or goes at this moment, fails the check of the whole list: then each is checked by itself.
 const INVENTORY: &str = r#"
-ctr -n k8s.io images check "$@" || exit
+if listed=$(ctr -n k8s.io images check "$@"); then
+  echo "$listed"
+else
+  names=$(ctr -n k8s.io images ls --quiet "$@") || exit
+  for name in $names; do ctr -n k8s.io images check "name==$name" || true; done
+fi
 echo -
 ctr -n k8s.io content ls --quiet
 "#;
@@ -97,6 +104,7 @@ struct Details {
 #[derive(Deserialize)]
 struct Manifest {
     config: Descriptor,
+    #[serde(default, deserialize_with = "or_empty")]
     layers: Vec<Descriptor>,
 }
 
@@ -113,6 +121,7 @@ struct Config {
 
 #[derive(Deserialize)]
 struct RootFs {
+    #[serde(default, deserialize_with = "or_empty")]
     diff_ids: Vec<String>,
 }
 

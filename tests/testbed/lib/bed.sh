@@ -37,7 +37,7 @@ everything_made() {
         "${KIND##*/}" "${ETCD##*/}" "${COREDNS##*/}" "${CNI##*/}" "${LOCAL_PATH##*/}" "${CRICTL##*/}")
     local name missing=no
     for name in "${names[@]}" "${NODE_IMAGES##*/}" "${HELM3##*/}" "${HELM4##*/}" "${IMAGES_NODE##*/}" \
-        "${PODMAN##*/}" "${REGISTRY##*/}" "${DOCKER20##*/}"; do
+        "${PODMAN##*/}" "${REGISTRY##*/}" "${DOCKER20##*/}" "${TINI##*/}"; do
         [[ -d $CACHE/$name ]] || missing=yes
     done
     [[ $missing == yes ]] || return 0
@@ -48,7 +48,7 @@ everything_made() {
     fresh_lists
     go_cached
     parts_made "${names[@]}" "${HELM4##*/}" "${NODE_IMAGES##*/}" "${HELM3##*/}" "${IMAGES_NODE##*/}" \
-        "${PODMAN##*/}" "${REGISTRY##*/}" "${DOCKER20##*/}"
+        "${PODMAN##*/}" "${REGISTRY##*/}" "${DOCKER20##*/}" "${TINI##*/}"
     go_do clean -modcache
     rm -rf -- "$BUILD"
     parts_table >&2

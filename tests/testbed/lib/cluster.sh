@@ -110,7 +110,7 @@ paused() {
 unpaused() {
     local name
     for name in "${NODES[@]}"; do
-        host_docker exec "$name" sh -c "for id in \$(ctr -n k8s.io task ls | awk '\$3 == \"PAUSED\" {print \$1}'); do
+        host_docker exec "$name" sh -c "for id in \$(ctr -n k8s.io task ls 2>/dev/null | awk '\$3 == \"PAUSED\" {print \$1}'); do
                 ctr -n k8s.io task resume \$id; done
             systemctl start kubelet"
     done

@@ -13,8 +13,8 @@ RUNC=$CACHE/runc-$RUNC_VERSION
 DOCKER_CLI=$CACHE/docker-cli-$DOCKER_CLI_VERSION
 
 part "${CONTAINERD##*/}" 160 make_containerd
-part "${MOBY##*/}" 130 make_moby
-part "${RUNC##*/}" 20 make_runc
+part "${MOBY##*/}" 160 make_moby
+part "${RUNC##*/}" 25 make_runc
 part "${DOCKER_CLI##*/}" 60 make_docker_cli
 
 make_containerd() {

@@ -39,7 +39,8 @@ engine_programs() {
     mkdir -p "$1"
     ln -sf "$CONTAINERD"/{containerd,containerd-shim-runc-v2,ctr} "$MOBY"/{dockerd,docker-proxy} "$1/"
     ln -sf "$RUNC/runc" "$1/runc.real"
-    [[ -x $1/runc ]] || write "$1/runc" 755 <"$TESTBED_DIR/node/runc"
+    ln -sf "$TINI/docker-init" "$1/docker-init"
+    cmp -s "$1/runc" "$TESTBED_DIR/node/runc" || write "$1/runc" 755 <"$TESTBED_DIR/node/runc"
 }
 
 host_engine_up() {

@@ -17,7 +17,7 @@ IMAGES_NODE=$CACHE/image-node-$NODE_VERSION-r2
 
 part "${IMAGES_DEBIAN##*/}" 30 make_image_debian
 part "${IMAGES_BUSYBOX##*/}" 1 make_image_busybox "${BUSYBOX##*/}"
-part "${IMAGES_NODE##*/}" 15 make_image_node "${IMAGES_DEBIAN##*/}"
+part "${IMAGES_NODE##*/}" 7 make_image_node "${IMAGES_DEBIAN##*/}"
 
 IMAGE_DATE=2026-01-01T00:00:00Z
 

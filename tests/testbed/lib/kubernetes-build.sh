@@ -19,11 +19,11 @@ LOCAL_PATH=$CACHE/local-path-provisioner-$LOCAL_PATH_VERSION
 KIND=$CACHE/kind-$KIND_VERSION
 
 part "${KUBERNETES##*/}" 690 make_kubernetes
-part "${ETCD##*/}" 70 make_etcd
-part "${COREDNS##*/}" 40 make_coredns "${KUBERNETES##*/}"
-part "${CNI##*/}" 20 make_cni
-part "${CRICTL##*/}" 60 make_crictl
-part "${LOCAL_PATH##*/}" 20 make_local_path "${KUBERNETES##*/}"
+part "${ETCD##*/}" 56 make_etcd
+part "${COREDNS##*/}" 150 make_coredns "${KUBERNETES##*/}"
+part "${CNI##*/}" 11 make_cni
+part "${CRICTL##*/}" 56 make_crictl
+part "${LOCAL_PATH##*/}" 26 make_local_path "${KUBERNETES##*/}"
 part "${KIND##*/}" 10 make_kind
 
 # kubernetes_module NAME MODULE@VERSION... : as go_module, with Kubernetes. Its own go.mod replaces the modules k8s.io/X by

@@ -11,13 +11,15 @@ BUSYBOX=$CACHE/busybox-1.35.0
 PODMAN=$CACHE/podman-4.3.1-r2
 REGISTRY=$CACHE/docker-registry-2.8.2
 DOCKER20=$CACHE/docker-20.10.24
+TINI=$CACHE/tini-0.19.0
 
-part "${HELM3##*/}" 130 make_helm3
-part "${HELM4##*/}" 150 make_helm4
+part "${HELM3##*/}" 124 make_helm3
+part "${HELM4##*/}" 230 make_helm4
 part "${BUSYBOX##*/}" 1 make_busybox
-part "${PODMAN##*/}" 3 make_podman
+part "${PODMAN##*/}" 9 make_podman
 part "${REGISTRY##*/}" 1 make_registry
-part "${DOCKER20##*/}" 3 make_docker20
+part "${DOCKER20##*/}" 9 make_docker20
+part "${TINI##*/}" 1 make_tini
 
 make_helm3() { helm_built 3 "$HELM3_VERSION" "$1/helm"; }
 make_helm4() { helm_built 4 "$HELM4_VERSION" "$1/helm"; }
@@ -47,6 +49,13 @@ make_busybox() {
 make_registry() {
     unpack_package docker-registry "$1/deb"
     mv "$1/deb/usr/bin/docker-registry" "$1/"
+    rm -rf -- "$1/deb"
+}
+
+# What `docker run --init` starts first
+make_tini() {
+    unpack_package tini "$1/deb"
+    mv "$1/deb/usr/bin/tini-static" "$1/docker-init"
     rm -rf -- "$1/deb"
 }
 

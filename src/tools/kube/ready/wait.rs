@@ -26,6 +26,7 @@ use crate::tools::kube::cluster::Cluster;
 use crate::tools::kube::error::KubeError;
 use crate::tools::kube::kinds::Kind;
 use crate::tools::kube::object::{Object, ObjectRef};
+use crate::tools::kube::slices;
 use crate::tools::kube::watch::{Feed, FeedKey, version};
 
 // Changes come in bursts; what belongs together is judged together.
@@ -287,10 +288,8 @@ async fn subjects(
 }
 
 /// What has to be known to judge the subjects.
-async fn keys(cluster: &Cluster, subjects: &[Subject]) -> Result<Vec<FeedKey>, KubeError> {
+fn keys(subjects: &[Subject]) -> Result<Vec<FeedKey>, KubeError> {
     let mut keys = BTreeSet::new();
-    let is_service = |subject: &Subject| subject.reference.kind == "Service";
-    let slices = if subjects.iter().any(is_service) { Some(cluster.slice_kind().await?) } else { None };
     let key = |kind: Kind, namespace: &str, fields: Option<&str>| {
         (kind, Some(namespace).filter(|n| !n.is_empty()).map(str::to_owned), fields.map(str::to_owned))
     };
@@ -305,7 +304,7 @@ async fn keys(cluster: &Cluster, subjects: &[Subject]) -> Result<Vec<FeedKey>, K
             "Deployment" => beside.push(("apps/v1", "ReplicaSet")),
             "Service" => {
                 beside.push(("v1", "Pod"));
-                keys.extend(slices.iter().map(|slices| key(slices.clone(), namespace, None)));
+                keys.insert(key(slices::kind(), namespace, None));
             }
             "PersistentVolumeClaim" => beside.extend([("v1", "Event"), ("storage.k8s.io/v1", "StorageClass")]),
             _ => {}
@@ -331,7 +330,7 @@ fn needed(key: &FeedKey, subjects: &[Subject]) -> bool {
 /// The feeds, each with the version that it has to reach before it counts. A feed that others began before us may not have
 /// seen yet what was done a moment ago.
 async fn feeds(cluster: &Cluster, subjects: &[Subject]) -> Result<Vec<Followed>, KubeError> {
-    let begun = keys(cluster, subjects).await?.into_iter().map(|key| async {
+    let begun = keys(subjects)?.into_iter().map(|key| async {
         let (feed, fresh) = cluster.feed(key.clone());
         let is_subject = subjects.iter().any(|subject| subject.kind == key.kind);
         let mut floor = 0;
@@ -365,7 +364,7 @@ fn world(feeds: &[Followed], manifest: &[Object]) -> World {
 }
 
 async fn world_now(cluster: &Cluster, subjects: &[Subject], manifest: &[Object]) -> Result<World, KubeError> {
-    let lists = keys(cluster, subjects).await?.into_iter().map(|key| async move {
+    let lists = keys(subjects)?.into_iter().map(|key| async move {
         let found = cluster.list(&key.kind, key.namespace.as_deref(), None, key.fields.as_deref()).await;
         match found {
             Err(KubeError::Forbidden { .. }) if !needed(&key, subjects) => Ok(Vec::new()),
