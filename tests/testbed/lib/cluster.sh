@@ -46,6 +46,11 @@ cluster_up() {
     fi
     unpaused
     kubeconfig_written
+    wait_until 60 cluster_ready && return 0
+    # Of containers whose processes were killed under the engine, it can still say that they run.
+    say "cluster: its nodes are not ready; starting them again"
+    logged cluster host_docker restart --timeout 2 "${NODES[@]}"
+    kubeconfig_written
     wait_until 60 cluster_ready || die "the nodes of cluster $PROFILE are not ready (kubectl --kubeconfig $KUBECONFIG_FILE get nodes)"
 }
 

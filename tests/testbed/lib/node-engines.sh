@@ -12,7 +12,8 @@ NODE_CERTS=$STATE/certs # for DOCKER_CERT_PATH of a client of either
 engine_run() { echo "$RUN/$1"; }
 node_docker() { host_docker -H "unix://$RUN/$1/docker.sock" "${@:2}"; } # ENGINE ARGUMENT...
 
-node_engines_up() {
+# node_engines_started : starts both; does not wait
+node_engines_started() {
     certificate docker-client /CN=stack-testbed client
     mkdir -p "$NODE_CERTS"
     # The three files that a Docker client looks for in DOCKER_CERT_PATH.
@@ -22,6 +23,10 @@ node_engines_up() {
     engine_programs "$STATE/engine"
     node_engine_started "$ENGINE20" "$ENGINE20_NUMBER" "PATH=$DOCKER20/bin:$DAEMON_PATH" "LD_LIBRARY_PATH=$DOCKER20/lib"
     node_engine_started "$ENGINE29" "$ENGINE29_NUMBER" "PATH=$STATE/engine:$DAEMON_PATH"
+}
+
+# node_engines_ready : waits for both, and gives them base images
+node_engines_ready() {
     node_engine_ready "$ENGINE20"
     node_engine_ready "$ENGINE29"
 }
