@@ -112,13 +112,16 @@ paused() {
     done
 }
 
+# unpaused : undoes it; also waits for the systemd of nodes that have just been started
 unpaused() {
     local name
-    for name in "${NODES[@]}"; do
-        host_docker exec "$name" sh -c "for id in \$(ctr -n k8s.io task ls 2>/dev/null | awk '\$3 == \"PAUSED\" {print \$1}'); do
-                ctr -n k8s.io task resume \$id; done
-            systemctl start kubelet"
-    done
+    for name in "${NODES[@]}"; do wait_until 30 resumed "$name" || die "node $name does not answer"; done
+}
+
+resumed() { # NODE
+    host_docker exec "$1" sh -c "systemctl start kubelet || exit
+        for id in \$(ctr -n k8s.io task ls 2>/dev/null | awk '\$3 == \"PAUSED\" {print \$1}'); do
+            ctr -n k8s.io task resume \$id; done"
 }
 
 # cluster_started : the cluster as `minikube start` leaves it
