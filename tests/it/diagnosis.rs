@@ -20,6 +20,8 @@ pub(crate) fn options(namespace: &str, timeout: Duration) -> ReadyOptions {
         max_restarts: 3,
         unschedulable: GRACE,
         own_images: vec!["t-kube-own".into()],
+        // With some forty pods at once a kubelet reports ends that late.
+        settle: Duration::from_secs(6),
         ..Rules::default()
     };
     ReadyOptions { rules, timeout, namespace: namespace.to_owned() }
