@@ -13,7 +13,7 @@ use super::{StepError, World};
 use crate::config::{Cluster as Spec, Driver};
 use crate::error::Class;
 use crate::process::Cancel;
-use crate::tools::docker::{DockerError, Endpoint, Engine};
+use crate::tools::docker::{DockerError, Endpoint, Engine, RunningContainer};
 use crate::tools::driver::NodeDocker;
 use crate::tools::kube::Node;
 use crate::tools::node::{Containerd, Machine, NodeShell, Podman, Store, Tunnel};
@@ -216,19 +216,31 @@ impl Seeker<'_> {
         }
     }
 
-    /// The container that a node is: one that runs, has the node's name, and has the node's address. kind, k3d, and
-    /// minikube's docker and podman drivers name containers after nodes.
+    /// The container that a node is: one that runs, has the node's name, and either the label by which the cluster's tool
+    /// marks its containers or the node's address. kind, k3d, and minikube's docker and podman drivers name containers after
+    /// nodes. After a cluster was stopped and started, its containers may have other addresses than Kubernetes knows yet.
     async fn container(&self, node: &Node) -> Option<NodeShell> {
         for engine in self.engines().await {
             let found = engine.running_container(&node.name).await;
             let found = found.inspect_err(|error| tracing::debug!(%error, "no container is looked for"));
             if let Ok(Some(container)) = found
-                && node.internal_ip.as_ref().is_none_or(|address| container.addresses.contains(address))
+                && self.is_node(&container, node)
             {
                 return Some(NodeShell::container(engine.clone(), container.id, &node.name));
             }
         }
         None
+    }
+
+    fn is_node(&self, container: &RunningContainer, node: &Node) -> bool {
+        let label = match self.spec.driver.value {
+            Driver::Minikube => Some("name.minikube.sigs.k8s.io"),
+            Driver::Kind => Some("io.x-k8s.kind.cluster"),
+            Driver::K3d => Some("k3d.cluster"),
+            Driver::Context => None,
+        };
+        label.is_some_and(|label| container.labels.get(label) == Some(&self.spec.name))
+            || node.internal_ip.as_ref().is_none_or(|address| container.addresses.contains(address))
     }
 
     /// The engine that builds; the one behind `eval "$(minikube docker-env)"`, which makes a node's own engine the one that

@@ -157,7 +157,10 @@ fn a_node_that_is_down_fails_the_load_by_name_and_the_others_have_theirs() {
     // Once it is back, it alone is sent to.
     docker.run();
     let run = project.stack(&APPLY).expect_code(0);
-    assert_eq!(arrivals(&run).into_iter().map(|(node, ..)| node).collect::<Vec<_>>(), [docker.name.clone()]);
+    assert_eq!(
+        arrivals(&run).into_iter().map(|(node, ..)| node).collect::<Vec<_>>(),
+        std::slice::from_ref(&docker.name)
+    );
     assert_eq!(docker.ask(&format!("docker image inspect --format '{{{{.Id}}}}' {name}")), configuration(&name));
 }
 

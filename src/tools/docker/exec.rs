@@ -3,6 +3,7 @@
 //! The command has no terminal. Dropping the future closes its standard input and its output; the engine itself ends a
 //! command only when the container ends.
 
+use std::collections::HashMap;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
@@ -46,6 +47,8 @@ pub struct RunningContainer {
     pub id: String,
     /// Its addresses in all of its networks.
     pub addresses: Vec<String>,
+    /// Its labels.
+    pub labels: HashMap<String, String>,
 }
 
 /// The two streams of a command in a container.
@@ -72,7 +75,8 @@ impl Engine {
         let networks = found.network_settings.and_then(|settings| settings.networks).unwrap_or_default();
         let addresses = networks.into_values().flat_map(|network| [network.ip_address, network.global_ipv6_address]);
         let addresses = addresses.flatten().filter(|address| !address.is_empty()).collect();
-        Ok(Some(RunningContainer { id: found.id.unwrap_or_default(), addresses }))
+        let labels = found.config.and_then(|config| config.labels).unwrap_or_default();
+        Ok(Some(RunningContainer { id: found.id.unwrap_or_default(), addresses, labels }))
     }
 
     /// Runs a command in a container, without input, and gives all that it printed.

@@ -1,11 +1,10 @@
 # shellcheck shell=sh
 # shellcheck disable=SC2154 # $here is set by those who read this
-# What the stand-ins for kind and k3d share. Everything that a cluster is stands in Docker: its containers and their
-# labels; here is no state. Read by ./kind and ./k3d.
+# How the stand-in for k3d makes clusters. Everything that a cluster is stands in Docker: its containers and their
+# labels; here is no state. Read by ./k3d.
 #
 # STAND_IN_API   HOST:PORT of the API server that answers for every cluster, as plain HTTP
 # STAND_IN_LOG   a file that gets a line for each command, and what was read from standard input
-# STAND_IN_IDLE  not empty: `kind load` does nothing, and ends well
 # STAND_IN_CUT   a pattern: to the nodes whose names match it only the beginning of an image comes through
 
 record() { [ -z "${STAND_IN_LOG:-}" ] || printf '%s\n' "$*" >>"$STAND_IN_LOG"; }

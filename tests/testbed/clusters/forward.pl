@@ -1,5 +1,5 @@
-# forward.pl PORT HOST:PORT : takes connections on the first, and joins each to the second. Whoever asks first is told that
-# nobody is known here yet, as by an API server that is still starting.
+# forward.pl PORT HOST:PORT : takes connections on the first, and joins each to the second. The first client is told that no
+# user is known here yet, as by an API server that is still starting.
 use strict;
 use warnings;
 use IO::Select;

@@ -13,7 +13,7 @@ if [[ -r $STATE/bed.env ]]; then
     . "$STATE/bed.env"
 fi
 # Heavy things that can be made again: one folder each, named by version. A bed that is there has its programs in the
-# cache that it was brought up with, whatever HOME the next caller has.
+# cache that it was brought up with, also for a caller with another HOME.
 CACHE=${STACK_TESTBED_CACHE:-${BED_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/stack-testbed}}
 # What dies with the machine: pids, sockets, locks.
 RUN=/run/stack-testbed

@@ -9,7 +9,10 @@ use super::trouble::{Cause, End, Rules, Severity, Trouble};
 use super::words;
 use super::world::{World, event_time};
 use crate::model::pod::{PodFacts, PodState};
-use crate::tools::kube::object::{Object, time_of};
+use crate::tools::kube::object::{Condition, Object, time_of};
+
+// Kubernetes writes times without parts of a second.
+const CUT_TIME: SignedDuration = SignedDuration::from_secs(1);
 
 // A container that was started again is only believed after it ran longer than the first pauses between restarts.
 const RESTARTED_SETTLE: Duration = Duration::from_secs(10);
@@ -52,7 +55,13 @@ pub(super) fn is_ready(pod: &Object) -> bool {
 }
 
 /// When all of a pod's containers will have run long enough to be believed; None when they have.
+///
+/// The time counts from when the kubelet said that the pod is ready, if that is later than the start of the container: on a
+/// node under load both the start and the end of a container are reported late. Both times are cut to whole seconds, so a
+/// second is added. Kubelet looks for ended containers once a second; with containerd it reports one that ends at once as
+/// running first.
 pub(super) fn settles_at(pod: &Object, rules: &Rules, now: Timestamp) -> Option<Timestamp> {
+    let ready_since = pod.condition("Ready").filter(Condition::is_true).and_then(|ready| ready.since);
     let probe = |name: &str, probe: &str| {
         let containers = pod.list("/spec/containers").iter().chain(pod.list("/spec/initContainers"));
         let mut named = containers.filter(|container| container.get("name").and_then(Value::as_str) == Some(name));
@@ -69,7 +78,8 @@ pub(super) fn settles_at(pod: &Object, rules: &Rules, now: Timestamp) -> Option<
                 let first = seconds("initialDelaySeconds", 0) + 2 * seconds("periodSeconds", 10) + FIRST_PROBE;
                 needed = needed.max(Duration::from_secs(first).min(LIVENESS_SETTLE));
             }
-            started.checked_add(SignedDuration::try_from(needed).unwrap_or_default()).ok()
+            let seen = ready_since.map_or(started, |since| since.max(started));
+            seen.checked_add(CUT_TIME + SignedDuration::try_from(needed).unwrap_or_default()).ok()
         })
         .max()
         .filter(|at| *at > now)
@@ -551,8 +561,13 @@ mod tests {
             one(&json!({"running": {"startedAt": at}}), &json!({"ready": true, "restartCount": restarts}))
         };
         let at = |pod: &Object| settles_at(pod, &rules, now).map(|at| at.to_string());
-        assert_eq!(at(&started("2026-11-23T09:59:59Z", 0)).unwrap(), "2026-11-23T10:00:01Z");
+        assert_eq!(at(&started("2026-11-23T09:59:59Z", 0)).unwrap(), "2026-11-23T10:00:02Z");
         assert_eq!(at(&started("2026-11-23T09:59:50Z", 0)), None);
-        assert_eq!(at(&started("2026-11-23T09:59:55Z", 1)).unwrap(), "2026-11-23T10:00:05Z");
+        assert_eq!(at(&started("2026-11-23T09:59:55Z", 1)).unwrap(), "2026-11-23T10:00:06Z");
+        // The kubelet of a node under load reported it nine seconds after its start, and would report its end as late.
+        let mut late = started("2026-11-23T09:59:50Z", 0).into_json();
+        late["status"]["conditions"] =
+            json!([{"type": "Ready", "status": "True", "lastTransitionTime": "2026-11-23T09:59:59Z"}]);
+        assert_eq!(at(&Object::new(late)).unwrap(), "2026-11-23T10:00:02Z");
     }
 }
