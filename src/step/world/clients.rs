@@ -108,7 +108,7 @@ impl World {
         self.refusal.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The state of the cluster by its own tool, asked once until [`forget_cluster`](Self::forget_cluster). Nothing for a
+    /// The state of the cluster by its own tool, asked once until `forget_cluster`. Nothing for a
     /// cluster that is only known by its context, and where the tool does not answer.
     pub async fn cluster_state(&self) -> Option<ClusterState> {
         let driver = cluster::driver(self.stack.cluster.as_ref()?).ok()?;
