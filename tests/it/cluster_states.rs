@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::support::{Project, Run};
+use crate::support::{Project, Run, Running};
 
 /// Everything here is decided in less than a second on a quiet machine; without it, it takes a minute and more.
 const SOON: Duration = Duration::from_secs(8);
@@ -355,18 +355,14 @@ fn a_start_of_another_process_is_waited_for() {
     let held = fs::File::open(&events).unwrap();
     let reason = "minikube profile todo is starting (another `minikube start` is at work): apply waits for it";
     assert_eq!(machine.planned(), reason);
-    let run = std::thread::scope(|scope| {
-        scope.spawn(|| {
-            std::thread::sleep(Duration::from_secs(2));
-            machine.last_command(&["Initial Minikube Setup", "Starting Node", "Enabling Addons", "Done"]);
-            machine.answers();
-            drop(held);
-        });
-        machine.soon(&["apply", "cluster", "--format", "json"]).expect_code(0)
-    });
+    let named = "waiting for another `minikube start` of minikube profile todo";
+    let running = Running::until_event(&machine.project, |event| event["message"] == named);
+    machine.last_command(&["Initial Minikube Setup", "Starting Node", "Enabling Addons", "Done"]);
+    machine.answers();
+    drop(held);
+    let (code, rest) = running.end();
+    assert_eq!(code, Some(0), "{rest}");
     assert_eq!(machine.commands(), Vec::<String>::new(), "it was started by the other one");
-    let waiting = run.events().into_iter().find(|event| event["event"] == "step-waiting").unwrap();
-    assert_eq!(waiting["message"], "waiting for another `minikube start` of minikube profile todo");
 }
 
 #[test]

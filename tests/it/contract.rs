@@ -91,8 +91,9 @@ fn json_keeps_its_shape_from_the_graph_to_the_last_event() {
 
     let status = project.stack(&["status", "--format", "json"]).expect_code(0);
     let status: Value = serde_json::from_str(&status.stdout).expect("the status is JSON");
-    assert_eq!(fields(&status), ["stack", "cluster", "images", "releases"]);
+    assert_eq!(fields(&status), ["stack", "cluster", "builder", "images", "releases"]);
     assert_eq!(status["releases"][0]["status"], "deployed");
+    assert_eq!(status["builder"]["buildkit"], "grpc", "{}", status["builder"]);
 
     // And all commands that end well say so with 0, also the one that has nothing to do.
     let again = project.stack(&["apply", "chart:app", "--no-deps"]).expect_code(0);

