@@ -96,15 +96,17 @@ fn the_todo_stack_comes_up_stays_put_and_goes() {
     assert_eq!(with_outcome(&ran, "done"), ["build:backend", "chart:todo", "load:backend"]);
     assert_eq!(with_outcome(&ran, "failed"), Vec::<&str>::new());
 
-    // The image goes from the nodes.
+    // The image goes from the nodes. On the node of the pod that runs it, the pod proves it; a cluster of one node has no other.
     let nodes = bed.nodes();
     let names = bed.images_on(&nodes[0], &format!("{}-frontend", project.name));
     assert!(!names.is_empty(), "the node has the frontend");
     names.iter().for_each(|name| bed.remove_from_nodes(name));
     let plan = project.plan();
-    assert_eq!(plan["load:frontend"].0, "run");
-    assert!(plan["load:frontend"].1.contains("gone from node"), "{plan:?}");
-    assert_eq!(with_outcome(&project.apply(), "done"), ["load:frontend"]);
+    let (action, reason) = &plan["load:frontend"];
+    let expected = if nodes.len() > 1 { ("run", "gone from node") } else { ("skip", "is on") };
+    assert!(action == expected.0 && reason.contains(expected.1), "{plan:?}");
+    let loaded: &[&str] = if nodes.len() > 1 { &["load:frontend"] } else { &[] };
+    assert_eq!(with_outcome(&project.apply(), "done"), loaded);
 
     // And all of it goes.
     let destroyed = project.stack(&["destroy", "--yes", "--images"]).expect_code(0);
