@@ -103,7 +103,6 @@ fn current_context() -> String {
 }
 
 #[test]
-#[ignore = "needs a real minikube"]
 fn a_paused_profile_is_named_and_unpaused() {
     let profile = Profile::get("paused");
     profile.minikube(&["pause"]);
@@ -120,7 +119,6 @@ fn a_paused_profile_is_named_and_unpaused() {
 }
 
 #[test]
-#[ignore = "needs a real minikube"]
 fn a_stopped_profile_is_named_and_started_and_the_current_context_stays() {
     let profile = Profile::get("stopped");
     succeed(Command::new("kubectl").args(["config", "set-context", "other", "--cluster", "other"]));
@@ -139,7 +137,6 @@ fn a_stopped_profile_is_named_and_started_and_the_current_context_stays() {
 }
 
 #[test]
-#[ignore = "needs a real minikube"]
 fn a_profile_without_a_context_gets_it_without_a_start() {
     let profile = Profile::get("context");
     succeed(Command::new("kubectl").args(["config", "delete-context", &profile.name]));
@@ -151,7 +148,6 @@ fn a_profile_without_a_context_gets_it_without_a_start() {
 }
 
 #[test]
-#[ignore = "needs a real minikube"]
 fn a_start_that_goes_on_is_named_and_one_that_was_interrupted_is_finished() {
     let profile = Profile::get("cut");
     let mut start = Command::new("minikube");
@@ -172,7 +168,6 @@ fn a_start_that_goes_on_is_named_and_one_that_was_interrupted_is_finished() {
 }
 
 #[test]
-#[ignore = "needs a real minikube"]
 fn a_small_change_of_a_large_image_is_a_small_load() {
     let profile = Profile::get("load");
     let project = &profile.project;
